@@ -1,0 +1,225 @@
+"""What travels between the parts: small frozen dataclasses of tensors, documented by their shapes.
+
+Axis alphabet: B images, L levels, N cells or boxes, A anchors per cell, R regions, M ground truths, K classes,
+C channels, D vector width. Boxes are xyxy pixels of the padded input. Background is label K.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+
+class Moves:
+    """Gives a dataclass `to(...)`: every tensor inside, however nested, is moved; the rest is kept."""
+
+    def to(self, *args: Any, **kwargs: Any):
+        moved = {f.name: _move(getattr(self, f.name), args, kwargs) for f in fields(self)}  # ty: ignore[invalid-argument-type]
+        return replace(self, **moved)  # ty: ignore[invalid-argument-type]
+
+
+def _move(value: Any, args: tuple, kwargs: dict) -> Any:
+    if isinstance(value, Tensor | Moves):
+        return value.to(*args, **kwargs)
+    if isinstance(value, list | tuple):
+        return type(value)(_move(v, args, kwargs) for v in value)
+    return value
+
+
+@dataclass(frozen=True)
+class ImageBatch(Moves):
+    """Raw RGB images in one padded tensor; each detector normalises its own copy.
+
+    pixels     (B, 3, H, W) uint8 or float in 0..255, padding 0, H and W multiples of 32
+    sizes      valid (height, width) of each image inside the padding
+    ids        the data set's own integer id of each image
+    originals  (height, width) of each image as stored (EXIF applied), before resizing
+    """
+
+    pixels: Tensor
+    sizes: list[Size]
+    ids: list[int]
+    originals: list[Size]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+
+@dataclass(frozen=True)
+class Targets(Moves):
+    """The annotations of one image.
+
+    boxes    (M, 4) xyxy pixels of the padded input
+    labels   (M,) int64 in 0..K-1
+    ignored  (M,) bool: crowd or difficult; neither an object to find nor background
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    ignored: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def wanted(self) -> Targets:
+        """Without the ignored boxes: what a detector is to find."""
+        keep = ~self.ignored
+        return Targets(self.boxes[keep], self.labels[keep], self.ignored[keep])
+
+    @staticmethod
+    def empty(device: torch.device | str | None = None) -> Targets:
+        return Targets(
+            torch.zeros(0, 4, device=device),
+            torch.zeros(0, dtype=torch.int64, device=device),
+            torch.zeros(0, dtype=torch.bool, device=device),
+        )
+
+
+@dataclass(frozen=True)
+class PixelIndex(Moves):
+    """The cell of a pyramid that each box came from: four int64 tensors (N,). Level -1 means "no cell"."""
+
+    level: Tensor
+    y: Tensor
+    x: Tensor
+    anchor: Tensor
+
+    def __len__(self) -> int:
+        return len(self.level)
+
+    def __getitem__(self, index: Any) -> PixelIndex:
+        return PixelIndex(self.level[index], self.y[index], self.x[index], self.anchor[index])
+
+    @staticmethod
+    def none(count: int, device: torch.device | str | None = None) -> PixelIndex:
+        """`count` rows without a cell (ground-truth boxes)."""
+        blank = torch.full((count,), -1, dtype=torch.int64, device=device)
+        return PixelIndex(blank, blank, blank, blank)
+
+    @staticmethod
+    def cat(parts: list[PixelIndex]) -> PixelIndex:
+        return PixelIndex(
+            torch.cat([p.level for p in parts]),
+            torch.cat([p.y for p in parts]),
+            torch.cat([p.x for p in parts]),
+            torch.cat([p.anchor for p in parts]),
+        )
+
+
+@dataclass(frozen=True)
+class Detections(Moves):
+    """What a detector found in one image, best first.
+
+    boxes (N, 4) xyxy pixels of the padded input, scores (N,) in 0..1, labels (N,) 0..K-1, pixels: N cells
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    pixels: PixelIndex
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, index: Any) -> Detections:
+        return Detections(self.boxes[index], self.scores[index], self.labels[index], self.pixels[index])
+
+
+@dataclass(frozen=True)
+class Features(Moves):
+    """stages [C2..C5] of the backbone and pyramid [P_l] of the neck, each (B, C, H, W), with their strides."""
+
+    stages: list[Tensor]
+    stage_strides: list[int]
+    pyramid: list[Tensor]
+    strides: list[int]
+
+
+@dataclass(frozen=True)
+class DenseOutputs(Moves):
+    """What a dense head says, level by level, in its own code.
+
+    cls      [l] (B, A*K, H, W) logits, anchor-major; `sizes` are the images' valid (height, width)
+    reg      [l] (B, A*R, H, W) in the head's own box code
+    quality  [l] (B, A, H, W) logits (centreness, IoU ...), or None where the head has none
+    cls_trace, reg_trace  [block][l] tower activations after each block (post-activation), empty unless traced
+    """
+
+    cls: list[Tensor]
+    reg: list[Tensor]
+    quality: list[Tensor] | None
+    sizes: list[Size]
+    cls_trace: list[list[Tensor]] = field(default_factory=list)
+    reg_trace: list[list[Tensor]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Assignment(Moves):
+    """Who is responsible for what, flattened over (level, y, x, anchor) per image.
+
+    labels (B, N) int64, background K; boxes (B, N, 4) xyxy target of the positives; positive (B, N) bool;
+    weight (B, N) float: 0 where the cell must not be trained (ignored region, outside the image, not sampled)
+    """
+
+    labels: Tensor
+    boxes: Tensor
+    positive: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True)
+class Regions(Moves):
+    """The RoIs of one image, sampled once per step and shared by everyone who compares.
+
+    boxes (R, 4) xyxy; labels (R,) with background K; matched (R, 4) ground truth of the positives (own box elsewhere);
+    pixels: the student's cell behind each RoI, level -1 for ground-truth boxes
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    matched: Tensor
+    pixels: PixelIndex
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class RegionOutputs(Moves):
+    """hidden [fc] (R, D) pre-activation, cls (R, K+1) logits, reg (R, 4*K) or (R, 4); all images' regions in order."""
+
+    hidden: list[Tensor]
+    cls: Tensor
+    reg: Tensor
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands: `step` is the 0-based optimiser step, `total` how many there will be."""
+
+    step: int
+    total: int
+    epoch: int = 0
+
+
+@dataclass(frozen=True)
+class Objective:
+    """terms: weighted scalars that are summed and differentiated; monitors: plain numbers (detached) to show."""
+
+    terms: dict[str, Tensor]
+    monitors: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Tensor:
+        return torch.stack([t.float() for t in self.terms.values()]).sum()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.terms)
