@@ -1,0 +1,5 @@
+"""Necks: from the stages of a backbone to the pyramid a head reads."""
+
+from headstart.necks.fpn import FPN
+
+__all__ = ["FPN"]
