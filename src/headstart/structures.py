@@ -150,7 +150,7 @@ class DenseOutputs(Moves):
     cls      [l] (B, A*K, H, W) logits, anchor-major; `sizes` are the images' valid (height, width)
     reg      [l] (B, A*R, H, W) in the head's own box code
     quality  [l] (B, A, H, W) logits (centreness, IoU ...), or None where the head has none
-    cls_trace, reg_trace  [block][l] tower activations after each block (post-activation), empty unless traced
+    cls_trace, reg_trace  [block][l] what each tower block gives before its activation, empty unless traced
     """
 
     cls: list[Tensor]

@@ -1,0 +1,58 @@
+"""Random choice of what is trained: the anchors of an RPN and the RoIs of an R-CNN head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from headstart.assign.max_iou import NEGATIVE, MaxIoU
+from headstart.structures import Detections, PixelIndex, Regions, Targets
+
+
+def choose(matched: Tensor, count: int, fraction: float) -> tuple[Tensor, Tensor]:
+    """At most `count` boxes of `matched` (N,) (an assigner's answer), at most `fraction` of them objects.
+
+    Returns the indices of the objects and of the background boxes, each ascending. The choice is random only where
+    more compete than fit (torch's global generator).
+    """
+    objects = _some((matched >= 0).nonzero().flatten(), int(count * fraction))
+    background = _some((matched == NEGATIVE).nonzero().flatten(), count - len(objects))
+    return objects, background
+
+
+def _some(index: Tensor, count: int) -> Tensor:
+    if len(index) <= count:
+        return index
+    kept = torch.randperm(len(index), device=index.device)[:count]
+    return index[kept].sort().values
+
+
+@dataclass(frozen=True)
+class RegionSampler:
+    """Chooses the RoIs of a step from proposals: ground-truth boxes first, then proposals, objects before background.
+
+    count regions per image, at most `fraction` of them objects; `overlap` is the IoU from which a proposal is an
+    object. Source: Fast R-CNN (arXiv:1504.08083); order as in mmdetection, so that rows can be compared.
+    """
+
+    count: int = 512
+    fraction: float = 0.25
+    overlap: float = 0.5
+
+    @torch.no_grad()
+    def __call__(self, proposals: Detections, targets: Targets, num_classes: int) -> Regions:
+        wanted = targets.wanted
+        matched = MaxIoU(self.overlap, self.overlap)(proposals.boxes, targets)
+        own = (~targets.ignored).nonzero().flatten()
+        boxes = torch.cat([wanted.boxes, proposals.boxes])
+        pixels = PixelIndex.cat([PixelIndex.none(len(wanted), boxes.device), proposals.pixels])
+        matched = torch.cat([own, matched])
+        objects, background = choose(matched, self.count, self.fraction)
+        kept = torch.cat([objects, background])
+        labels = torch.full_like(kept, num_classes)
+        labels[: len(objects)] = targets.labels[matched[objects]]
+        truth = boxes[kept].clone()
+        truth[: len(objects)] = targets.boxes[matched[objects]]
+        return Regions(boxes[kept], labels, truth, pixels[kept])

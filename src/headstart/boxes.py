@@ -1,0 +1,99 @@
+"""Box geometry: overlaps, clipping, and the delta and distance codes. Boxes are (..., 4) xyxy pixels, no +1."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from headstart.structures import Size
+
+MAX_RATIO = abs(math.log(16 / 1000))
+"""Decoded log sizes are clipped to this, so that an untrained head cannot overflow (mmdetection's wh_ratio_clip)."""
+
+
+def areas(boxes: Tensor) -> Tensor:
+    """(..., 4) -> (...,); negative sides are not clamped."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def intersections(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection area of every pair: (N, 4), (M, 4) -> (N, M)."""
+    corner = torch.max(a[:, None, :2], b[None, :, :2])
+    opposite = torch.min(a[:, None, 2:], b[None, :, 2:])
+    sides = (opposite - corner).clamp(min=0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def pairwise_iou(a: Tensor, b: Tensor, eps: float = 1e-6) -> Tensor:
+    """Intersection over union of every pair: (N, 4), (M, 4) -> (N, M) in 0..1."""
+    common = intersections(a, b)
+    union = areas(a)[:, None] + areas(b)[None, :] - common
+    return common / union.clamp(min=eps)
+
+
+def pairwise_cover(a: Tensor, b: Tensor, eps: float = 1e-6) -> Tensor:
+    """The share of each `a` that lies inside each `b` (intersection over foreground): (N, 4), (M, 4) -> (N, M)."""
+    return intersections(a, b) / areas(a).clamp(min=eps)[:, None]
+
+
+def aligned_iou(a: Tensor, b: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:
+    """IoU of row i of `a` with row i of `b`, and their unions: (N, 4), (N, 4) -> (N,), (N,)."""
+    sides = (torch.min(a[..., 2:], b[..., 2:]) - torch.max(a[..., :2], b[..., :2])).clamp(min=0)
+    common = sides[..., 0] * sides[..., 1]
+    union = (areas(a) + areas(b) - common).clamp(min=eps)
+    return common / union, union
+
+
+def aligned_giou(a: Tensor, b: Tensor, eps: float = 1e-6) -> Tensor:
+    """Generalised IoU of aligned rows, in -1..1 (arXiv:1902.09630)."""
+    iou, union = aligned_iou(a, b, eps)
+    sides = (torch.max(a[..., 2:], b[..., 2:]) - torch.min(a[..., :2], b[..., :2])).clamp(min=0)
+    hull = (sides[..., 0] * sides[..., 1]).clamp(min=eps)
+    return iou - (hull - union) / hull
+
+
+def clip_boxes(boxes: Tensor, size: Size) -> Tensor:
+    """Clip to an image of (height, width)."""
+    height, width = size
+    return torch.stack(
+        [
+            boxes[..., 0].clamp(0, width),
+            boxes[..., 1].clamp(0, height),
+            boxes[..., 2].clamp(0, width),
+            boxes[..., 3].clamp(0, height),
+        ],
+        dim=-1,
+    )
+
+
+def encode_deltas(anchors: Tensor, boxes: Tensor, stds: tuple[float, float, float, float] = (1, 1, 1, 1)) -> Tensor:
+    """(dx, dy, dw, dh) that turn anchors into boxes, divided by `stds` (R-CNN's code): (N, 4), (N, 4) -> (N, 4)."""
+    centre, side = _centres(anchors)
+    goal_centre, goal_side = _centres(boxes)
+    deltas = torch.cat([(goal_centre - centre) / side, torch.log(goal_side / side)], dim=-1)
+    return deltas / deltas.new_tensor(stds)
+
+
+def decode_deltas(anchors: Tensor, deltas: Tensor, stds: tuple[float, float, float, float] = (1, 1, 1, 1)) -> Tensor:
+    """The boxes that `deltas` (..., 4) make of `anchors` (..., 4); the inverse of `encode_deltas`."""
+    deltas = deltas * deltas.new_tensor(stds)
+    centre, side = _centres(anchors)
+    centre = centre + side * deltas[..., :2]
+    half = side * deltas[..., 2:].clamp(-MAX_RATIO, MAX_RATIO).exp() / 2
+    return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def _centres(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    return (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
+
+
+def encode_distances(points: Tensor, boxes: Tensor) -> Tensor:
+    """(left, top, right, bottom) from points (..., 2) to the sides of boxes (..., 4); negative outside the box."""
+    return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], dim=-1)
+
+
+def decode_distances(points: Tensor, distances: Tensor) -> Tensor:
+    """The boxes whose sides lie `distances` (left, top, right, bottom) from points; inverse of `encode_distances`."""
+    return torch.cat([points - distances[..., :2], points + distances[..., 2:]], dim=-1)

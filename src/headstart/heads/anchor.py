@@ -1,0 +1,67 @@
+"""What heads with anchors share: their priors, delta code and assignment by overlap (RetinaNet, RPN)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from headstart.assign.max_iou import IGNORED, MaxIoU
+from headstart.boxes import decode_deltas
+from headstart.heads.dense import DenseHead, Selection, shapes
+from headstart.priors import base_anchors, inside, place_anchors
+from headstart.structures import Assignment, DenseOutputs, Size, Targets
+
+
+class AnchorHead(DenseHead):
+    """A dense head whose box code is (dx, dy, dw, dh) relative to anchors; `assigner` says who answers for what."""
+
+    assigner: MaxIoU
+
+    def __init__(
+        self,
+        num_classes: int,
+        strides: Sequence[int],
+        selection: Selection,
+        scales: Sequence[float],
+        ratios: Sequence[float],
+    ) -> None:
+        super().__init__(num_classes, strides, selection)
+        self.anchors = len(scales) * len(ratios)
+        for level, stride in enumerate(self.strides):
+            self.register_buffer(f"base{level}", base_anchors(stride, scales, ratios), persistent=False)
+
+    def level_anchors(self, level: int, shape: Size) -> Tensor:
+        """All anchors of a level, (H*W*A, 4), in order (y, x, anchor)."""
+        return place_anchors(getattr(self, f"base{level}"), *shape, self.strides[level])
+
+    def all_anchors(self, outputs: DenseOutputs) -> Tensor:
+        """(N, 4), in the order of the flattened outputs."""
+        return torch.cat([self.level_anchors(level, shape) for level, shape in enumerate(shapes(outputs))])
+
+    def decode_level(self, reg: Tensor, level: int, shape: Size) -> Tensor:
+        return decode_deltas(self.level_anchors(level, shape), reg)
+
+    @torch.no_grad()
+    def assign(self, outputs: DenseOutputs, targets: list[Targets]) -> Assignment:
+        """Labels and boxes of every anchor. Anchors beyond an image's own padding are not trained."""
+        anchors, pixels = self.all_anchors(outputs), self.pixels(outputs)
+        labels, boxes, weights = [], [], []
+        for target, size in zip(targets, outputs.sizes):
+            matched = self.assigner(anchors, target, inside(pixels, self.strides, size))
+            label, box = spread(matched, target, self.num_classes)
+            labels.append(label)
+            boxes.append(box)
+            weights.append((matched != IGNORED).float())
+        label = torch.stack(labels)
+        return Assignment(label, torch.stack(boxes), label < self.num_classes, torch.stack(weights))
+
+
+def spread(matched: Tensor, target: Targets, num_classes: int) -> tuple[Tensor, Tensor]:
+    """The label (N,) and box (N, 4) that each prior answers for; K and zeros where it answers for none."""
+    if not len(target):
+        return torch.full_like(matched, num_classes), target.boxes.new_zeros(len(matched), 4)
+    index, hit = matched.clamp(min=0), matched >= 0
+    label = torch.where(hit, target.labels[index], num_classes)
+    return label, torch.where(hit[:, None], target.boxes[index], 0.0)

@@ -1,0 +1,204 @@
+"""What every dense head shares: entering at a block, flattening, decoding and proposals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import nms
+
+from headstart.boxes import clip_boxes
+from headstart.heads.tower import Tower
+from headstart.priors import cells
+from headstart.structures import Assignment, DenseOutputs, Detections, Features, PixelIndex, Size, Targets
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How boxes are chosen from dense predictions.
+
+    per_level   best candidates kept on each level before NMS
+    threshold   candidates must score more than this (None: all compete)
+    overlap     IoU from which NMS removes the weaker box
+    keep        boxes left per image
+    """
+
+    per_level: int
+    threshold: float | None
+    overlap: float
+    keep: int
+
+
+DETECTIONS = Selection(per_level=1000, threshold=0.05, overlap=0.5, keep=100)
+PROPOSALS = Selection(per_level=2000, threshold=None, overlap=0.7, keep=1000)
+
+
+def flatten_level(maps: Tensor, width: int) -> Tensor:
+    """(B, A*width, H, W) -> (B, H*W*A, width), rows in order (y, x, anchor)."""
+    batch = len(maps)
+    return maps.permute(0, 2, 3, 1).reshape(batch, -1, width)
+
+
+def flatten(maps: Iterable[Tensor], width: int) -> Tensor:
+    """Levels of (B, A*width, H, W) -> (B, N, width), rows in order (level, y, x, anchor)."""
+    return torch.cat([flatten_level(m, width) for m in maps], dim=1)
+
+
+class DenseHead(nn.Module):
+    """A head that predicts at every cell of a pyramid. Subclasses give priors, predictions, assignment and loss.
+
+    num_classes  K; `anchors` A per cell; `strides` of the levels; `selection` for detections, `proposing` for RoIs
+    """
+
+    anchors: int = 1
+    cls_tower: Tower
+    reg_tower: Tower
+
+    def __init__(self, num_classes: int, strides: Sequence[int], selection: Selection) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.strides = list(strides)
+        self.selection = selection
+        self.proposing = PROPOSALS
+
+    # -- to be given by subclasses ---------------------------------------------------------------------------------
+
+    def predict(self, cls: list[Tensor], reg: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor] | None]:
+        """Class logits, box code and quality logits per level, from the towers' activated results per level."""
+        raise NotImplementedError
+
+    def decode_level(self, reg: Tensor, level: int, shape: Size) -> Tensor:
+        """Box code (..., H*W*A, 4) of a level -> xyxy boxes of the same shape, not clipped."""
+        raise NotImplementedError
+
+    def assign(self, outputs: DenseOutputs, targets: list[Targets]) -> Assignment:
+        raise NotImplementedError
+
+    def loss(self, outputs: DenseOutputs, assignment: Assignment) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    # -- shared ----------------------------------------------------------------------------------------------------
+
+    def forward(
+        self, features: Features, sizes: list[Size], targets: list[Targets] | None = None, *, trace: bool = False
+    ) -> DenseOutputs:
+        """Predictions for a pyramid. `targets` are not used by dense heads: assignment is its own step."""
+        return self.resume(features.pyramid, features.pyramid, start=0, sizes=sizes, trace=trace)
+
+    def resume(
+        self,
+        cls_maps: list[Tensor],
+        reg_maps: list[Tensor],
+        *,
+        start: int,
+        sizes: list[Size],
+        trace: bool = False,
+    ) -> DenseOutputs:
+        """Enter both towers at block `start` with maps per level (what `trace[start - 1]` holds) and go to the end."""
+        cls = [self.cls_tower(x, start) for x in cls_maps]
+        reg = [self.reg_tower(x, start) for x in reg_maps]
+        scores, codes, quality = self.predict([x for x, _ in cls], [x for x, _ in reg])
+        traces = ([], [])
+        if trace:
+            traces = tuple([list(level) for level in zip(*(t for _, t in branch))] for branch in (cls, reg))
+        return DenseOutputs(scores, codes, quality, sizes, *traces)
+
+    def layers(self, outputs: DenseOutputs) -> dict[str, list[Tensor]]:
+        """The activated results of both towers, per level: what an assistant of this kind imitates. Needs a trace."""
+        return {
+            "cls_tower": [functional.relu(x) for x in outputs.cls_trace[-1]],
+            "reg_tower": [functional.relu(x) for x in outputs.reg_trace[-1]],
+        }
+
+    def pixels(self, outputs: DenseOutputs) -> PixelIndex:
+        """The cell of every row of the flattened outputs."""
+        return cells(shapes(outputs), self.anchors, outputs.cls[0].device)
+
+    @torch.no_grad()
+    def decode(self, outputs: DenseOutputs, sizes: list[Size]) -> list[Detections]:
+        """Detections per image: per level the best classes above the threshold, then NMS within each class.
+
+        The score is the class probability times the quality's probability, where the head has one.
+        """
+        return [self._decode_image(outputs, sizes[i], i) for i in range(len(sizes))]
+
+    def _decode_image(self, outputs: DenseOutputs, size: Size, image: int) -> Detections:
+        chosen = self.selection
+        parts = []
+        for level, logits in enumerate(outputs.cls):
+            scores = flatten_level(logits[image : image + 1], self.num_classes)[0].float().sigmoid()
+            flat = scores.flatten()
+            index = (flat > chosen.threshold).nonzero().flatten() if chosen.threshold is not None else None
+            values = flat if index is None else flat[index]
+            values, top = values.topk(min(chosen.per_level, len(values)))
+            index = top if index is None else index[top]
+            rows, labels = index // self.num_classes, index % self.num_classes
+            if outputs.quality is not None:
+                quality = flatten_level(outputs.quality[level][image : image + 1], 1)[0, :, 0].float().sigmoid()
+                values = values * quality[rows]
+            parts.append(self._rows(outputs, level, image, rows, size, values, labels))
+        found = join(parts)
+        side = max(size) + 1
+        kept = nms(found.boxes + (found.labels * side)[:, None], found.scores, chosen.overlap)
+        return found[kept[: chosen.keep]]
+
+    @torch.no_grad()
+    def proposals(self, outputs: DenseOutputs, sizes: list[Size]) -> list[Detections]:
+        """Class-agnostic boxes per image, best first, each with its cell; nothing here carries a gradient.
+
+        An anchor's score is its largest class probability (quality is not used), NMS is per level. Source: the region
+        proposals of HEAD (spec of the released code; tests/parity, head_assist `proposals/*`).
+        """
+        return self.propose(outputs, sizes, self.proposing)
+
+    @torch.no_grad()
+    def propose(self, outputs: DenseOutputs, sizes: list[Size], chosen: Selection) -> list[Detections]:
+        """`proposals` with a selection of the caller's."""
+        return [self._propose_image(outputs, size, image, chosen) for image, size in enumerate(sizes)]
+
+    def _propose_image(self, outputs: DenseOutputs, size: Size, image: int, chosen: Selection) -> Detections:
+        parts = []
+        for level, logits in enumerate(outputs.cls):
+            best = flatten_level(logits[image : image + 1], self.num_classes)[0].float().amax(dim=1)
+            values, rows = best.topk(min(chosen.per_level, len(best)))
+            part = self._rows(outputs, level, image, rows, size, values.sigmoid(), torch.zeros_like(rows))
+            parts.append(part[nms(part.boxes, part.scores, chosen.overlap)[: chosen.keep]])
+        found = join(parts)
+        return found[found.scores.argsort(descending=True, stable=True)[: chosen.keep]]
+
+    def _rows(
+        self,
+        outputs: DenseOutputs,
+        level: int,
+        image: int,
+        rows: Tensor,
+        size: Size,
+        scores: Tensor,
+        labels: Tensor,
+    ) -> Detections:
+        """Detections of the chosen rows of a level; boxes without area after clipping are dropped."""
+        shape = outputs.cls[level].shape[-2:]
+        codes = flatten_level(outputs.reg[level][image : image + 1], 4)[0].float()
+        boxes = clip_boxes(self.decode_level(codes, level, (shape[0], shape[1]))[rows], size)
+        cell = rows // self.anchors
+        index = PixelIndex(torch.full_like(rows, level), cell // shape[1], cell % shape[1], rows % self.anchors)
+        solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        return Detections(boxes, scores, labels, index)[solid]
+
+
+def shapes(outputs: DenseOutputs) -> list[Size]:
+    """(height, width) of each level."""
+    return [(m.shape[-2], m.shape[-1]) for m in outputs.cls]
+
+
+def join(parts: list[Detections]) -> Detections:
+    """Several levels' detections, one after the other."""
+    return Detections(
+        torch.cat([p.boxes for p in parts]),
+        torch.cat([p.scores for p in parts]),
+        torch.cat([p.labels for p in parts]),
+        PixelIndex.cat([p.pixels for p in parts]),
+    )

@@ -1,0 +1,94 @@
+"""The region proposal network (arXiv:1506.01497): a dense head of one class on one shared tower."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from headstart.assign.max_iou import IGNORED, MaxIoU
+from headstart.assign.sample import choose
+from headstart.boxes import encode_deltas
+from headstart.heads.anchor import AnchorHead
+from headstart.heads.dense import Selection, flatten
+from headstart.heads.tower import Tower
+from headstart.losses.box import absolute
+from headstart.losses.classification import binary
+from headstart.losses.normalise import mean_over_ranks
+from headstart.structures import Assignment, DenseOutputs, Size, Targets
+
+DETECTING = Selection(per_level=1000, threshold=None, overlap=0.7, keep=1000)
+"""What the second stage reads when detecting; in training it samples from `dense.PROPOSALS`."""
+
+
+class RPNHead(AnchorHead):
+    """Says "object or not" (label 0, background 1) for three anchors per cell.
+
+    A step trains `sample` anchors per image, at most half of them objects. Losses: `cls` BCE and `box` L1 on deltas,
+    divided by the number of sampled anchors. `depth` is the tower's (1; torchvision's v2 has 2).
+    Checked against mmdetection (tests/parity, two_stage_faster).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        strides: Sequence[int],
+        *,
+        width: int = 256,
+        depth: int = 1,
+        anchor_scale: float = 8.0,
+        ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        sample: int = 256,
+        selection: Selection = DETECTING,
+    ) -> None:
+        super().__init__(1, strides, selection, [anchor_scale], ratios)
+        self.sample = sample
+        self.assigner = MaxIoU(positive=0.7, negative=0.3, rescue=0.3)
+        self.tower = Tower(channels, width, depth)
+        self.cls = nn.Conv2d(width, self.anchors, 1)
+        self.reg = nn.Conv2d(width, self.anchors * 4, 1)
+        for conv in (self.cls, self.reg):
+            nn.init.normal_(conv.weight, std=0.01)
+            nn.init.zeros_(conv.bias)
+
+    def resume(
+        self,
+        cls_maps: list[Tensor],
+        reg_maps: list[Tensor],
+        *,
+        start: int,
+        sizes: list[Size],
+        trace: bool = False,
+    ) -> DenseOutputs:
+        """As for every dense head; the two branches share one tower, so `cls_maps` and `reg_maps` are the same maps."""
+        passed = [self.tower(x, start) for x in cls_maps]
+        maps = [x for x, _ in passed]
+        traced = [list(level) for level in zip(*(t for _, t in passed))] if trace else []
+        return DenseOutputs(*self.predict(maps, maps), sizes, traced, traced)
+
+    def predict(self, cls: list[Tensor], reg: list[Tensor]) -> tuple[list[Tensor], list[Tensor], None]:
+        return [self.cls(x) for x in cls], [self.reg(x) for x in reg], None
+
+    @torch.no_grad()
+    def assign(self, outputs: DenseOutputs, targets: list[Targets]) -> Assignment:
+        """Every anchor's answer, of which only a random sample of each image keeps its weight."""
+        blank = [Targets(t.boxes, torch.zeros_like(t.labels), t.ignored) for t in targets]
+        every = super().assign(outputs, blank)
+        kept = torch.zeros_like(every.weight)
+        for image, positive in enumerate(every.positive):
+            matched = torch.where(every.weight[image] > 0, positive.long() - 1, IGNORED)
+            kept[image, torch.cat(choose(matched, self.sample, 0.5))] = 1.0
+        return Assignment(every.labels, every.boxes, every.positive & (kept > 0), kept)
+
+    def loss(self, outputs: DenseOutputs, assignment: Assignment) -> dict[str, Tensor]:
+        """{"cls", "box"}: scalars."""
+        positives = assignment.positive.sum(dim=1)
+        count = assignment.weight.sum() + (positives == 0).sum()  # an image without objects counts one more, as there
+        count = mean_over_ranks(count)
+        goal = (assignment.labels == 0).float()
+        cls = binary(flatten(outputs.cls, 1)[..., 0].float(), goal, assignment.weight)
+        image, row = assignment.positive.nonzero(as_tuple=True)
+        deltas = encode_deltas(self.all_anchors(outputs)[row], assignment.boxes[image, row])
+        box = absolute(flatten(outputs.reg, 4)[image, row].float(), deltas)
+        return {"cls": cls / count, "box": box / count}

@@ -1,0 +1,44 @@
+"""The stacked convolutions of a dense head, enterable at any block."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Tower(nn.Module):
+    """`depth` blocks of 3x3 convolution and optional GroupNorm, with a ReLU between them and after the last.
+
+    Nothing works in place, and the trace holds each block's value *before* its activation: a method that wants the
+    activated one says so by calling relu.
+    """
+
+    def __init__(self, channels: int, width: int, depth: int, *, norm: bool = False, bias: bool | None = None) -> None:
+        super().__init__()
+        bias = not norm if bias is None else bias
+        sides = [channels] + [width] * (depth - 1)
+        self.convs = nn.ModuleList(nn.Conv2d(c, width, 3, padding=1, bias=bias) for c in sides)
+        groups = math.gcd(32, width)
+        self.norms = nn.ModuleList(nn.GroupNorm(groups, width) if norm else nn.Identity() for _ in sides)
+        for conv in self.convs:
+            nn.init.normal_(conv.weight, std=0.01)
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
+
+    def __len__(self) -> int:
+        return len(self.convs)
+
+    def forward(self, x: Tensor, start: int = 0) -> tuple[Tensor, list[Tensor]]:
+        """Runs blocks `start`, `start` + 1, ... on x (B, C, H, W).
+
+        For `start` > 0, x is what block `start` - 1 gave before its activation. Returns the activated result and the
+        value of every block run, before its activation.
+        """
+        trace = []
+        for index in range(start, len(self.convs)):
+            x = functional.relu(x) if index else x
+            x = self.norms[index](self.convs[index](x))
+            trace.append(x)
+        return functional.relu(x), trace

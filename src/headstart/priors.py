@@ -1,0 +1,66 @@
+"""Anchors and points of a pyramid, each with the integer cell it belongs to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from headstart.structures import PixelIndex, Size
+
+
+def base_anchors(stride: int, scales: Sequence[float], ratios: Sequence[float]) -> Tensor:
+    """Anchors around the origin, (A, 4) xyxy with A = ratios x scales, ratio-major.
+
+    A ratio is height / width; sides are stride * scale * (1/sqrt(ratio), sqrt(ratio)).
+    Order and centres as in mmdetection's AnchorGenerator (tests/parity, `prior/level#`).
+    """
+    roots = torch.tensor([math.sqrt(r) for r in ratios])
+    sizes = torch.tensor(list(scales)) * stride
+    widths = (sizes[None, :] / roots[:, None]).flatten()
+    heights = (sizes[None, :] * roots[:, None]).flatten()
+    return torch.stack([-widths, -heights, widths, heights], dim=1) / 2
+
+
+def grid(height: int, width: int, device: torch.device | str | None = None) -> tuple[Tensor, Tensor]:
+    """Row and column of each cell in row-major order: two int64 (H*W,)."""
+    y = torch.arange(height, device=device).repeat_interleave(width)
+    x = torch.arange(width, device=device).repeat(height)
+    return y, x
+
+
+def place_anchors(base: Tensor, height: int, width: int, stride: int) -> Tensor:
+    """`base` (A, 4) repeated at the upper left corner of every cell: (H*W*A, 4), in order (y, x, anchor)."""
+    y, x = grid(height, width, base.device)
+    shift = torch.stack([x, y, x, y], dim=1) * stride
+    return (shift[:, None, :] + base[None]).reshape(-1, 4)
+
+
+def place_points(height: int, width: int, stride: int, device: torch.device | str | None = None) -> Tensor:
+    """The centre of every cell, (H*W, 2) as x, y pixels, in order (y, x)."""
+    y, x = grid(height, width, device)
+    return (torch.stack([x, y], dim=1) + 0.5) * stride
+
+
+def cells(shapes: Sequence[Size], anchors: int, device: torch.device | str | None = None) -> PixelIndex:
+    """The cell of every prior of a pyramid, flattened in order (level, y, x, anchor)."""
+    parts = []
+    for level, (height, width) in enumerate(shapes):
+        y, x = grid(height, width, device)
+        y, x = y.repeat_interleave(anchors), x.repeat_interleave(anchors)
+        anchor = torch.arange(anchors, device=device).repeat(height * width)
+        parts.append(PixelIndex(torch.full_like(y, level), y, x, anchor))
+    return PixelIndex.cat(parts)
+
+
+def inside(pixels: PixelIndex, strides: Sequence[int], size: Size, divisor: int = 32) -> Tensor:
+    """Which cells (N,) start inside an image of `size` padded to its own multiple of `divisor`.
+
+    A batch is padded to its largest image; cells of a smaller image beyond its own padding are trained on nothing
+    (mmdetection's valid flags).
+    """
+    height, width = (math.ceil(side / divisor) * divisor for side in size)
+    stride = torch.tensor(list(strides), device=pixels.level.device)[pixels.level]
+    return (pixels.y * stride < height) & (pixels.x * stride < width)

@@ -1,0 +1,135 @@
+"""RetinaNet's and FCOS's heads against the official numbers: outputs, targets, losses, gradients, predictions."""
+
+import pytest
+import torch
+from parity.official import (
+    SCENARIOS,
+    check_parameter_gradients,
+    close,
+    features,
+    load_head,
+    sizes,
+    targets,
+    tensor,
+)
+
+from headstart.boxes import encode_deltas, encode_distances
+from headstart.heads.dense import Selection, flatten
+from headstart.heads.fcos import FCOSHead
+from headstart.heads.retina import RetinaHead
+
+STRIDES = [8, 16, 32, 64, 128]
+NAMES = {"cls": "cls", "bbox": "box", "centerness": "quality"}
+FCOS_TEST = Selection(per_level=1000, threshold=0.05, overlap=0.5, keep=100)
+TRICKS_TEST = Selection(per_level=1000, threshold=0.05, overlap=0.6, keep=100)
+
+
+def build(name):
+    if name == "dense_retina":
+        return RetinaHead(7, 32, STRIDES, width=32)
+    if name == "dense_fcos":
+        return FCOSHead(7, 64, STRIDES, width=64, selection=FCOS_TEST)
+    return FCOSHead(
+        7,
+        64,
+        STRIDES,
+        width=64,
+        normalised=True,
+        centre_sampling=True,
+        centreness_on_box=True,
+        box_loss="giou",
+        conv_bias=True,
+        selection=TRICKS_TEST,
+    )
+
+
+@pytest.fixture(params=["dense_retina", "dense_fcos", "dense_fcos_tricks"])
+def case(request, reference):
+    arrays = reference(request.param)
+    head = build(request.param)
+    load_head(head, arrays)
+    inputs = features(arrays, STRIDES)
+    return request.param, arrays, head, inputs, head(inputs, sizes(arrays))
+
+
+def test_outputs(case):
+    name, arrays, head, _, outputs = case
+    for level in range(5):
+        close(outputs.cls[level], arrays[f"out/cls{level}"], 6e-5)
+        close(outputs.reg[level], arrays[f"out/reg{level}"], 6e-5)
+        if outputs.quality is not None:
+            close(outputs.quality[level], arrays[f"out/ctr{level}"], 6e-5)
+        if name == "dense_fcos_tricks":
+            close(outputs.reg[level] * head.strides[level], arrays[f"out_eval/reg{level}"], 6e-5)
+
+
+def test_priors(case):
+    name, arrays, head, _, outputs = case
+    for level, maps in enumerate(outputs.cls):
+        shape = (maps.shape[2], maps.shape[3])
+        ours = head.level_anchors(level, shape) if name == "dense_retina" else head.level_points(level, shape, "cpu")
+        close(ours, arrays[f"prior/level{level}"], 1e-6)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_targets(case, scenario):
+    name, arrays, head, _, outputs = case
+    assigned = head.assign(outputs, targets(arrays, scenario))
+    start = 0
+    for level, maps in enumerate(outputs.cls):
+        rows = slice(start, start + maps.shape[2] * maps.shape[3] * head.anchors)
+        start = rows.stop
+        key = f"tgt/{scenario}/labels{level}"
+        if key not in arrays:
+            assert scenario != "full"
+            continue
+        labels = tensor(arrays[key])
+        boxes = tensor(arrays[f"tgt/{scenario}/bbox_targets{level}"]).reshape(2, -1, 4)
+        positive = assigned.positive[:, rows]
+        ours = assigned.boxes[:, rows][positive]
+        assert torch.equal(assigned.labels[:, rows], labels.reshape(2, -1)) or name == "dense_retina"
+        if name == "dense_retina":
+            weight = tensor(arrays[f"tgt/{scenario}/label_weights{level}"])
+            assert torch.equal(assigned.weight[:, rows], weight)
+            assert torch.equal(assigned.labels[:, rows][weight > 0], labels[weight > 0])
+            anchors = tensor(arrays[f"prior/level{level}"]).expand(2, -1, 4)[positive]
+            close(encode_deltas(anchors, ours), boxes[positive], 1e-5)
+        else:
+            points = tensor(arrays[f"prior/level{level}"]).expand(2, -1, 2)[positive]
+            unit = head.strides[level] if name == "dense_fcos_tricks" else 1
+            close(encode_distances(points, ours) / unit, boxes[positive], 1e-5)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_losses_and_gradients(case, scenario):
+    _, arrays, head, inputs, outputs = case
+    losses = head.loss(outputs, head.assign(outputs, targets(arrays, scenario)))
+    for official, ours in NAMES.items():
+        key = f"loss/{scenario}/loss_{official}"
+        if key in arrays:
+            close(losses[ours].double(), tensor(arrays[key]).double().sum(), 1e-5)
+    total = torch.stack(list(losses.values())).sum()
+    close(total.double(), tensor(arrays[f"loss/{scenario}/TOTAL"]), 1e-5)
+    if scenario == "full":
+        total.backward()
+        for level, maps in enumerate(inputs.pyramid):
+            close(maps.grad, arrays[f"grad/full/feat{level}"], 1e-4)
+        check_parameter_gradients(head, arrays["grad/full/params/names"], arrays["grad/full/params/l2_sum_abssum"])
+
+
+@pytest.mark.parametrize("prefix", ["pred/", "pred/thr0.3_"])
+def test_predictions(case, prefix):
+    _, arrays, head, _, outputs = case
+    if prefix != "pred/":
+        chosen = head.selection
+        head.selection = Selection(chosen.per_level, 0.3, chosen.overlap, chosen.keep)
+    for image, found in enumerate(head.decode(outputs, sizes(arrays))):
+        close(found.boxes, arrays[f"{prefix}bboxes{image}"], 1e-5)
+        close(found.scores, arrays[f"{prefix}scores{image}"], 1e-5)
+        assert torch.equal(found.labels, tensor(arrays[f"{prefix}labels{image}"]))
+
+
+def test_flattening_is_y_x_anchor():
+    maps = torch.arange(2 * 6 * 4 * 5).reshape(2, 6, 4, 5)
+    flat = flatten([maps], 3)
+    assert torch.equal(flat[1, (2 * 5 + 3) * 2 + 1], maps[1, 3:6, 2, 3])
