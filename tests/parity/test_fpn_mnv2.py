@@ -55,7 +55,7 @@ def recipe(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The reference's value of a MobileNetV2 tensor, a function of its name and shape."""
     x = np.random.RandomState(zlib.crc32(f"mnv2|{name}".encode())).standard_normal(shape)
     fan_in = np.prod(shape[1:])
-    if name.endswith("running_mean") or name.endswith("bias"):
+    if name.endswith(("running_mean", "bias")):
         value = 0.1 * x
     elif name.endswith("running_var"):
         value = 1 + 0.2 * abs(x)

@@ -66,14 +66,8 @@ def build_backbone(
 
 
 def _create(name: str, timm_name: str, pretrained: bool | str | Path) -> tuple[nn.Module, list[int] | None]:
-    if name == "mnv2":
-        make = mobilenet.LeakyMobileNetV2
-    else:
-        make = _features_of(timm_name)
-    if pretrained is True:
-        body = create_pretrained(make, name, timm_name)
-    else:
-        body = make(pretrained=False)
+    make: Callable[..., Any] = mobilenet.LeakyMobileNetV2 if name == "mnv2" else _features_of(timm_name)
+    body = create_pretrained(make, name, timm_name) if pretrained is True else make(pretrained=False)
     picked = None if name == "mnv2" else _pick_stages(name, body.feature_info.reduction())
     if not isinstance(pretrained, bool):
         load_file(body, name, Path(pretrained))

@@ -1,0 +1,50 @@
+"""The pyramid: strides, odd sizes, gradients everywhere, initial values, mistakes."""
+
+import pytest
+import torch
+
+from headstart.errors import UserError
+from headstart.necks import FPN
+from headstart.necks.fpn import EXTRAS
+
+CHANNELS, STRIDES = [4, 8, 16, 32], [4, 8, 16, 32]
+
+
+def stages(height=96, width=160):
+    return [torch.randn(2, c, height // s, width // s) for c, s in zip(CHANNELS, STRIDES, strict=True)]
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+@pytest.mark.parametrize(("start", "levels"), [(0, 4), (0, 5), (1, 3), (1, 4), (1, 5), (2, 6)])
+def test_strides_match_the_maps(extra, start, levels):
+    neck = FPN(CHANNELS, STRIDES, width=8, start=start, levels=levels, extra=extra)
+    pyramid = neck(stages(256, 256))
+    assert len(pyramid) == len(neck.strides) == levels
+    assert [tuple(p.shape) for p in pyramid] == [(2, 8, max(256 // s, 1), max(256 // s, 1)) for s in neck.strides]
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_every_parameter_gets_a_gradient(extra):
+    neck = FPN(CHANNELS, STRIDES, width=8, extra=extra)
+    sum(p.square().mean() for p in neck(stages())).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in neck.parameters())
+
+
+def test_a_coarse_map_of_odd_size_is_brought_to_the_finer_one():
+    maps = [torch.randn(1, 4, 13, 21), torch.randn(1, 8, 7, 11), torch.randn(1, 16, 4, 6), torch.randn(1, 32, 2, 3)]
+    pyramid = FPN(CHANNELS, STRIDES, width=8)(maps)
+    assert [tuple(p.shape[2:]) for p in pyramid] == [(7, 11), (4, 6), (2, 3), (1, 2), (1, 1)]
+
+
+def test_initial_values():
+    neck = FPN(CHANNELS, STRIDES, width=64)
+    assert all(not conv.bias.any() for group in (neck.lateral, neck.output, neck.extra) for conv in group)
+    weight = neck.output[0].weight
+    bound = (6 / (2 * 64 * 9)) ** 0.5
+    assert 0.9 * bound < float(weight.detach().abs().max()) <= bound
+
+
+@pytest.mark.parametrize("options", [{"extra": "on_top"}, {"levels": 2}, {"start": 4}])
+def test_mistakes_are_explained(options):
+    with pytest.raises(UserError, match="FPN"):
+        FPN(CHANNELS, STRIDES, **options)
