@@ -1,0 +1,24 @@
+"""Samples of different sizes become one padded batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from headstart.data.dataset import Sample
+from headstart.structures import ImageBatch, Targets
+
+MULTIPLE = 32
+"""Height and width of a batch are multiples of the coarsest backbone stride."""
+
+
+def collate(samples: Sequence[Sample]) -> tuple[ImageBatch, list[Targets]]:
+    """Pads right and below with 0 to the largest height and width, rounded up to a multiple of 32."""
+    sizes = [(sample.image.shape[1], sample.image.shape[2]) for sample in samples]
+    height, width = (-(-max(side) // MULTIPLE) * MULTIPLE for side in zip(*sizes))
+    pixels = torch.zeros(len(samples), 3, height, width, dtype=torch.uint8)
+    for canvas, sample, (h, w) in zip(pixels, samples, sizes):
+        canvas[:, :h, :w] = sample.image
+    batch = ImageBatch(pixels, sizes, [sample.id for sample in samples], [sample.original for sample in samples])
+    return batch, [Targets(sample.boxes, sample.labels, sample.ignored) for sample in samples]

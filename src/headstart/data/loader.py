@@ -1,0 +1,99 @@
+"""Data loaders whose batches depend on (seed, epoch, image) only: not on workers, processes or interruptions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from headstart.data.batch import collate
+from headstart.data.dataset import DetectionDataset, Sample
+from headstart.data.sampler import EachOnceBatchSampler, GroupedBatchSampler, Key
+from headstart.data.transforms import Transform
+from headstart.errors import UserError
+
+
+class Prepared(Dataset):
+    """Samples by key (epoch, index), transformed with random numbers seeded by (seed, epoch, index)."""
+
+    def __init__(self, dataset: DetectionDataset, transform: Transform, seed: int = 0) -> None:
+        self.dataset, self.transform, self.seed = dataset, transform, seed
+
+    def __getitem__(self, key: Key) -> Sample | UserError:
+        epoch, index = key
+        try:
+            sample = self.dataset[index]
+        except UserError as error:
+            # Raised inside a worker it would reach the user wrapped in a traceback; the loader raises it instead.
+            return error
+        before = torch.get_rng_state()
+        # Only the CPU generator: torch.manual_seed would also reset those of the accelerators.
+        torch.default_generator.manual_seed(mix(self.seed, epoch, index))
+        try:
+            return self.transform(sample)
+        finally:
+            torch.set_rng_state(before)
+
+
+class Loader(DataLoader):
+    """A DataLoader of (ImageBatch, list[Targets]) that raises a bad image's UserError without a worker's traceback."""
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in super().__iter__():
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
+def train_loader(
+    dataset: DetectionDataset,
+    transform: Transform,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    workers: int = 0,
+    rank: int = 0,
+    world: int = 1,
+) -> Loader:
+    """Shuffled, grouped, augmented batches; `loader.batch_sampler` has set_epoch(epoch) and start(epoch, batch)."""
+    sampler = GroupedBatchSampler(dataset.sizes, batch_size, seed=seed, rank=rank, world=world)
+    return _loader(Prepared(dataset, transform, seed), sampler, workers)
+
+
+def val_loader(
+    dataset: DetectionDataset,
+    transform: Transform,
+    *,
+    batch_size: int,
+    workers: int = 0,
+    rank: int = 0,
+    world: int = 1,
+) -> Loader:
+    """Every image exactly once over all processes, in a fixed order."""
+    sampler = EachOnceBatchSampler(dataset.sizes, batch_size, rank=rank, world=world)
+    return _loader(Prepared(dataset, transform), sampler, workers)
+
+
+def mix(*numbers: int) -> int:
+    """One 63-bit seed from several non-negative integers, well spread."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _collate(samples: list[Sample | UserError]) -> Any:
+    for sample in samples:
+        if isinstance(sample, UserError):
+            return sample
+    return collate(samples)
+
+
+def _loader(dataset: Prepared, sampler: Any, workers: int) -> Loader:
+    return Loader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=_collate,
+        persistent_workers=workers > 0,
+    )

@@ -1,0 +1,58 @@
+"""What every reader returns, whatever the format: images, boxes and class names, not yet checked against the files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from headstart.data.problems import Problems
+from headstart.structures import Size
+
+RawBox = tuple[float, float, float, float, int, bool]
+"""x1, y1, x2, y2, number in `RawIndex.classes`, ignored. Any float may still be infinite, NaN or out of range."""
+
+SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+"""The splits by the names that folders and files use for them."""
+
+
+@dataclass
+class RawImage:
+    """file: relative to the folder or absolute; size: height, width as the annotations say, None if they do not."""
+
+    file: str
+    id: int
+    size: Size | None = None
+    boxes: list[RawBox] = field(default_factory=list)
+
+
+@dataclass
+class RawIndex:
+    """One split as its files say. `normalised`: the boxes are fractions of width and height instead of pixels."""
+
+    classes: list[str]
+    images: list[RawImage]
+    normalised: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A format recognised in a folder: its splits, how to read one, and where splits come from (for errors)."""
+
+    kind: str
+    splits: dict[str, Any]
+    read: Callable[[Any, Problems], RawIndex]
+    remedy: str
+
+
+def number(value: object) -> float:
+    """The value as a float. Raises ValueError for what is no number (text, booleans, None)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{value!r} is not a number")
+    return float(value)
+
+
+def short(value: object) -> str:
+    """The beginning of a value, for messages."""
+    text = str(value).replace("\n", " ")
+    return text if len(text) <= 60 else text[:57] + "..."

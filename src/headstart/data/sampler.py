@@ -1,0 +1,92 @@
+"""Which images go into which batch: grouped by aspect ratio, shared among processes, resumable anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from headstart.errors import UserError
+
+Key = tuple[int, int]
+"""(epoch, index): what a batch asks the data set for; the epoch makes the augmentation differ from epoch to epoch."""
+
+
+class GroupedBatchSampler:
+    """Batches of `batch_size` keys (epoch, index), landscape and portrait images apart, for process `rank` of `world`.
+
+    The order of an epoch depends on (seed, epoch) only. All processes together take world * batch_size images of
+    one orientation at a time, each its own slice. What remains of both orientations is mixed at the end, and the last
+    round is filled up with the first images of the same epoch: every image is seen at least once per epoch, every
+    process has the same number of batches, and all batches are full.
+
+    sizes  (N, 2) height, width
+    len()  batches of a whole epoch, also when an epoch is begun in its middle
+    """
+
+    def __init__(self, sizes: np.ndarray, batch_size: int, *, seed: int = 0, rank: int = 0, world: int = 1) -> None:
+        if batch_size < 1:
+            raise UserError(f"the batch size must be at least 1, found {batch_size}.")
+        if not len(sizes):
+            raise UserError("the training data holds no image.")
+        self.portrait = np.asarray(sizes)[:, 0] > np.asarray(sizes)[:, 1]
+        self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
+        self.epoch = 0
+        self.first = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.portrait) // (self.batch_size * self.world))
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch of the next pass. Setting the same epoch again keeps the position given to `start`."""
+        if epoch != self.epoch:
+            self.epoch, self.first = epoch, 0
+
+    def start(self, epoch: int, batch: int) -> None:
+        """Lets the next pass begin with batch number `batch` of `epoch`; the passes after it begin at 0 again.
+
+        A resumed run calls this with the number of batches it has already trained on in that epoch.
+        """
+        if not 0 <= batch <= len(self):
+            raise UserError(f"epoch {epoch} has {len(self)} batches, so none can be resumed after batch {batch}.")
+        self.epoch, self.first = epoch, batch
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch, first, self.first = self.epoch, self.first, 0
+        for batch in self.rounds(epoch)[first:, self.rank]:
+            yield [(epoch, index) for index in batch.tolist()]
+
+    def rounds(self, epoch: int) -> np.ndarray:
+        """The whole epoch: image numbers (len, world, batch_size)."""
+        rng = np.random.default_rng([self.seed, epoch])
+        order = rng.permutation(len(self.portrait))
+        together = self.batch_size * self.world
+        whole, rest = [], []
+        for wanted in (False, True):
+            group = order[self.portrait[order] == wanted]
+            cut = len(group) - len(group) % together
+            whole.append(group[:cut].reshape(-1, together))
+            rest.append(group[cut:])
+        rounds = np.concatenate(whole)
+        rounds = rounds[rng.permutation(len(rounds))]
+        left = np.concatenate(rest)
+        tail = np.concatenate([left, np.resize(order, -len(left) % together)]).reshape(-1, together)
+        return np.concatenate([rounds, tail]).reshape(-1, self.world, self.batch_size)
+
+
+class EachOnceBatchSampler:
+    """Validation batches in a fixed order, landscape images first; over all processes every image exactly once."""
+
+    def __init__(self, sizes: np.ndarray, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
+        if batch_size < 1:
+            raise UserError(f"the batch size must be at least 1, found {batch_size}.")
+        order = np.argsort(sizes[:, 0] > sizes[:, 1], kind="stable")
+        self.indices = order[rank::world].tolist()
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for first in range(0, len(self.indices), self.batch_size):
+            yield [(0, index) for index in self.indices[first : first + self.batch_size]]

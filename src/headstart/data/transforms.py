@@ -1,0 +1,59 @@
+"""Image and boxes changed together, on uint8 pixels: keep-ratio resize, horizontal flip, photometric jitter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from headstart.data.dataset import Sample
+from headstart.errors import UserError
+from headstart.structures import Size
+
+
+class Transform:
+    """Resizes so that the shorter side is `short` px, or a number drawn from (lo, hi), but the longer at most `long`.
+
+    flip    probability of a left-right mirror
+    jitter  brightness, contrast and saturation drawn anew for each image
+    The random numbers are torch's own; the loader seeds them by (seed, epoch, image). For validation give a fixed
+    `short` and flip=0. Raises UserError for sizes that make no image.
+    """
+
+    def __init__(
+        self, short: int | tuple[int, int] = 800, long: int = 1333, flip: float = 0.5, jitter: bool = False
+    ) -> None:
+        self.short = (short, short) if isinstance(short, int) else (int(short[0]), int(short[1]))
+        self.long = long
+        self.flip = flip
+        lo, hi = self.short
+        if not 1 <= lo <= hi <= long:
+            raise UserError(f"image size: expected 1 <= short side <= long side, found short {short} and long {long}.")
+        if not 0 <= flip <= 1:
+            raise UserError(f"flip is a probability between 0 and 1, found {flip}.")
+        self.jitter = v2.ColorJitter(brightness=0.2, contrast=0.3, saturation=0.3) if jitter else None
+
+    def __call__(self, sample: Sample) -> Sample:
+        height, width = sample.image.shape[1:]
+        target = self.target_size(height, width)
+        image, boxes = sample.image, sample.boxes
+        if target != (height, width):
+            image = F.resize(image, list(target), antialias=True)
+            y, x = target[0] / height, target[1] / width
+            boxes = boxes * torch.tensor([x, y, x, y])
+        if self.flip and torch.rand(()) < self.flip:
+            image = image.flip(-1)
+            left, top, right, bottom = boxes.unbind(1)
+            boxes = torch.stack([target[1] - right, top, target[1] - left, bottom], 1)
+        if self.jitter is not None:
+            image = self.jitter(image)
+        return replace(sample, image=image, boxes=boxes)
+
+    def target_size(self, height: int, width: int) -> Size:
+        """Height and width after the resize; draws the short side where it is a range."""
+        lo, hi = self.short
+        short = lo if lo == hi else int(torch.randint(lo, hi + 1, ()))
+        scale = min(short / min(height, width), self.long / max(height, width))
+        return max(1, round(height * scale)), max(1, round(width * scale))
