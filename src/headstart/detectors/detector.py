@@ -1,0 +1,75 @@
+"""A detector: normalise, backbone, neck, head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from headstart.structures import Detections, Features, ImageBatch, Targets
+
+
+class Detector(nn.Module):
+    """Everything between raw RGB pixels and boxes, its own normalisation included.
+
+    backbone   pixels -> stages; `channels`, `strides` (headstart.backbones)
+    neck       stages -> pyramid; `strides` (headstart.necks)
+    head       pyramid -> outputs; assign, loss, decode, proposals (headstart.heads)
+    classes    the K names, in the order of the labels
+    mean, std  of RGB values in 0..255, applied to the input; the padding is zero after it
+    recipe     the keyword arguments of `build_detector` that make this detector again, or {} when built by hand
+
+    Forward and loss are the same in training and evaluation; only norms and dropout know the mode.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        neck: nn.Module,
+        head: nn.Module,
+        classes: Sequence[str],
+        *,
+        mean: Sequence[float] = (123.675, 116.28, 103.53),
+        std: Sequence[float] = (58.395, 57.12, 57.375),
+        recipe: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.neck, self.head = backbone, neck, head
+        self.classes = tuple(classes)
+        self.recipe = recipe or {}
+        self.register_buffer("mean", torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).reshape(1, 3, 1, 1), persistent=False)
+
+    def normalise(self, batch: ImageBatch) -> Tensor:
+        """(B, 3, H, W) in the dtype of the weights; zero outside each image's valid area."""
+        pixels = (batch.pixels.to(self.mean.dtype) - self.mean) / self.std
+        height, width = pixels.shape[-2:]
+        for image, (valid_height, valid_width) in enumerate(batch.sizes):
+            if valid_height < height:
+                pixels[image, :, valid_height:] = 0
+            if valid_width < width:
+                pixels[image, :, :, valid_width:] = 0
+        return pixels
+
+    def extract(self, batch: ImageBatch) -> Features:
+        """The backbone's stages and the neck's pyramid."""
+        stages = self.backbone(self.normalise(batch))
+        return Features(stages, self.backbone.strides, self.neck(stages), self.neck.strides)  # ty: ignore[invalid-argument-type]
+
+    def forward(self, batch: ImageBatch, targets: list[Targets] | None = None, *, trace: bool = False) -> Any:
+        """The head's outputs. Two-stage heads read sampled regions if given targets, else their proposals."""
+        return self.head(self.extract(batch), batch.sizes, targets, trace=trace)
+
+    def loss(self, outputs: Any, targets: list[Targets]) -> dict[str, Tensor]:
+        """The detection losses of outputs made with the same targets, by name."""
+        return self.head.loss(outputs, self.head.assign(outputs, targets))  # ty: ignore[call-non-callable]
+
+    @torch.no_grad()
+    def detect(self, batch: ImageBatch) -> list[Detections]:
+        """Boxes per image, best first, in pixels of the padded input. Call `eval()` before."""
+        return self.head.decode(self(batch), batch.sizes)  # ty: ignore[call-non-callable]

@@ -1,0 +1,71 @@
+"""What every method is, and the teacher as methods see it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from headstart.detectors.detector import Detector
+from headstart.structures import Features, ImageBatch, Objective, Progress, Targets
+
+
+class Frozen:
+    """A teacher: in evaluation mode for good, without gradients on its weights.
+
+    Not a module, so that the student's tree, optimiser, averages, DDP and checkpoints never see it; copies share it.
+    Gradients may pass *through* `model` to its input. One pass per batch serves every lane: the features of the last
+    batch object are remembered.
+    """
+
+    def __init__(self, model: Detector) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.classes = model.classes
+        self._seen: tuple[ImageBatch, Features] | None = None
+
+    def extract(self, batch: ImageBatch) -> Features:
+        """The teacher's stages and pyramid for this batch, computed once, without gradient."""
+        if self._seen is None or self._seen[0] is not batch:
+            self._seen = None  # the old features go before the new ones come
+            with torch.no_grad():
+                self._seen = (batch, self.model.extract(batch))
+        return self._seen[1]
+
+    def forget(self) -> None:
+        """Lets go of the remembered features."""
+        self._seen = None
+
+    def to(self, *args: Any, **kwargs: Any) -> Frozen:
+        self.model.to(*args, **kwargs)
+        self.forget()
+        return self
+
+    def __deepcopy__(self, memo: dict) -> Frozen:
+        return self
+
+    def __copy__(self) -> Frozen:
+        return self
+
+
+class Method(nn.Module):
+    """A way to train a student: `forward` gives the weighted terms of one batch.
+
+    Whoever has a training loop of their own calls `method(batch, targets, progress).total.backward()`.
+    """
+
+    def __init__(self, student: Detector, teacher: Frozen | None = None) -> None:
+        super().__init__()
+        self.student = student
+        self.teacher = teacher
+
+    def forward(self, batch: ImageBatch, targets: list[Targets], progress: Progress) -> Objective:
+        raise NotImplementedError
+
+    def parts(self) -> dict[str, nn.Module]:
+        """What is trained besides the student and left out of what is shipped."""
+        return {}
+
+    def describe(self) -> list[dict[str, str]]:
+        """Rows of the pairing table: what imitates what, through which adapter, at which weight."""
+        return []

@@ -1,0 +1,54 @@
+"""How much each distillation term counts: schedules of the step, and scales measured once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, distributed, nn
+
+from headstart.structures import Progress
+
+
+def warm(progress: Progress, steps: int) -> float:
+    """0 at the first step, 1 from step `steps` on, linear between (`steps` 0: always 1)."""
+    return min(progress.step / steps, 1.0) if steps > 0 else 1.0
+
+
+def until(progress: Progress, stop: int | None) -> float:
+    """1 up to and including step `stop`, 0 after it (None: always 1)."""
+    return 0.0 if stop is not None and progress.step > stop else 1.0
+
+
+class Scale(nn.Module):
+    """The variance of a target, averaged over the first `steps` training steps and then fixed.
+
+    A squared error divided by it is 1 for whoever always answers the target's mean and 0 for a perfect imitation,
+    whatever the width, age and origin of the teacher. Kept in the checkpoint; equal on all processes.
+    """
+
+    mean: Tensor
+    seen: Tensor
+
+    def __init__(self, steps: int = 50) -> None:
+        super().__init__()
+        self.steps = steps
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(()))
+
+    @torch.no_grad()
+    def forward(self, target: Tensor, progress: Progress) -> Tensor:
+        """The scale to divide by: target (N, D) rows of vectors; measured while `progress.step` < `steps`.
+
+        1 where nothing was measured yet.
+        """
+        if progress.step < self.steps:
+            self._measure(target)
+        return torch.where(self.mean > 0, self.mean, 1.0)
+
+    def _measure(self, target: Tensor) -> None:
+        usable = len(target) > 1
+        variance = target.float().var(dim=0, correction=0).mean() if usable else target.new_zeros(())
+        found = torch.stack([variance.float(), variance.new_full((), float(usable), dtype=torch.float32)])
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(found)
+        self.seen += found[1]
+        self.mean += (found[0] - self.mean * found[1]) / self.seen.clamp(min=1)
