@@ -1,0 +1,177 @@
+"""headstart's own detector files: safetensors whose header says how to build the detector again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+import headstart
+from headstart.detectors.detector import Detector
+from headstart.errors import UserError
+
+FORMAT = "headstart-detector"
+FORMAT_VERSION = 1
+
+
+def save_detector(detector: Detector, path: str | Path, **metadata: Any) -> Path:
+    """Writes weights and everything needed to use them: recipe, classes, preprocessing, versions.
+
+    `metadata` (anything JSON can hold, e.g. scores, seed, method) is kept under "training". The file appears whole or
+    not at all, also when the process is killed. Raises UserError if the place cannot be written.
+    """
+    path = Path(path)
+    header = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "headstart_version": headstart.__version__,
+        "recipe": detector.recipe,
+        "classes": list(detector.classes),
+        "preprocessing": {
+            "mean": detector.mean.flatten().tolist(),
+            "std": detector.std.flatten().tolist(),
+            "order": "RGB",
+            "range": 255,
+        },
+        "training": metadata,
+    }
+    # Tied parameters would be refused and channels_last ones reordered: every tensor becomes a plain copy.
+    tensors = {
+        key: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for key, value in detector.state_dict().items()
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        save_file(tensors, temporary, metadata={key: json.dumps(value, default=str) for key, value in header.items()})
+        # safetensors makes files that nobody else can read, whatever the umask says.
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"the weights could not be written to {path}: {error}. Free some space or name another"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """What the file says about itself, without reading a tensor: the keys of `save_detector`'s header.
+
+    Raises UserError if the file is missing, damaged, of another kind, or newer than this headstart.
+    """
+    path = Path(path)
+    _check_kind(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            raw = file.metadata() or {}
+        header = {key: json.loads(value) for key, value in raw.items()} if raw.get("format") == f'"{FORMAT}"' else {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged or cut short ({error}): copy or save it again") from error
+    if not header:
+        raise UserError(
+            f"{path} holds tensors but not a detector of headstart: expected a file that train or distill wrote. "
+            "For the ImageNet weights of a backbone use --weights"
+        )
+    if header.get("format_version", 0) > FORMAT_VERSION:
+        raise UserError(
+            f"{path} was written by headstart {header.get('headstart_version')} in format {header['format_version']}; "
+            f"this is headstart {headstart.__version__}, which reads up to {FORMAT_VERSION}. Upgrade headstart"
+        )
+    return header
+
+
+def load_detector(path: str | Path, device: str | torch.device = "cpu") -> Detector:
+    """The detector of a file that `save_detector` wrote, in eval mode, every tensor and its preprocessing restored.
+
+    Raises UserError as `read_metadata`, and one that lists every tensor that is missing, unknown or of another shape.
+    """
+    from headstart.detectors.zoo import build_detector
+
+    header = read_metadata(path)
+    if not header["recipe"]:
+        raise UserError(
+            f"{path} holds a detector that was built by hand: build it the same way in Python and call "
+            "headstart.detectors.weights.load_weights(detector, path)"
+        )
+    try:
+        recipe: dict[str, Any] = {**header["recipe"], "pretrained": False}
+        detector = build_detector(**recipe)
+    except UserError as error:
+        raise UserError(
+            f"{path} (written by headstart {header['headstart_version']}) cannot be built: {error}"
+        ) from error
+    load_weights(detector, path)
+    return detector.to(device).eval()
+
+
+def load_weights(detector: Detector, path: str | Path) -> None:
+    """Fills a detector that is already built from a file of `save_detector`; classes and every tensor must match.
+
+    Raises UserError otherwise, listing all that does not.
+    """
+    header = read_metadata(path)
+    if tuple(header["classes"]) != detector.classes:
+        raise UserError(
+            f"{path} finds {len(header['classes'])} classes ({', '.join(header['classes'])}), the detector has "
+            f"{len(detector.classes)} ({', '.join(detector.classes)}): they must be the same, in the same order"
+        )
+    tensors = _read_tensors(Path(path))
+    problems = _compare(tensors, detector.state_dict())
+    if problems:
+        raise UserError(f"{path} does not fit the detector; " + "; ".join(problems))
+    detector.load_state_dict(tensors)
+    for name in ("mean", "std"):
+        values = torch.tensor(header["preprocessing"][name])
+        getattr(detector, name).copy_(values.reshape(1, -1, 1, 1))
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged or cut short ({error}): copy or save it again") from error
+
+
+def _compare(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> list[str]:
+    """Sentences on every tensor that does not match; empty if all do."""
+    shapes = [
+        f"{key} {tuple(tensors[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in sorted(set(tensors) & set(own))
+        if tensors[key].shape != own[key].shape
+    ]
+    kinds = {
+        "missing in the file": sorted(set(own) - set(tensors)),
+        "unknown to the detector": sorted(set(tensors) - set(own)),
+        "of another shape": shapes,
+    }
+    return [f"{what}: {', '.join(names)}" for what, names in kinds.items() if names]
+
+
+def _check_kind(path: Path) -> None:
+    if path.is_dir():
+        inside = sorted(path.glob("*.safetensors"))
+        hint = f", such as {inside[0]}" if inside else "; there is no .safetensors file in it"
+        raise UserError(f"{path} is a folder: expected the weights file itself{hint}")
+    if not path.is_file():
+        raise UserError(f"weights file {path} does not exist: expected a .safetensors file that train or distill wrote")
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        raise UserError(
+            f"{path} is a pickled torch file: expected .safetensors, the file that train and distill write beside "
+            "their checkpoints"
+        )
