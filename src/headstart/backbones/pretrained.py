@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 import urllib.error
 import urllib.request
@@ -131,7 +130,9 @@ def _cached_file(settings) -> Path | None:
 
 
 def _hub_address() -> str:
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    from huggingface_hub.constants import ENDPOINT
+
+    return ENDPOINT
 
 
 def _unreachable(address: str) -> str | None:
