@@ -1,0 +1,191 @@
+"""The settings of a run: one flat YAML, these models are its schema. Importing this must stay cheap (no torch)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """Unknown keys are errors; assignments are checked like files are."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+
+
+class Data(Section):
+    """Which images, and how they are shown to the detectors.
+
+    Images keep their ratio: the shorter side becomes `short` pixels (a pair: drawn anew for each training image), but
+    the longer side at most `long`. `imgsz: N` is the short way to say short N, long N: the image fits a square.
+    """
+
+    path: str = Field(description="folder of annotated images: COCO, Roboflow, Pascal VOC or YOLO, found by itself")
+    imgsz: Positive | None = Field(None, description="side of the square that images are fitted into (default 640)")
+    short: Positive | tuple[Positive, Positive] | None = Field(None, description="shorter side, or [least, most]")
+    long: Positive | None = Field(None, description="limit of the longer side")
+    flip: float = Field(0.5, ge=0, le=1, description="probability of a left-right flip in training")
+    jitter: bool = Field(False, description="change brightness, contrast and saturation in training")
+    batch: Positive = Field(16, description="images per step, over all devices together")
+    workers: int = Field(0, ge=0, description="processes that read images; 0 reads in the training process")
+    bad_data: Literal["stop", "skip"] = Field("stop", description="what to do with unusable images and boxes")
+    classes: list[str] | None = Field(None, description="only these classes, in this order")
+
+    @model_validator(mode="after")
+    def _one_way_to_give_the_size(self) -> Data:
+        if self.imgsz is not None and (self.short is not None or self.long is not None):
+            raise ValueError("give either imgsz, or short and long")
+        if (self.short is None) != (self.long is None):
+            raise ValueError("short and long go together")
+        return self
+
+    @property
+    def sides(self) -> tuple[int | tuple[int, int], int]:
+        """short (one number or a range) and long, in pixels."""
+        if self.short is not None and self.long is not None:
+            return self.short, self.long
+        side = self.imgsz or 640
+        return side, side
+
+
+class DetectorChoice(Section):
+    """A detector to build by name, or a file of weights written by headstart."""
+
+    name: str | None = Field(None, description="what to build, such as retinanet_r18; see `headstart models`")
+    file: str | None = Field(None, description="weights to start from (.safetensors)")
+    backbone: str | None = Field(None, description="another backbone than the name says: short name or any of timm's")
+    width: Positive | None = Field(None, description="channels of pyramid and heads")
+    pretrained: bool | str = Field(True, description="start from ImageNet weights, or from a file of them")
+    options: dict[str, Any] = Field(default_factory=dict, description="further options of the builder")
+
+    @model_validator(mode="after")
+    def _a_name_or_a_file(self) -> DetectorChoice:
+        if (self.name is None) == (self.file is None):
+            raise ValueError("give either name (build it) or file (load it)")
+        built = [key for key in ("backbone", "width", "options") if getattr(self, key)]
+        if self.file is not None and built:
+            raise ValueError(f"a detector from a file cannot take {', '.join(built)}; the file says what it is")
+        return self
+
+
+class MethodChoice(BaseModel):
+    """A method and its options; which options there are, the method's constructor says."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    name: str = Field(description="see `headstart methods`")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Train(Section):
+    """How long and how. Numbers left at `auto` are settled when the run starts and written into its run.yaml."""
+
+    epochs: Positive | None = Field(None, description="how long; or steps, or schedule (default: schedule 1x)")
+    steps: Positive | None = Field(None, description="how long, in optimiser steps")
+    schedule: Literal["1x", "2x", "3x"] | None = Field(None, description="12, 24 or 36 epochs")
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        "auto", description="auto: 0.01 (adamw: 0.0001) at 16 images per step, in proportion"
+    )
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0)
+    decay_norm_and_bias: bool = Field(True, description="whether weight decay also applies to norms and biases")
+    decay: Literal["multistep", "cosine", "constant"] = Field("multistep", description="shape of the learning rate")
+    milestones: list[Positive] | None = Field(
+        None, description="where the rate drops, in epochs (in steps if the length is); default after 2/3 and 11/12"
+    )
+    gamma: float = Field(0.1, gt=0, le=1, description="factor of each drop")
+    warmup: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto", description="steps of linear warm-up; auto: 500, at most a tenth of the run"
+    )
+    clip: float | None = Field(20.0, gt=0, description="largest L2 norm of a lane's gradient; null: no limit")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
+    channels_last: bool | Literal["auto"] = Field("auto", description="memory layout of convolutions")
+    ema: bool | Annotated[float, Field(gt=0, lt=1)] = Field(False, description="average the weights; a decay or true")
+    seed: int = Field(0, ge=0, lt=2**31)
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")
+    devices: Positive = Field(1, description="how many processes train together")
+    eval_every: int = Field(1, ge=0, description="epochs between evaluations; 0: never")
+    checkpoint_every: Positive = Field(500, description="steps between saves of last.ckpt, besides each epoch's end")
+    log_every: Positive = Field(20, description="steps between readings of the losses")
+    tensorboard: bool = Field(False, description="also write TensorBoard files (needs the tensorboard extra)")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Train:
+        given = [key for key in ("epochs", "steps", "schedule") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of epochs, steps and schedule, not {' and '.join(given)}")
+        return self
+
+
+class Run(Section):
+    """Everything that a training needs to know. `lanes` trains several methods side by side on the same batches."""
+
+    data: Data
+    student: DetectorChoice
+    teacher: DetectorChoice | None = None
+    method: MethodChoice | None = Field(None, description="how the student learns; default baseline (no teacher)")
+    lanes: dict[str, MethodChoice] = Field(default_factory=dict, description="several methods instead of one")
+    baseline: bool = Field(False, description="also train the same student without distillation, beside it")
+    train: Train = Field(default_factory=Train)
+    name: str | None = Field(None, description="folder of the run inside `out`")
+    out: str = Field("runs", description="folder of all runs")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        """`data: DIR`, `student: retinanet_r18`, `teacher: FILE` and `method: head` in place of a section."""
+        if not isinstance(value, dict):
+            return value
+        value = dict(value)
+        if isinstance(value.get("data"), str):
+            value["data"] = {"path": value["data"]}
+        for key in ("student", "teacher"):
+            if isinstance(value.get(key), str):
+                value[key] = {"file" if is_file(value[key]) else "name": value[key]}
+        if isinstance(value.get("method"), str):
+            value["method"] = {"name": value["method"]}
+        if isinstance(value.get("lanes"), dict):
+            value["lanes"] = {k: {"name": v} if isinstance(v, str) else v for k, v in value["lanes"].items()}
+        return value
+
+    @model_validator(mode="after")
+    def _fitting_parts(self) -> Run:
+        if self.lanes and (self.method is not None or self.baseline):
+            raise ValueError("give either method (and baseline), or lanes")
+        unusable = [name for name in self.lanes if not name or Path(name).name != name or "." in name]
+        if unusable:
+            raise ValueError(f"a lane's name becomes a folder, so it cannot be {unusable[0]!r}")
+        distils = [name for name, method in self.choices.items() if method.name != "baseline"]
+        if distils and self.teacher is None:
+            raise ValueError(f"method {self.choices[distils[0]].name} needs a teacher (a file of weights or a name)")
+        if self.teacher is not None and not distils:
+            raise ValueError("a teacher was given, but no method that would use it")
+        return self
+
+    @property
+    def choices(self) -> dict[str, MethodChoice]:
+        """The method of each lane, in order; the lane without distillation comes first and is called baseline."""
+        if self.lanes:
+            return self.lanes
+        method = self.method or MethodChoice(name="baseline")
+        if self.baseline and method.name != "baseline":
+            return {"baseline": MethodChoice(name="baseline"), method.name: method}
+        return {method.name: method}
+
+    @property
+    def reference(self) -> str | None:
+        """The lane that the others are compared with, if there is one."""
+        plain = [name for name, method in self.choices.items() if method.name == "baseline"]
+        return plain[0] if plain and len(self.choices) > 1 else None
+
+
+def is_file(text: str) -> bool:
+    """Whether a word means a file rather than a model's name."""
+    return "/" in text or "\\" in text or Path(text).suffix != "" or Path(text).exists()

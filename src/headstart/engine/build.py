@@ -1,0 +1,158 @@
+"""From settings to things: data, detectors, lanes; and the settings that only the data can settle."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from headstart.config import Data, DetectorChoice, Run, Train
+from headstart.data.dataset import DetectionDataset
+from headstart.data.discover import open_dataset
+from headstart.data.loader import train_loader, val_loader
+from headstart.data.transforms import Transform
+from headstart.detectors.detector import Detector
+from headstart.detectors.weights.native import load_detector
+from headstart.detectors.zoo import build_detector
+from headstart.engine.ema import Average
+from headstart.engine.lane import Lane
+from headstart.engine.optim import FULL_RATE, build_optimizer
+from headstart.engine.precision import Precision, choose_precision
+from headstart.engine.schedule import SCHEDULES, LearningRate, drops
+from headstart.errors import UserError
+from headstart.methods import build_method
+from headstart.methods.base import Frozen
+
+SMOOTH = 0.9998
+"""Decay of the average that `ema: true` means."""
+
+
+def open_splits(run: Run, report: Any = None) -> tuple[DetectionDataset, DetectionDataset | None]:
+    """The training images, and the validation images unless the run never evaluates."""
+    train = open_dataset(run.data.path, "train", classes=run.data.classes, bad_data=run.data.bad_data, report=report)
+    if run.train.eval_every == 0:
+        return train, None
+    val = open_dataset(run.data.path, "val", classes=train.classes, bad_data=run.data.bad_data, report=report)
+    return train, val
+
+
+def training_batches(data: Data, dataset: DetectionDataset, seed: int, rank: int = 0, world: int = 1) -> Any:
+    """The loader of one process; the batch size of the settings is that of all processes together."""
+    if data.batch % world:
+        raise UserError(f"batch {data.batch} cannot be shared equally by {world} processes; use a multiple of {world}.")
+    short, long = data.sides
+    transform = Transform(short=short, long=long, flip=data.flip, jitter=data.jitter)
+    share = data.batch // world
+    return train_loader(dataset, transform, batch_size=share, seed=seed, workers=data.workers, rank=rank, world=world)
+
+
+def validation_batches(data: Data, dataset: DetectionDataset, rank: int = 0, world: int = 1) -> Any:
+    """Every image once over all processes, at the largest training size, unchanged otherwise."""
+    short, long = data.sides
+    transform = Transform(short=short if isinstance(short, int) else short[1], long=long, flip=0.0)
+    share = max(1, data.batch // world)
+    return val_loader(dataset, transform, batch_size=share, workers=data.workers, rank=rank, world=world)
+
+
+def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str) -> Detector:
+    """Built by name for these classes, or loaded from a file that must know the same."""
+    if choice.file is None:
+        options = {"pretrained": choice.pretrained, **choice.options}
+        if choice.width is not None:
+            options["width"] = choice.width
+        return build_detector(choice.name or "", classes, backbone=choice.backbone, **options)
+    path = Path(choice.file)
+    if not path.is_file():
+        raise UserError(f"{who}: the file {path} does not exist. Give weights that headstart wrote (.safetensors).")
+    return load_detector(path)
+
+
+def make_student(choice: DetectorChoice, classes: Sequence[str], seed: int) -> Detector:
+    """The same start weights whenever the seed is the same, whatever was built before."""
+    start_generators(seed)
+    student = make_detector(choice, classes, "student")
+    if tuple(student.classes) != tuple(classes):
+        raise UserError(
+            f"the student in {choice.file} knows the classes {', '.join(student.classes)}; the data has "
+            f"{', '.join(classes)}. They must be the same in the same order; data.classes can choose and order them."
+        )
+    return student
+
+
+def make_lanes(
+    run: Run, classes: Sequence[str], teacher: Frozen | None, total: int, *, student: Detector | None = None
+) -> list[Lane]:
+    """One lane per method, each with its own copy of the same student."""
+    lanes = []
+    for name, choice in run.choices.items():
+        own = make_student(run.student, classes, run.train.seed) if student is None else copy.deepcopy(student)
+        start_generators(run.train.seed)
+        guide = None if choice.name == "baseline" else teacher
+        lanes.append(make_lane(name, build_method(choice.name, own, guide, **choice.options), run.train, total))
+    return lanes
+
+
+def make_lane(name: str, method: Any, train: Train, total: int) -> Lane:
+    """Optimiser, rate and average of settled settings."""
+    rate = learning_rate(train, total)
+    optimizer = build_optimizer(
+        method,
+        train.optimizer,
+        lr=rate.base,
+        weight_decay=train.weight_decay,
+        momentum=train.momentum,
+        decay_norm_and_bias=train.decay_norm_and_bias,
+    )
+    decay = SMOOTH if train.ema is True else train.ema
+    average = Average(method.student, decay) if decay else None
+    return Lane(name, method, optimizer, rate, clip=train.clip, average=average)
+
+
+def learning_rate(train: Train, total: int) -> LearningRate:
+    """Of settled settings: lr and warmup are numbers."""
+    milestones = drops(total)
+    if train.milestones is not None:
+        unit = 1 if train.steps else total // length_in_epochs(train)
+        milestones = tuple(sorted(m * unit for m in train.milestones))
+    return LearningRate(
+        float(train.lr),
+        total,
+        warmup=int(train.warmup),
+        shape=train.decay,
+        milestones=milestones,
+        gamma=train.gamma,
+    )
+
+
+def length_in_epochs(train: Train) -> int:
+    return train.epochs or SCHEDULES[train.schedule or "1x"]
+
+
+def count_steps(train: Train, per_epoch: int) -> int:
+    return train.steps or length_in_epochs(train) * per_epoch
+
+
+def settle(run: Run, total: int, device: torch.device) -> tuple[Run, Precision]:
+    """The run with every `auto` replaced by what it means here; settling twice changes nothing."""
+    train = run.train
+    precision = choose_precision(train.precision, train.channels_last, device)
+    scaled = FULL_RATE[train.optimizer] * run.data.batch / 16
+    changes = {
+        "lr": scaled if train.lr == "auto" else train.lr,
+        "warmup": min(500, total // 10) if train.warmup == "auto" else train.warmup,
+        "precision": precision.name,
+        "channels_last": precision.channels_last,
+    }
+    settled = Train.model_validate(train.model_dump() | changes)
+    return Run.model_validate(run.model_dump(exclude_none=True) | {"train": settled}), precision
+
+
+def start_generators(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)

@@ -1,0 +1,65 @@
+"""An exponential moving average of a student's state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Average:
+    """A shadow of a module's parameters and buffers that follows them slowly; the module itself is not copied.
+
+    After update number t (0-based) the shadow is d * shadow + (1 - d) * module with d = min(decay, (1 + t) / (10 + t)),
+    so that the first steps are forgotten soon. Integer buffers are copied. The state holds tensors only.
+    """
+
+    def __init__(self, module: nn.Module, decay: float = 0.9998) -> None:
+        self.module = module
+        self.decay = decay
+        self.shadow = {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        floats: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for name, value in self.module.state_dict().items():
+            if value.is_floating_point():
+                floats[0].append(self.shadow[name])
+                floats[1].append(value)
+            else:
+                self.shadow[name].copy_(value)
+        torch._foreach_lerp_(floats[0], floats[1], weight)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The module has the averaged weights inside, and its own, to the bit, afterwards."""
+        own = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
+        self.write()
+        try:
+            yield
+        finally:
+            self._write(own)
+
+    def write(self) -> None:
+        """Gives the module the averaged weights for good."""
+        self._write(self.shadow)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return dict(self.shadow)
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        for name, value in self.shadow.items():
+            value.copy_(state[name])
+
+    def to(self, device: torch.device) -> Average:
+        self.shadow = {name: value.to(device) for name, value in self.shadow.items()}
+        return self
+
+    @torch.no_grad()
+    def _write(self, state: dict[str, Tensor]) -> None:
+        for name, value in self.module.state_dict().items():
+            value.copy_(state[name])

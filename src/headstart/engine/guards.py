@@ -1,0 +1,165 @@
+"""Before training, one real batch proves that every lane does what it says; otherwise the run does not start."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from headstart.engine.feed import Batch
+from headstart.engine.optim import trainable
+from headstart.engine.precision import Precision
+from headstart.engine.recorder import is_detection
+from headstart.errors import UserError
+from headstart.methods.base import Frozen, Method
+from headstart.structures import Objective, Progress
+
+TRIES = 5
+"""Batches looked at before a term counts as dead: a small object may match no cell in one of them."""
+
+
+def prove(
+    name: str,
+    method: Method,
+    teacher: Frozen | None,
+    batches: Iterable[Batch],
+    total: int,
+    *,
+    device: torch.device,
+    precision: Precision,
+) -> list[dict]:
+    """Raises UserError unless, for lane `name`, on real batches and at some point of the run's schedules,
+
+    - every term is finite and not zero,
+    - every trainable parameter gets a gradient, and that of each part besides the student is not zero,
+    - the teacher is in evaluation mode, needs no gradient, has the student's classes, and is the same afterwards.
+
+    Works on a copy: the method, its buffers and gradients, and all random generators are as before.
+    Gives the rows of the pairing table.
+    """
+    demand_teacher(name, method, teacher)
+    before = _fingerprint(teacher)
+    with _untouched_generators():
+        trial = _Trial(name, copy.deepcopy(method).to(device).train(), precision, device)
+        for images, targets in batches:
+            batch = images.to(device), [t.to(device) for t in targets]
+            # Past the warm-up, at the end, and at the start: a schedule may be zero at any of them, not at all three.
+            if any(trial.proves(batch, Progress(step, total)) for step in (total // 2, total, 0)):
+                break
+        trial.demand_proof()
+    if _fingerprint(teacher) != before:
+        raise UserError(f"Lane {name} changes its teacher, which must stay frozen: a fault of method {name}.")
+    return method.describe()
+
+
+def demand_teacher(name: str, method: Method, teacher: Frozen | None) -> None:
+    """Raises UserError unless the teacher is frozen and knows exactly the student's classes, in the same order."""
+    if teacher is None:
+        return
+    model = teacher.model
+    awake = [n for n, module in model.named_modules() if module.training]
+    if awake:
+        raise UserError(f"The teacher's {awake[0] or 'detector'} is in training mode; it must be in evaluation mode.")
+    learning = [n for n, p in model.named_parameters() if p.requires_grad]
+    if learning:
+        raise UserError(f"The teacher's {learning[0]} requires a gradient; the teacher must be frozen.")
+    mine, theirs = tuple(method.student.classes), tuple(model.classes)
+    if mine != theirs:
+        raise UserError(
+            f"Lane {name}: teacher and student must have the same classes in the same order. "
+            f"{_difference(theirs, mine)} Use a teacher trained on this data, or choose and order them by data.classes."
+        )
+
+
+def _difference(teacher: tuple[str, ...], student: tuple[str, ...]) -> str:
+    missing = [c for c in student if c not in teacher]
+    extra = [c for c in teacher if c not in student]
+    if missing or extra:
+        return f"The teacher lacks: {', '.join(missing) or 'none'}; the data lacks: {', '.join(extra) or 'none'}."
+    place = next(i for i, (a, b) in enumerate(zip(teacher, student)) if a != b)
+    return f"Class {place} is {teacher[place]} for the teacher, {student[place]} in the data."
+
+
+class _Trial:
+    """What has been seen so far of one lane's terms and gradients."""
+
+    def __init__(self, name: str, method: Method, precision: Precision, device: torch.device) -> None:
+        self.name, self.method, self.precision, self.device = name, method, precision, device
+        self.parameters = trainable(method)
+        self.parts = {part: list(module.parameters()) for part, module in method.parts().items()}
+        self.silent: set[str] | None = None
+        self.unreached = set(self.parameters)
+        self.idle = {part for part, own in self.parts.items() if any(p.requires_grad for p in own)}
+
+    def proves(self, batch: Batch, progress: Progress) -> bool:
+        """Whether nothing is left to prove after this batch too."""
+        self.method.zero_grad(set_to_none=True)
+        with self.precision.autocast(self.device):
+            objective = self.method(*batch, progress)
+        self._see_terms(objective)
+        objective.total.backward()
+        self.unreached -= {name for name, p in self.parameters.items() if p.grad is not None}
+        self.idle -= {part for part in self.idle if _moves(self.parts[part])}
+        self.method.zero_grad(set_to_none=True)
+        return not (self.silent or self.unreached or self.idle)
+
+    def demand_proof(self) -> None:
+        if self.silent is None:
+            raise UserError("The training data has no image with an object in it, so nothing can be learned from it.")
+        if self.silent:
+            terms = sorted(self.silent, key=is_detection)
+            kind = "loss" if is_detection(terms[0]) else "distillation term"
+            raise UserError(
+                f"Lane {self.name}: the {kind} {terms[0]} is exactly zero on real images at every point of its "
+                "schedule, so it would train nothing. Check the method's options (weights, layers)."
+            )
+        if self.idle:
+            raise UserError(f"Lane {self.name}: {min(self.idle)} receives no gradient, so it would never be trained.")
+        if self.unreached:
+            raise UserError(f"Lane {self.name}: the parameter {min(self.unreached)} is reached by no gradient.")
+
+    def _see_terms(self, objective: Objective) -> None:
+        if not objective.total.requires_grad:
+            raise UserError(f"Lane {self.name}: the losses do not depend on anything trainable.")
+        values = {name: float(term.detach()) for name, term in objective.terms.items()}
+        for name, value in values.items():
+            if not np.isfinite(value):
+                raise UserError(f"Lane {self.name}: {name} is {value} before training has begun.")
+        zero = {name for name, value in values.items() if value == 0}
+        self.silent = zero if self.silent is None else self.silent & zero
+
+
+def _moves(parameters: list[nn.Parameter]) -> bool:
+    return any(p.grad is not None and bool(p.grad.count_nonzero()) for p in parameters)
+
+
+def with_objects(loader: Iterable[Batch], tries: int = TRIES) -> Iterator[Batch]:
+    """The first few batches that hold an object to find."""
+    found = 0
+    for batch in loader:
+        if any(len(t.wanted) for t in batch[1]):
+            yield batch
+            found += 1
+        if found == tries:
+            return
+
+
+def _fingerprint(teacher: Frozen | None) -> list[tuple[int, int, float]]:
+    if teacher is None:
+        return []
+    tensors: list[Tensor] = list(teacher.model.state_dict(keep_vars=True).values())
+    return [(t.data_ptr(), t._version, float(t.detach().double().sum())) for t in tensors]
+
+
+@contextmanager
+def _untouched_generators() -> Iterator[None]:
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        yield
+    random.setstate(python)
+    np.random.set_state(numpy)

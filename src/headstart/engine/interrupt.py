@@ -1,0 +1,41 @@
+"""Ctrl-C and SIGTERM end a run at the next step boundary, where everything can be saved."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Any
+
+
+class Interrupted(Exception):  # noqa: N818 (nothing went wrong)
+    """The run was stopped from outside; the message says what was saved and how to go on."""
+
+
+class Interrupt:
+    """Catches the first SIGINT or SIGTERM as a wish; the second one, or one while `immediate`, stops at once.
+
+    `immediate` is set while nothing would be lost (during an evaluation, after a save).
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.immediate = False
+        self._former: dict[int, Any] = {}
+
+    def install(self) -> None:
+        """Takes both signals over; only the main thread may, so elsewhere (a notebook's worker) nothing changes."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._former[number] = signal.signal(number, self._catch)
+            except ValueError:
+                return
+
+    def restore(self) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+        self._former = {}
+
+    def _catch(self, number: int, frame: FrameType | None) -> None:
+        again, self.requested = self.requested, True
+        if again or self.immediate:
+            raise Interrupted

@@ -1,0 +1,71 @@
+"""One student being trained: its method, optimiser, rate and average."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headstart.engine.clock import Stopwatch
+from headstart.engine.ema import Average
+from headstart.engine.optim import clip_gradients, trainable
+from headstart.engine.reduce import mean_gradients, share_tensors, world_size
+from headstart.engine.schedule import LearningRate
+from headstart.methods.base import Method
+
+
+class Lane:
+    """What one lane of a run consists of. After its backward pass: mean over processes, clip, step, average."""
+
+    def __init__(
+        self,
+        name: str,
+        method: Method,
+        optimizer: torch.optim.Optimizer,
+        rate: LearningRate,
+        *,
+        clip: float | None = 20.0,
+        average: Average | None = None,
+    ) -> None:
+        self.name = name
+        self.method = method
+        self.optimizer = optimizer
+        self.rate = rate
+        self.clip = clip
+        self.average = average
+        self.parameters = list(trainable(method).values())
+        self.clock = Stopwatch()
+
+    def update(self, step: int) -> Tensor:
+        """After a backward pass: one optimiser step. Gives the gradient norm before clipping, unread."""
+        mean_gradients(self.parameters)
+        norm = clip_gradients(self.parameters, self.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(step)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(step)
+        return norm
+
+    def share(self, *, weights: bool = False) -> None:
+        """Gives every process the buffers, or everything, of process 0."""
+        if world_size() > 1:
+            own = self.method.state_dict().values() if weights else self.method.buffers()
+            share_tensors(list(own))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+            "seconds": self.clock.seconds,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.clock = Stopwatch(state["seconds"])

@@ -1,0 +1,45 @@
+"""metrics.csv: one row per lane and reading, and one per evaluation."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from headstart.engine.folder import atomically
+
+Row = dict[str, Any]
+
+
+class MetricsFile:
+    """A CSV file that grows by rows; a row with a new column rewrites it with that column added at the end.
+
+    `keep_until` drops rows of later steps: those of a run that was killed after its last checkpoint.
+    """
+
+    def __init__(self, path: Path, keep_until: int | None = None) -> None:
+        self.path = path
+        self.columns: list[str] = []
+        if path.exists():
+            rows = self._rows()
+            self.columns = list(rows[0]) if rows else []
+            if keep_until is not None:
+                self._rewrite([row for row in rows if int(row["step"]) <= keep_until])
+
+    def append(self, row: Row) -> None:
+        strangers = [name for name in row if name not in self.columns]
+        if strangers:
+            self.columns += strangers
+            self._rewrite(self._rows() if self.path.exists() else [])
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self.columns, restval="").writerow(row)
+
+    def _rows(self) -> list[Row]:
+        with self.path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def _rewrite(self, rows: list[Row]) -> None:
+        with atomically(self.path) as partial, partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.columns, restval="")
+            writer.writeheader()
+            writer.writerows(rows)

@@ -1,0 +1,104 @@
+"""The one place that knows Lightning: a module whose step trains every lane on the same batch."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import nn
+
+from headstart.engine.feed import Batch
+from headstart.engine.lane import Lane
+from headstart.engine.precision import Precision
+from headstart.engine.recorder import Recorder
+from headstart.engine.reduce import world_size
+from headstart.methods.base import Frozen
+from headstart.structures import Progress
+
+
+class Lanes(pl.LightningModule):
+    """Trains lanes side by side: same batch, same random numbers, one teacher pass, one optimiser each.
+
+    `step` counts optimiser steps from the beginning of the run, also after a resume. The randomness of a step depends
+    only on (seed, step, process), so that a lane ends with the same weights whichever lanes run beside it, and a
+    resumed run with those of an unbroken one. The teacher is not a submodule: it is moved to the device here and is
+    in no state_dict.
+    """
+
+    def __init__(
+        self,
+        lanes: list[Lane],
+        teacher: Frozen | None,
+        *,
+        total: int,
+        per_epoch: int,
+        seed: int = 0,
+        step: int = 0,
+        precision: Precision | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.lanes = lanes
+        self.methods = nn.ModuleDict({lane.name: lane.method for lane in lanes})
+        self.recorders = {lane.name: Recorder(lane.name) for lane in lanes}
+        self.teacher = teacher
+        self.total = total
+        self.per_epoch = per_epoch
+        self.seed = seed
+        self.step = step
+        self.precision = precision or Precision()
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(self.step, self.total, self.step // self.per_epoch)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [lane.optimizer for lane in self.lanes]
+
+    def on_fit_start(self) -> None:
+        if self.teacher is not None:
+            self.teacher.to(self.device)
+        for lane in self.lanes:
+            lane.share(weights=True)
+            if lane.average is not None:
+                lane.average.to(self.device)
+
+    def on_train_start(self) -> None:
+        self.methods.train()
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        images, targets = batch
+        return images.to(device, non_blocking=True), [t.to(device, non_blocking=True) for t in targets]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        images, targets = batch
+        progress = self.progress
+        for lane in self.lanes:
+            self._seed(progress.step)
+            with lane.clock.running(self.device):
+                lane.share()
+                with self.precision.autocast(self.device):
+                    objective = lane.method(images, targets, progress)
+                self.manual_backward(objective.total)
+                norm = lane.update(progress.step)
+            self.recorders[lane.name].add(objective, norm)
+        self.step += 1
+
+    def state(self) -> dict[str, Any]:
+        """Everything that training changes; the rest follows from the run's settings."""
+        return {"step": self.step, "lanes": {lane.name: lane.state_dict() for lane in self.lanes}}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        for lane in self.lanes:
+            lane.load_state_dict(state["lanes"][lane.name])
+
+    def _seed(self, step: int) -> None:
+        rank = self.global_rank if world_size() > 1 else 0
+        seed = ((self.seed * 1_000_003 + step) * 1_009 + rank) % 2**63
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)

@@ -1,0 +1,88 @@
+"""What a run leaves behind: results.json, the table, and the students."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headstart.config import Run
+from headstart.detectors.detector import Detector
+from headstart.engine.display import duration
+from headstart.engine.folder import STUDENT, RunFolder
+from headstart.engine.keeper import Journal
+from headstart.engine.lane import Lane
+from headstart.engine.module import Lanes
+from headstart.report.results import run_results, write_json
+from headstart.report.table import as_text, results_table
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a finished run lies, and what it measured: `results` is the content of results.json.
+
+    students  lane -> the trained detector, in evaluation mode, with its averaged weights if there are any
+    """
+
+    folder: Path | None
+    results: dict[str, Any]
+    students: dict[str, Detector] = field(default_factory=dict)
+
+    @property
+    def weights(self) -> dict[str, Path]:
+        """lane -> its student.safetensors."""
+        if self.folder is None:
+            return {}
+        files = RunFolder(self.folder, tuple(self.students))
+        return {name: files.of(name) / STUDENT for name in self.students}
+
+
+def finish(
+    run: Run, module: Lanes, journal: Journal, data: dict[str, Any], folder: Path | None, say: Callable[[str], None]
+) -> Outcome:
+    """Writes results.json and says the results; folder is None where this process is not the one that writes."""
+    results = run_results(
+        folder.name if folder is not None else "",
+        data,
+        {lane.name: _lane_results(run, module, journal, lane) for lane in module.lanes},
+        teacher=journal.teacher,
+        baseline=run.reference,
+    )
+    students = {}
+    for lane in module.lanes:
+        if lane.average is not None:
+            lane.average.write()
+        students[lane.name] = lane.method.student.eval()
+    outcome = Outcome(folder, results, students)
+    if folder is not None:
+        write_json(folder / "results.json", results)
+        _say_results(run, module, journal, outcome, say)
+    return outcome
+
+
+def _lane_results(run: Run, module: Lanes, journal: Journal, lane: Lane) -> dict[str, Any]:
+    name = lane.name
+    scores = journal.scores.get(name, [])
+    best = journal.best(name)
+    return {
+        "method": {"name": run.choices[name].name, **run.choices[name].options},
+        "metrics": scores[-1]["metrics"] if scores else {},
+        "best": {"step": best["step"], "epoch": best["epoch"], "AP": best["metrics"]["AP"]} if best else None,
+        "history": [{"step": s["step"], "AP": s["metrics"]["AP"], "AP50": s["metrics"]["AP50"]} for s in scores],
+        "steps": module.step,
+        "seconds": lane.clock.seconds,
+        "terms": journal.terms.get(name, {}),
+    }
+
+
+def _say_results(run: Run, module: Lanes, journal: Journal, outcome: Outcome, say: Callable[[str], None]) -> None:
+    lanes = outcome.results["lanes"]
+    rows = {"teacher": journal.teacher} if journal.teacher else {}
+    rows |= {name: lane["metrics"] for name, lane in lanes.items() if lane["metrics"]}
+    if rows:
+        say(as_text(results_table(rows, baseline=run.reference, title="Results on the validation images")))
+    times = ", ".join(f"{name} {duration(lane['seconds'])}" for name, lane in lanes.items())
+    say(f"Training time: {times}")
+    for name, path in outcome.weights.items():
+        say(f"Weights of {name}: {path}")

@@ -1,0 +1,58 @@
+"""Measuring detectors during a run: each student alone, with its averaged weights if it has any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from headstart.config import Data
+from headstart.data.dataset import DetectionDataset
+from headstart.detectors.detector import Detector
+from headstart.engine.build import validation_batches
+from headstart.engine.lane import Lane
+from headstart.engine.precision import Precision
+from headstart.evaluation.coco import CocoScorer
+from headstart.evaluation.evaluate import evaluate
+
+Watch = Callable[[int, int | None], None]
+
+
+class Scoreboard:
+    """Scores detectors on the validation images; every process takes its share and knows the whole result."""
+
+    def __init__(
+        self,
+        data: Data,
+        dataset: DetectionDataset,
+        *,
+        device: torch.device,
+        precision: Precision,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.loader = validation_batches(data, dataset, rank, world)
+        self.scorer = CocoScorer(dataset)
+        self.device, self.precision = device, precision
+
+    def score(self, detector: Detector, watch: Watch | None = None) -> dict[str, Any]:
+        """AP and its relatives in percent, `per_class` and `images`."""
+        return evaluate(
+            detector,
+            self.loader,
+            self.scorer,
+            device=self.device,
+            autocast=self.precision.dtype,
+            progress=watch,
+        )
+
+    def score_lane(self, lane: Lane, watch: Watch | None = None) -> dict[str, Any]:
+        with shipped(lane):
+            return self.score(lane.method.student, watch)
+
+
+def shipped(lane: Lane) -> Any:
+    """A context in which the lane's student has the weights that are scored and saved."""
+    return lane.average.applied() if lane.average is not None else nullcontext()

@@ -1,0 +1,81 @@
+"""Which devices and how many processes Lightning is asked for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+
+from headstart.errors import UserError
+
+
+class ReducedByHand(DDPStrategy):
+    """Lightning's processes and collectives without the DistributedDataParallel wrapper; see engine/reduce.py."""
+
+    def configure_ddp(self) -> None:
+        pass
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto` takes the first GPU if there is one. Raises UserError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device("cuda:" + name if name.isdigit() else name)
+    except RuntimeError:
+        raise UserError(f"device must be auto, cpu, cuda, cuda:N or a GPU's number, found {name!r}.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {name} was asked for, but this torch sees no GPU. Use device cpu or auto.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device {name} was asked for, but there are only {torch.cuda.device_count()} GPUs.")
+    return device
+
+
+def build_trainer(device: torch.device, devices: int, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """A Trainer that does nothing but loop: saving, evaluation, progress and precision are the run's own."""
+    quieten()
+    accelerator = {"cuda": "gpu"}.get(device.type, device.type)
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", devices)) if "RANK" in os.environ else devices
+    world = place_among_processes(devices)[1]
+    single = [device.index or 0] if device.type == "cuda" else 1
+    return pl.Trainer(
+        accelerator=accelerator,
+        devices=local if world > 1 else single,
+        num_nodes=world // local,
+        strategy=ReducedByHand() if world > 1 else "auto",
+        max_epochs=1,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        benchmark=False,
+    )
+
+
+def place_among_processes(devices: int) -> tuple[int, int]:
+    """This process's rank and the number of processes, known before the processes have met.
+
+    torchrun and SLURM start every process themselves and say so in RANK and WORLD_SIZE; otherwise Lightning starts
+    copies of this command, which find their number in LOCAL_RANK.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if devices > 1:
+        return int(os.environ.get("LOCAL_RANK", "0")), devices
+    return 0, 1
+
+
+def quieten() -> None:
+    """Keeps Lightning's advertisements and its advice about things decided here away from the user."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\.")
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")

@@ -1,0 +1,172 @@
+"""Reading and writing runs: YAML recipes, `a.b=c` overrides, and errors that name every wrong key at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from headstart.config import MethodChoice, Run
+from headstart.errors import UserError
+
+ALIASES = {
+    "lr0": "lr",
+    "image_size": "imgsz",
+    "img_size": "imgsz",
+    "batch_size": "batch",
+    "num_workers": "workers",
+    "amp": "precision",
+    "work_dir": "out",
+    "project": "out",
+    "distill_model": "teacher",
+    "model": "student",
+    "max_epochs": "epochs",
+    "optim": "optimizer",
+    "grad_clip": "clip",
+}
+"""What other tools call a key of ours, for the hint beside an unknown one."""
+
+
+def load_run(
+    recipe: str | Path | None = None, overrides: Mapping[str, Any] | None = None, settings: Iterable[str] = ()
+) -> Run:
+    """A run from a recipe file, then `overrides` (dotted key to value), then `settings` ("a.b=c", c is YAML).
+
+    Raises UserError listing everything that is wrong, each with its place and the nearest known name.
+    """
+    tree = read_yaml(Path(recipe)) if recipe is not None else {}
+    for key, value in (overrides or {}).items():
+        put(tree, key, value)
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"--set {setting}: expected KEY=VALUE, such as --set student.backbone=resnet34.")
+        put(tree, key.strip(), parse_yaml(value, f"--set {setting}"))
+    return check_run(tree, str(recipe) if recipe is not None else None)
+
+
+def check_run(tree: Any, source: str | None = None) -> Run:
+    """The tree as a Run. Raises UserError listing every error."""
+    try:
+        return Run.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(details) for details in error.errors()]
+    place = f"{source}: " if source else ""
+    if len(lines) == 1:
+        raise UserError(f"{place}{lines[0]}.")
+    raise UserError(f"{source or 'The settings'} cannot be used:\n" + "\n".join(f"  {line}" for line in lines))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file with a mapping in it; a key given twice is an error too."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"The recipe {path} does not exist{hint(path.name, _neighbours(path))}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The recipe {path} cannot be read: {error}.") from None
+    tree = parse_yaml(text, str(path))
+    if not isinstance(tree, dict):
+        kind = type(tree).__name__
+        raise UserError(f"{path}: expected keys and values such as `student: retinanet_r18`, found a {kind}.")
+    return tree
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}.") from None
+
+
+def dump_run(run: Run) -> str:
+    """The run as YAML that `load_run` reads back as an equal run."""
+    return yaml.safe_dump(plain_run(run), sort_keys=False, allow_unicode=True)
+
+
+def plain_run(run: Run) -> dict[str, Any]:
+    """The run as plain values, without what is not set."""
+    tree = run.model_dump(mode="json", exclude_none=True)
+    # A limit that was switched off is not the same as one that was not mentioned.
+    if run.train.clip is None:
+        tree["train"]["clip"] = None
+    return {key: value for key, value in tree.items() if value != {}}
+
+
+def put(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Sets a dotted key; a section that was a single word (`student: retinanet_r18`) becomes a mapping first."""
+    *sections, last = key.split(".")
+    for name in sections:
+        inner = tree.get(name)
+        if isinstance(inner, str):
+            inner = {_short_key(name, inner): inner}
+        tree[name] = dict(inner) if isinstance(inner, dict) else {}
+        tree = tree[name]
+    tree[last] = value
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` for the nearest known name, or nothing."""
+    names = list(known)
+    lower = {name.lower(): name for name in names}
+    found = [ALIASES[word]] if ALIASES.get(word) in names else difflib.get_close_matches(word.lower(), lower, 1, 0.55)
+    return f"; did you mean {lower.get(found[0], found[0])}?" if found else ""
+
+
+def _short_key(section: str, word: str) -> str:
+    from headstart.config import is_file
+
+    if section == "data":
+        return "path"
+    return "file" if section != "method" and is_file(word) else "name"
+
+
+def _explain(details: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in details["loc"])
+    kind = details["type"]
+    if kind == "extra_forbidden":
+        return f"{place}: there is no such key{hint(str(details['loc'][-1]), _keys_at(details['loc'][:-1]))}"
+    message = details["msg"].removeprefix("Value error, ")
+    if kind == "missing":
+        return f"{place}: missing"
+    if kind == "value_error":
+        return f"{place}: {message}" if place else message
+    found = details["input"]
+    return f"{place}: {message[0].lower()}{message[1:]}, found {found!r}{hint(str(found), _choices(details))}"
+
+
+def _choices(details: Mapping[str, Any]) -> list[str]:
+    expected = str(details.get("ctx", {}).get("expected", ""))
+    return [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]
+
+
+def _keys_at(path: tuple[Any, ...]) -> list[str]:
+    """The known keys of the section that a path of an error leads to."""
+    model: Any = Run
+    for part in path:
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        if field is None:
+            return []
+        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        model = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), MethodChoice)
+    return list(model.model_fields)
+
+
+def _neighbours(path: Path) -> list[str]:
+    return [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a mapping with the same key twice, where YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,35 @@
+import pytest
+
+from headstart.engine.schedule import SCHEDULES, LearningRate, drops
+
+
+def test_warm_up_reaches_the_full_rate_at_its_end():
+    rate = LearningRate(0.01, 1000, warmup=100)
+    assert rate(0) == pytest.approx(0.01 * 0.001)
+    assert rate(99) < 0.01
+    assert rate(100) == 0.01
+
+
+@pytest.mark.parametrize("name, epochs", [("1x", (8, 11)), ("2x", (16, 22))])
+def test_named_schedules_drop_where_people_expect(name, epochs):
+    per_epoch = 7330
+    total = SCHEDULES[name] * per_epoch
+    assert drops(total) == tuple(e * per_epoch for e in epochs)
+    rate = LearningRate(1.0, total, milestones=drops(total))
+    assert rate(drops(total)[0] - 1) == 1.0
+    assert rate(drops(total)[0]) == pytest.approx(0.1)
+    assert rate(total - 1) == pytest.approx(0.01)
+
+
+def test_cosine_starts_full_and_ends_at_the_floor():
+    rate = LearningRate(0.03, 200, warmup=0, shape="cosine", floor=0.01)
+    assert rate(0) == pytest.approx(0.03)
+    assert rate(100) == pytest.approx(0.03 * 0.505)
+    assert rate(200) == pytest.approx(3e-4)
+    rates = [rate(step) for step in range(200)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_constant_stays():
+    rate = LearningRate(0.1, 10, warmup=0, shape="constant")
+    assert {rate(step) for step in range(10)} == {0.1}

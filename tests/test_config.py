@@ -1,0 +1,128 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from headstart.config import Run
+from headstart.errors import UserError
+from headstart.recipe import dump_run, load_run, parse_yaml
+
+MINIMAL = {"data": "pictures", "student": "retinanet_r18"}
+DISTIL = {**MINIMAL, "teacher": "runs/teacher/student.safetensors", "method": "head"}
+
+
+def write(folder: Path, tree: dict) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def test_short_forms():
+    run = load_run(None, DISTIL)
+    assert run.data.path == "pictures"
+    assert run.student.name == "retinanet_r18"
+    assert run.teacher is not None and run.teacher.file == "runs/teacher/student.safetensors"
+    assert list(run.choices) == ["head"]
+    assert run.reference is None
+
+
+def test_everything_wrong_is_listed_at_once_with_the_nearest_name(tmp_path):
+    tree = {
+        "data": {"path": "x", "flipp": 0.5, "bad_data": "skp"},
+        "student": {"name": "retinanet_r18", "backbon": "resnet34"},
+        "train": {"lr0": 0.1, "epochs": -1},
+        "trian": {},
+    }
+    with pytest.raises(UserError) as caught:
+        load_run(write(tmp_path, tree))
+    message = str(caught.value)
+    for part in (
+        "recipe.yaml",
+        "data.flipp: there is no such key; did you mean flip?",
+        "data.bad_data",
+        "did you mean skip?",
+        "student.backbon: there is no such key; did you mean backbone?",
+        "train.lr0: there is no such key; did you mean lr?",
+        "train.epochs",
+        "trian: there is no such key; did you mean train?",
+    ):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({"method": "head"}, "needs a teacher"),
+        ({"teacher": "a/b.safetensors"}, "no method that would use it"),
+        ({"train": {"epochs": 3, "steps": 5}}, "one of epochs, steps and schedule"),
+        ({"data": {"path": "x", "imgsz": 5, "short": 3, "long": 4}}, "either imgsz, or short and long"),
+        ({"data": {"path": "x", "short": 3}}, "go together"),
+        ({"student": {"name": "a", "file": "b"}}, "either name"),
+        ({"lanes": {"a": "head"}, "method": "head", "teacher": "t/x"}, "either method"),
+        ({"lanes": {"../a": "baseline"}}, "folder"),
+        ({"data": {}}, "data.path: missing"),
+    ],
+)
+def test_impossible_settings(changes, expected):
+    with pytest.raises(UserError, match=expected):
+        load_run(None, {**MINIMAL, **changes})
+
+
+def test_settings_override_recipe_and_short_forms(tmp_path):
+    path = write(tmp_path, {**DISTIL, "train": {"epochs": 2}})
+    run = load_run(path, {"train.seed": 7}, ["student.backbone=resnet34", "train.lr=1e-3", "method.weights=paper"])
+    assert run.student.name == "retinanet_r18" and run.student.backbone == "resnet34"
+    assert run.train.lr == 1e-3 and run.train.seed == 7 and run.train.epochs == 2
+    assert run.method is not None and run.method.options == {"weights": "paper"}
+
+
+@pytest.mark.parametrize("setting", ["student.backbone", "=3", "train.lr=[1"])
+def test_bad_setting(setting):
+    with pytest.raises(UserError, match="--set"):
+        load_run(None, MINIMAL, [setting])
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        MINIMAL,
+        DISTIL,
+        {**DISTIL, "baseline": True, "train": {"clip": None, "ema": 0.99, "milestones": [3, 4]}},
+        {**MINIMAL, "data": {"path": "x", "short": [640, 800], "long": 1333, "classes": ["a", "b"]}},
+        {**DISTIL, "method": None, "lanes": {"plain": "baseline", "akd": {"name": "head", "ckd": False}}},
+    ],
+)
+def test_round_trip(tree, tmp_path):
+    run = load_run(None, tree)
+    path = tmp_path / "run.yaml"
+    path.write_text(dump_run(run))
+    assert load_run(path) == run
+
+
+def test_baseline_lane_comes_first():
+    run = load_run(None, {**DISTIL, "baseline": True})
+    assert list(run.choices) == ["baseline", "head"]
+    assert run.reference == "baseline"
+
+
+def test_a_key_given_twice_is_an_error():
+    with pytest.raises(UserError, match="given twice"):
+        parse_yaml("a: 1\na: 2\n", "x.yaml")
+
+
+def test_missing_recipe_names_the_nearest(tmp_path):
+    write(tmp_path, MINIMAL)
+    with pytest.raises(UserError, match=r"did you mean recipe\.yaml"):
+        load_run(tmp_path / "recipes.yaml")
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_shipped_recipe_is_valid(path):
+    assert isinstance(load_run(path), Run)
+
+
+def test_no_torch_is_imported():
+    code = "import headstart.recipe, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
