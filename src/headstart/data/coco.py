@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.data.problems import Problems
-from headstart.data.raw import SPLITS, Layout, RawBox, RawImage, RawIndex, number, short
+from headstart.data.raw import SPLITS, Layout, RawBox, RawImage, RawIndex, is_file, number, relative, short
 from headstart.errors import UserError
 
 ROBOFLOW = "_annotations.coco.json"
@@ -46,7 +46,7 @@ def read_coco(root: Path, file: Path, problems: Problems) -> RawIndex:
     Categories, images and annotations that contradict each other go to `problems`. Raises UserError for a file that
     is no COCO json at all, and when no image folder fits.
     """
-    shown = str(file.relative_to(root)) if file.is_relative_to(root) else str(file)
+    shown = relative(file, root)
     content = _load(file, shown)
     numbers, names = _categories(content, shown, problems)
     images = _images(content["images"], shown, problems)
@@ -54,8 +54,7 @@ def read_coco(root: Path, file: Path, problems: Problems) -> RawIndex:
         _add_annotation(annotation, position, images, numbers, shown, problems)
     folder = _image_folder(root, file, [image.file for image in images.values()])
     for image in images.values():
-        path = folder / image.file
-        image.file = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+        image.file = relative(folder / image.file, root)
     return RawIndex(names, list(images.values()))
 
 
@@ -169,7 +168,7 @@ def _image_folder(root: Path, file: Path, names: list[str]) -> Path:
     folders = [file.parent, root, *(root / name for name in near), *(root / "images" / name for name in near)]
     folders += [root / name / "images" for name in near] + [root / "images", root / "JPEGImages", root / "data"]
     folders = list(dict.fromkeys(folders))
-    hits = [sum((folder / name).is_file() for name in sample) for folder in folders]
+    hits = [sum(is_file(folder / name) for name in sample) for folder in folders]
     if max(hits) == 0:
         tried = ", ".join(str(folder.relative_to(root)) or "." for folder in folders if folder.is_dir())
         raise UserError(f"{file} lists images such as {sample[0]}, found in none of these folders of {root}: {tried}.")

@@ -14,9 +14,11 @@ from headstart.data.coco import find_coco, find_roboflow
 from headstart.data.dataset import DetectionDataset
 from headstart.data.problems import Problems
 from headstart.data.raw import SPLITS, Layout
+from headstart.data.voc import find_voc
+from headstart.data.yolo import find_yolo
 from headstart.errors import UserError
 
-FINDERS: list[Callable[[Path], Layout | None]] = [find_coco, find_roboflow]
+FINDERS: list[Callable[[Path], Layout | None]] = [find_coco, find_roboflow, find_voc, find_yolo]
 
 LOOKED_FOR = """\
   COCO      annotations/instances_train*.json and a folder of images
@@ -44,13 +46,11 @@ def open_dataset(
     for name, value, allowed in (("split", split, list(SPLITS)), ("bad_data", bad_data, ["stop", "skip"])):
         if value not in allowed:
             raise UserError(f"{name} must be {' or '.join(allowed)}, found {value!r}{nearest(value, allowed)}.")
-    root = Path(path)
-    layout = find_layout(root)
+    layout = find_layout(Path(path))
+    root = Path(path).parent if Path(path).is_file() else Path(path)
     if split not in layout.splits:
-        raise UserError(
-            f"{root} ({layout.kind}) has no {split} split, only {' and '.join(layout.splits)}; "
-            f"add one ({layout.remedy})."
-        )
+        there = "only " + " and ".join(layout.splits) if layout.splits else "nor any other"
+        raise UserError(f"{root} ({layout.kind}) has no {split} split, {there}; add it ({layout.remedy}).")
     problems = Problems()
     raw = layout.read(layout.splits[split], problems)
     chosen, numbers = choose_classes(raw.classes, classes, lambda: _names_elsewhere(layout, split))
@@ -75,6 +75,8 @@ def find_layout(root: Path) -> Layout:
     if not root.exists():
         raise UserError(f"the data folder {root} does not exist.")
     layouts = [layout for find in FINDERS if (layout := find(root))]
+    if not layouts and root.is_file():
+        raise UserError(f"{root} is a file; give the folder of the data set, or the data.yaml of a YOLO data set.")
     if not layouts:
         raise UserError(f"{root} is in none of the known formats. Looked for\n{LOOKED_FOR}\nFound {_contents(root)}.")
     if len(layouts) > 1:

@@ -19,14 +19,15 @@ class Problem:
 
 
 class Problems:
-    """The list that grows while reading. `notes`: harmless changes worth a sentence (boxes clipped, classes left out)."""
+    """The list that grows while reading. `notes`: harmless changes worth a sentence (clipped boxes, unused classes)."""
 
     def __init__(self) -> None:
         self._found: list[Problem] = []
         self.notes: list[str] = []
 
     def add(self, file: object, reason: str, dropped: str = "box") -> None:
-        self._found.append(Problem(str(file), reason, dropped))
+        file, reason = (text.encode("utf-8", "replace").decode() for text in (str(file), reason))
+        self._found.append(Problem(file, reason, dropped))
 
     def __len__(self) -> int:
         return len(self._found)
@@ -45,7 +46,7 @@ class Problems:
 
     def summary(self) -> str:
         """What skipping drops, such as `3 boxes and 1 image`."""
-        plural = {"box": "boxes", "image": "images", "class": "classes"}
+        plural = {"box": "boxes", "image": "images", "class": "classes", "label file": "label files"}
         counts = Counter(problem.dropped for problem in self._found)
         parts = [f"{n} {kind if n == 1 else plural[kind]}" for kind, n in sorted(counts.items())]
         return " and ".join(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from headstart.data.problems import Problems
@@ -52,7 +53,20 @@ def number(value: object) -> float:
     return float(value)
 
 
+def is_file(path: Path) -> bool:
+    """Like Path.is_file, and False for what can be no path at all (a name that is too long)."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def short(value: object) -> str:
     """The beginning of a value, for messages."""
     text = str(value).replace("\n", " ")
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def relative(file: Path, root: Path) -> str:
+    """The path inside the folder; the whole path of a file that lies elsewhere."""
+    return str(file.relative_to(root)) if file.is_relative_to(root) else str(file)

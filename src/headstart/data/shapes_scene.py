@@ -35,9 +35,8 @@ def draw_scene(rng: Generator, size: int) -> tuple[Image.Image, np.ndarray, np.n
         placed = _place(rng, figure, size, owner, areas)
         if placed is None:
             continue
-        mask, left, top = placed
+        mask, left, top, solid, box = placed
         _paint(rng, canvas, mask, left, top)
-        solid, box = _cover(mask, left, top, size)
         owner[box[1] : box[3], box[0] : box[2]][solid] = -1 if is_distractor else len(labels)
         if not is_distractor:
             areas.append(int(solid.sum()))
@@ -71,7 +70,7 @@ def draw_background(rng: Generator, size: int) -> Image.Image:
 
 
 def _place(rng: Generator, figure: Figure, size: int, owner: np.ndarray, areas: list[int]):
-    """Mask and corner of the figure at a place where it hides nothing too much, or None after a few tries."""
+    """Mask, corner and cover of the figure where it hides nothing too much, or None after a few tries."""
     radius = size * 0.5 * np.exp(rng.uniform(np.log(0.11), np.log(0.55)))
     mask = _mask(rng, figure, radius)
     half_w, half_h = mask.width / 2, mask.height / 2
@@ -85,7 +84,7 @@ def _place(rng: Generator, figure: Figure, size: int, owner: np.ndarray, areas: 
         below = owner[box[1] : box[3], box[0] : box[2]][solid]
         touched = np.unique(below[below >= 0])
         if all((owner == i).sum() - (below == i).sum() >= LEAST_VISIBLE * areas[i] for i in touched):
-            return mask, left, top
+            return mask, left, top, solid, box
     return None
 
 
@@ -139,14 +138,14 @@ def _paint(rng: Generator, canvas: Image.Image, mask: Image.Image, left: int, to
 
 def _texture(rng: Generator, width: int, height: int, first: tuple, second: tuple) -> np.ndarray:
     """A patch uint8 (height, width, 3) mixing two colours: plain, shaded, striped, chequered, dotted or grainy."""
+    kind = rng.integers(7)
+    if kind <= 1:
+        return np.full((height, width, 3), first, np.uint8)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     turn = rng.uniform(0, 2 * np.pi)
     u, v = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
     period = max(3.0, rng.uniform(0.15, 0.45) * max(width, height))
-    kind = rng.integers(7)
-    if kind <= 1:
-        mix = np.zeros_like(u)
-    elif kind == 2:
+    if kind == 2:
         mix = (u - u.min()) / max(1e-6, float(np.ptp(u)))
     elif kind == 3:
         mix = np.clip(0.5 + 2 * np.sin(2 * np.pi * u / period), 0, 1)
@@ -176,7 +175,7 @@ def _contrasting(rng: Generator, beneath: np.ndarray) -> tuple[int, int, int]:
     """A lively colour that is seen against what lies beneath."""
     for _ in range(8):
         colour = _colour(rng.random(), rng.uniform(0.35, 0.95), rng.uniform(0.3, 1.0))
-        if np.abs(np.array(colour) - beneath).mean() > 48:
+        if sum(abs(c - float(b)) for c, b in zip(colour, beneath)) > 144:
             break
     return colour
 
