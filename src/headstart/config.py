@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 
+GIVEN = "(given in Python)"
+"""The name of a detector that was handed over as a module: a resumed run needs it handed over again."""
+
 
 class Section(BaseModel):
     """Unknown keys are errors; assignments are checked like files are."""
@@ -188,4 +191,4 @@ class Run(Section):
 
 def is_file(text: str) -> bool:
     """Whether a word means a file rather than a model's name."""
-    return "/" in text or "\\" in text or Path(text).suffix != "" or Path(text).exists()
+    return "/" in text or "\\" in text or Path(text).suffix != "" or Path(text).is_file()

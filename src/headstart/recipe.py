@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from headstart.config import MethodChoice, Run
+from headstart.config import MethodChoice, Run, Train, is_file
 from headstart.errors import UserError
 
 ALIASES = {
@@ -29,6 +29,35 @@ ALIASES = {
     "grad_clip": "clip",
 }
 """What other tools call a key of ours, for the hint beside an unknown one."""
+
+
+OPTIONS = {
+    **{name: f"data.{name}" for name in ("imgsz", "batch", "workers", "bad_data", "classes")},
+    **{name: f"student.{name}" for name in ("backbone", "width", "pretrained")},
+    **{name: f"train.{name}" for name in Train.model_fields},
+    "data": "data",
+    "student": "student",
+    "teacher": "teacher",
+    "method": "method",
+    "lanes": "lanes",
+    "compare": "baseline",
+    "name": "name",
+    "out": "out",
+}
+"""The options of `headstart train` and `distill`, in Python too, and where each stands in a run."""
+
+
+def place_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides for `load_run` from options by name; those that are None are left out.
+
+    Raises UserError for an unknown option, with the nearest known one.
+    """
+    for name in options:
+        if name not in OPTIONS:
+            raise UserError(f"There is no option {name!r}{hint(name, OPTIONS)}.")
+    # Sections before their keys, so that `student` and `backbone` both count.
+    given = {OPTIONS[name]: value for name, value in options.items() if value is not None}
+    return dict(sorted(given.items(), key=lambda item: item[0].count(".")))
 
 
 def load_run(
@@ -100,6 +129,14 @@ def plain_run(run: Run) -> dict[str, Any]:
 def put(tree: dict[str, Any], key: str, value: Any) -> None:
     """Sets a dotted key; a section that was a single word (`student: retinanet_r18`) becomes a mapping first."""
     *sections, last = key.split(".")
+    if not sections and isinstance(tree.get(key), dict) and isinstance(value, str):
+        # `--student fcos_r18` beside a recipe's section: another detector, the other keys stay.
+        short = _short_key(key, value)
+        rest = {k: v for k, v in tree[key].items() if k not in ("name", "file", "path")}
+        if key == "method" and tree[key].get("name") != value:
+            rest = {}  # another method's options mean nothing here
+        tree[key] = {short: value, **rest}
+        return
     for name in sections:
         inner = tree.get(name)
         if isinstance(inner, str):
@@ -118,8 +155,6 @@ def hint(word: str, known: Iterable[str]) -> str:
 
 
 def _short_key(section: str, word: str) -> str:
-    from headstart.config import is_file
-
     if section == "data":
         return "path"
     return "file" if section != "method" and is_file(word) else "name"

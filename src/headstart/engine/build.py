@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from headstart.config import Data, DetectorChoice, Run, Train
+from headstart.config import GIVEN, Data, DetectorChoice, Run, Train
 from headstart.data.dataset import DetectionDataset
 from headstart.data.discover import open_dataset
 from headstart.data.loader import train_loader, val_loader
@@ -61,6 +61,8 @@ def validation_batches(data: Data, dataset: DetectionDataset, rank: int = 0, wor
 
 def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str) -> Detector:
     """Built by name for these classes, or loaded from a file that must know the same."""
+    if choice.name == GIVEN:
+        raise UserError(f"the {who} of this run was handed over in Python; hand it over again to continue.")
     if choice.file is None:
         options = {"pretrained": choice.pretrained, **choice.options}
         if choice.width is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from headstart.config import Data
 from headstart.detectors.weights.native import save_detector
 from headstart.engine.display import Display
 from headstart.engine.folder import BEST, STUDENT, RunFolder
@@ -166,7 +167,14 @@ class Keeper(pl.Callback):
             return
         best = self.journal.best(lane.name)
         last = self.journal.scores.get(lane.name, [])[-1:]
-        notes = {"lane": lane.name, "step": step, "steps": total, "metrics": last[0]["metrics"] if last else {}}
+        short, long = Data.model_validate(self.settings["data"]).sides
+        notes = {
+            "lane": lane.name,
+            "step": step,
+            "steps": total,
+            "metrics": last[0]["metrics"] if last else {},
+            "size": {"short": short if isinstance(short, int) else short[1], "long": long},
+        }
         with shipped(lane):
             save_detector(lane.method.student, self.folder.of(lane.name) / STUDENT, **notes)
             if best is not None and best["step"] == step:

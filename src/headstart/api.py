@@ -1,0 +1,112 @@
+"""Training from Python: the functions behind the commands, with the commands' names and options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from headstart.config import GIVEN, Run
+from headstart.detectors.detector import Detector
+from headstart.engine.fit import fit
+from headstart.engine.folder import find_checkpoint
+from headstart.engine.outcome import Outcome
+from headstart.engine.resume import load_checkpoint
+from headstart.errors import UserError
+from headstart.recipe import check_run, load_run, parse_yaml, place_options, put
+
+
+def train(
+    data: str | Path | None = None,
+    student: str | Detector | None = None,
+    *,
+    recipe: str | Path | None = None,
+    resume: str | Path | None = None,
+    settings: Iterable[str] = (),
+    quiet: bool = False,
+    **options: Any,
+) -> Outcome:
+    """Trains a detector without a teacher.
+
+    data      folder of annotated images;  student  a name such as `retinanet_r18`, a file of weights, or a Detector
+    recipe    a YAML file to begin with;   resume   a run's folder to continue;  settings  "a.b=c" overrides
+    options   epochs, steps, schedule, batch, imgsz, lr, seed, device, name ... as `headstart train --help` lists them
+
+    Raises UserError for whatever cannot work, Interrupted after Ctrl-C (everything is saved by then).
+    """
+    chosen = {"data": data, "student": student, **options}
+    return _start(chosen, recipe, resume, settings, quiet)
+
+
+def distill(
+    data: str | Path | None = None,
+    teacher: str | Path | Detector | None = None,
+    student: str | Detector | None = None,
+    method: str | None = None,
+    *,
+    compare: bool | None = None,
+    recipe: str | Path | None = None,
+    resume: str | Path | None = None,
+    settings: Iterable[str] = (),
+    quiet: bool = False,
+    **options: Any,
+) -> Outcome:
+    """Trains a student that learns from a teacher by `method` (`head`, unless a recipe says otherwise).
+
+    teacher   a file of weights that `train` wrote, or a Detector
+    compare   also train the same student without the teacher beside it, on the same batches
+    The rest is as for `train`.
+    """
+    if method is None and recipe is None and resume is None and "lanes" not in options:
+        method = "head"
+    chosen = {"data": data, "teacher": teacher, "student": student, "method": method, "compare": compare, **options}
+    return _start(chosen, recipe, resume, settings, quiet, teach=True)
+
+
+def read_settings(
+    options: dict[str, Any],
+    recipe: str | Path | None = None,
+    settings: Iterable[str] = (),
+) -> Run:
+    """The run that options, recipe and settings amount to."""
+    if recipe is None:
+        for name in ("data", "student"):
+            if options.get(name) is None:
+                raise UserError(f"Say what to train: {name} is missing (--{name}), and no recipe names it.")
+    return load_run(recipe, place_options(options), settings)
+
+
+def _start(
+    options: dict[str, Any],
+    recipe: str | Path | None,
+    resume: str | Path | None,
+    settings: Iterable[str],
+    quiet: bool,
+    teach: bool = False,
+) -> Outcome:
+    modules = {who: options[who] for who in ("student", "teacher") if isinstance(options.get(who), Detector)}
+    named = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
+    named |= {who: {"name": GIVEN} for who in modules}
+    if resume is not None:
+        if recipe is not None:
+            raise UserError("A resumed run knows its settings: leave out --recipe, or start anew without --resume.")
+        return _continue(Path(resume), named, settings, modules, quiet)
+    run = read_settings(named, recipe, settings)
+    if teach and run.teacher is None:
+        raise UserError("distill needs a teacher: give --teacher FILE, weights that `headstart train` wrote.")
+    return fit(run, quiet=quiet, **modules)
+
+
+def _continue(
+    path: Path, options: dict[str, Any], settings: Iterable[str], modules: dict[str, Detector], quiet: bool
+) -> Outcome:
+    found = find_checkpoint(path)
+    checkpoint = load_checkpoint(found)
+    tree = dict(checkpoint["run"])
+    for key, value in place_options(options).items():
+        put(tree, key, value)
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        put(tree, key.strip(), parse_yaml(value, f"--set {setting}"))
+    run = check_run(tree, f"--resume {path}")
+    return fit(run, checkpoint=checkpoint, folder=found.parent, quiet=quiet, **modules)

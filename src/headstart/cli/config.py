@@ -1,0 +1,30 @@
+"""headstart config: the settings of a run, resolved or as a schema."""
+
+from __future__ import annotations
+
+import typer
+
+from headstart.cli import options
+from headstart.cli.errors import spoken
+
+config = typer.Typer(help="Show the settings of a run, or their schema.", no_args_is_help=True)
+
+
+@config.command()
+@spoken
+def show(recipe: options.Recipe = None, settings: options.Settings = None) -> None:
+    """Print a recipe with every default filled in."""
+    from headstart.recipe import dump_run, load_run
+
+    print(dump_run(load_run(recipe, None, settings or ())), end="")
+
+
+@config.command()
+@spoken
+def schema() -> None:
+    """Print the JSON schema of recipes, for editors that complete YAML."""
+    import json
+
+    from headstart.config import Run
+
+    print(json.dumps(Run.model_json_schema(), indent=2))

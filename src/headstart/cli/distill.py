@@ -1,0 +1,70 @@
+"""headstart distill: a student that learns from a teacher."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Option
+
+from headstart.cli import options
+from headstart.cli.errors import spoken
+
+Teacher = Annotated[
+    str | None, Option("--teacher", "--distill-model", help="Weights of the teacher.", rich_help_panel="Distillation")
+]
+Method = Annotated[
+    str | None,
+    Option("--method", help="How the student learns (head); see `headstart methods`.", rich_help_panel="Distillation"),
+]
+Compare = Annotated[
+    bool | None,
+    Option(
+        "--compare/--no-compare",
+        "--baseline/--no-baseline",
+        help="Also train the same student without the teacher, beside it.",
+        rich_help_panel="Distillation",
+    ),
+]
+
+
+@spoken
+def distill(
+    data: options.Data = None,
+    student: options.Student = None,
+    teacher: Teacher = None,
+    method: Method = None,
+    compare: Compare = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    schedule: options.Schedule = None,
+    imgsz: options.Imgsz = None,
+    batch: options.Batch = None,
+    workers: options.Workers = None,
+    bad_data: options.BadData = None,
+    backbone: options.Backbone = None,
+    width: options.Width = None,
+    pretrained: options.Pretrained = None,
+    lr: options.Lr = None,
+    optimizer: options.Optimizer = None,
+    decay: options.Decay = None,
+    ema: options.Ema = None,
+    precision: options.Precision = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    devices: options.Devices = None,
+    eval_every: options.EvalEvery = None,
+    name: options.Name = None,
+    out: options.Out = None,
+    resume: options.Resume = None,
+    recipe: options.Recipe = None,
+    settings: options.Settings = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a student that learns from a teacher.
+
+    headstart distill --data DIR --teacher runs/teacher/student.safetensors --student retinanet_r18 --method head
+    """
+    given = dict(locals())
+    from headstart import api
+
+    api.distill(**{**given, "settings": settings or ()})

@@ -1,0 +1,35 @@
+"""Mistakes of a user become one line and exit status 2, a stopped run 130; tracebacks are for faults of ours."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from headstart.engine.interrupt import Interrupted
+from headstart.errors import UserError
+
+MISTAKE, STOPPED = 2, 130
+
+
+def spoken(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with its expected exceptions turned into words on standard error and an exit status."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except UserError as error:
+            typer.secho(f"Error: {error}", fg="red", err=True)
+            raise typer.Exit(MISTAKE) from None
+        except Interrupted as stop:
+            print(stop, file=sys.stderr)
+            raise typer.Exit(STOPPED) from None
+        except KeyboardInterrupt:
+            print("Stopped; nothing was being trained yet.", file=sys.stderr)
+            raise typer.Exit(STOPPED) from None
+
+    return wrapped

@@ -1,0 +1,32 @@
+"""headstart predict: boxes on images."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Argument, Option
+
+from headstart.cli.errors import spoken
+
+
+@spoken
+def predict(
+    weights: Annotated[str, Argument(help="Weights that train or distill wrote (.safetensors).")],
+    sources: Annotated[list[str], Argument(help="Images, or folders of images.")],
+    out: Annotated[str, Option("--out", help="Folder for the drawn images and predictions.json.")] = "predictions",
+    threshold: Annotated[float, Option("--threshold", "--conf", help="Least score of a box, 0 to 1.")] = 0.3,
+    imgsz: Annotated[
+        int | None, Option("--imgsz", help="Side of the square images are fitted into (as trained).")
+    ] = None,
+    draw: Annotated[bool, Option("--draw/--no-draw", help="Write drawn images.")] = True,
+    device: Annotated[str, Option("--device", help="auto | cpu | cuda ...")] = "auto",
+) -> None:
+    """Find objects in images: draws the boxes and writes predictions.json.
+
+    headstart predict runs/head/student.safetensors photos/
+    """
+    from headstart.engine.predict import predict as find_objects
+
+    entries = find_objects(weights, sources, out, threshold=threshold, imgsz=imgsz, device=device, draw=draw)
+    count = sum(len(entry["objects"]) for entry in entries)
+    print(f"{count} objects in {len(entries)} images: {out}")

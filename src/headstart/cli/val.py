@@ -1,0 +1,54 @@
+"""headstart val: the scores of a weights file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Argument, Option
+
+from headstart.cli.errors import spoken
+
+
+@spoken
+def val(
+    weights: Annotated[str, Argument(help="Weights that train or distill wrote (.safetensors).")],
+    data: Annotated[str, Option("--data", help="Folder of annotated images.")],
+    split: Annotated[str, Option("--split", help="train | val | test.")] = "val",
+    imgsz: Annotated[
+        int | None, Option("--imgsz", help="Side of the square images are fitted into (as trained).")
+    ] = None,
+    batch: Annotated[int, Option("--batch", help="Images at a time.")] = 8,
+    workers: Annotated[int, Option("--workers", help="Processes that read images.")] = 0,
+    bad_data: Annotated[str, Option("--bad-data", help="stop | skip.")] = "stop",
+    voc: Annotated[bool, Option("--voc", help="Also Pascal VOC's AP.")] = False,
+    device: Annotated[str, Option("--device", help="auto | cpu | cuda ...")] = "auto",
+    out: Annotated[str | None, Option("--out", help="Also write the numbers to this JSON file.")] = None,
+) -> None:
+    """Measure a detector: COCO AP and AP per class.
+
+    headstart val runs/teacher/student.safetensors --data DIR
+    """
+    from pathlib import Path
+
+    from headstart.engine.predict import validate
+    from headstart.report.results import write_json
+    from headstart.report.table import listing, per_class_table, results_table, show
+
+    metrics = validate(
+        weights,
+        data,
+        split=split,
+        imgsz=imgsz,
+        batch=batch,
+        workers=workers,
+        bad_data=bad_data,
+        voc=voc,
+        device=device,
+    )
+    name = Path(weights).stem
+    show(results_table({name: metrics}), per_class_table({name: metrics}))
+    if voc:
+        show(listing([{"": name, "VOC AP": metrics["VOC_AP"], "VOC AP (11 points)": metrics["VOC_AP11"]}]))
+    if out is not None:
+        write_json(out, {"weights": weights, "data": data, "split": split, "metrics": metrics})
+        print(f"Written: {out}")

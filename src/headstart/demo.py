@@ -1,0 +1,93 @@
+"""The whole way on drawn shapes: a teacher, and the same student without and with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.data.dataset import DetectionDataset
+from headstart.data.discover import open_dataset
+from headstart.data.shapes import make_shapes
+from headstart.detectors.detector import Detector
+from headstart.engine.fit import fit
+from headstart.engine.outcome import Outcome
+from headstart.engine.predict import find_objects
+from headstart.recipe import check_run
+from headstart.report.gallery import Drawn, Row, comparison, save_picture
+
+STUDENT = {"name": "retinanet_r10", "width": 64, "pretrained": False}
+TEACHER = {"name": "fasterrcnn_r18", "width": 64, "pretrained": False, "options": {"hidden": 256}}
+SIZE = 128
+"""Pixels: the pictures are square."""
+
+SHOWN = 4
+"""Validation pictures in comparison.png."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Pictures, and steps of the teacher and of each student."""
+
+    train: int
+    val: int
+    teacher: int
+    student: int
+
+
+FULL = Budget(train=1000, val=200, teacher=1500, student=1000)
+QUICK = Budget(train=200, val=40, teacher=120, student=80)
+
+
+def run_demo(
+    out: str | Path = "demo", *, quick: bool = False, seed: int = 0, device: str = "auto", quiet: bool = False
+) -> dict[str, Any]:
+    """Draws the data, trains, compares, and leaves runs and comparison.png in `out`.
+
+    Gives the AP of `teacher`, `baseline` and `head`, the `gain`, and the `picture`. Nothing is downloaded.
+    """
+    out, budget = Path(out), QUICK if quick else FULL
+    say = print if not quiet else lambda text="": None
+    data = make_shapes(out / "shapes", train=budget.train, val=budget.val, size=SIZE)
+    say(f"1 of 3: a teacher learns {budget.train} drawn pictures.\n")
+    teacher = fit(_run(data, out, TEACHER, budget.teacher, seed, device), quiet=quiet)
+    say("\n2 of 3: the same student twice, side by side, without and with the teacher.\n")
+    weights = next(iter(teacher.weights.values()))
+    lesson = {"teacher": str(weights), "method": "head", "baseline": True}
+    students = fit(_run(data, out, STUDENT, budget.student, seed, device, **lesson), quiet=quiet)
+    scores = {name: lane["metrics"]["AP"] or 0.0 for name, lane in students.results["lanes"].items()}
+    scores = {"teacher": students.results["teacher"]["AP"] or 0.0, **scores}
+    gain = scores["head"] - scores["baseline"]
+
+    picture = (students.folder or out) / "comparison.png"
+    _draw(picture, open_dataset(data, "val"), teacher, students, scores)
+    say(f"\n3 of 3: {picture}\n")
+    say("  ".join(f"{name} AP {value:.1f}" for name, value in scores.items()) + f"  gain {gain:+.1f}")
+    if quick:
+        say("A quick run is too short to judge distillation by; leave out --quick for that.")
+    return {**scores, "gain": gain, "picture": picture}
+
+
+def _run(data: Path, out: Path, student: dict, steps: int, seed: int, device: str, **lesson: Any) -> Any:
+    train = {"steps": steps, "lr": 0.01, "seed": seed, "device": device, "eval_every": 4, "decay": "cosine"}
+    settings = {"path": str(data), "imgsz": SIZE, "batch": 8}
+    return check_run({"data": settings, "student": student, "train": train, "out": str(out / "runs"), **lesson})
+
+
+def _draw(path: Path, dataset: DetectionDataset, teacher: Outcome, students: Outcome, scores: dict[str, float]) -> None:
+    """The first pictures of the validation data with what each of the three detectors finds in them."""
+    detectors: dict[str, Detector] = {"teacher": next(iter(teacher.students.values())), **students.students}
+    rows = []
+    for index in range(min(SHOWN, len(dataset))):
+        sample = dataset[index]
+        boxes, labels, ignored = dataset.annotations(index)
+        columns = {"ground truth": Drawn(boxes, labels, None, ignored)}
+        for name, detector in detectors.items():
+            found = find_objects(detector, sample.image, short=SIZE, long=SIZE)
+            columns[name] = Drawn.of(found)
+        pixels: np.ndarray = sample.image.permute(1, 2, 0).numpy()
+        rows.append(Row(pixels, columns))
+    notes = {name: f"AP {value:.1f}" for name, value in scores.items()}
+    save_picture(path, comparison(rows, dataset.classes, notes=notes))
