@@ -35,17 +35,20 @@ def is_image(file: Path) -> bool:
 def read_size(file: Path) -> Size:
     """Height and width as the picture is seen (EXIF applied), from the header, without decoding pixels.
 
-    A JPEG or PNG without its end mark is decoded to make sure: so a copy that was broken off is found here.
+    A JPEG or PNG without its end mark is decoded to make sure, so a copy that was broken off is found here; a TIFF
+    is always decoded.
     Raises UserError with the reason (the caller names the file).
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(file) as image:
-                width, height = image.size
                 turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-                if not _ends_well(file, image.format):
+                if image.format == "TIFF" or not _ends_well(file, image.format):
                     image.load()
+                    # Pillow turns a TIFF itself while loading it.
+                    turned = turned and image.format != "TIFF"
+                width, height = image.size
     except FileNotFoundError:
         raise UserError("the image file does not exist") from None
     except (*BROKEN, Image.DecompressionBombError) as error:

@@ -27,6 +27,8 @@ class GroupedBatchSampler:
     def __init__(self, sizes: np.ndarray, batch_size: int, *, seed: int = 0, rank: int = 0, world: int = 1) -> None:
         if batch_size < 1:
             raise UserError(f"the batch size must be at least 1, found {batch_size}.")
+        if seed < 0:
+            raise UserError(f"the seed must be at least 0, found {seed}.")
         if not len(sizes):
             raise UserError("the training data holds no image.")
         self.portrait = np.asarray(sizes)[:, 0] > np.asarray(sizes)[:, 1]
