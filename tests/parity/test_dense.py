@@ -2,6 +2,11 @@
 
 import pytest
 import torch
+
+from headstart.boxes import encode_deltas, encode_distances
+from headstart.heads.dense import Selection, flatten
+from headstart.heads.fcos import FCOSHead
+from headstart.heads.retina import RetinaHead
 from parity.official import (
     SCENARIOS,
     check_parameter_gradients,
@@ -12,11 +17,6 @@ from parity.official import (
     targets,
     tensor,
 )
-
-from headstart.boxes import encode_deltas, encode_distances
-from headstart.heads.dense import Selection, flatten
-from headstart.heads.fcos import FCOSHead
-from headstart.heads.retina import RetinaHead
 
 STRIDES = [8, 16, 32, 64, 128]
 NAMES = {"cls": "cls", "bbox": "box", "centerness": "quality"}

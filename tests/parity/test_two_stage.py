@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from parity.official import SCENARIOS, check_parameter_gradients, close, features, load_head, sizes, targets, tensor
 
 from headstart.assign.sample import RegionSampler
 from headstart.heads.dense import Selection
@@ -10,6 +9,7 @@ from headstart.heads.roi import BoxHead
 from headstart.heads.rpn import RPNHead
 from headstart.heads.two_stage import TwoStageHead
 from headstart.structures import Assignment
+from parity.official import SCENARIOS, check_parameter_gradients, close, features, load_head, sizes, targets, tensor
 
 STRIDES = [4, 8, 16, 32, 64]
 EVERY_ANCHOR = 100_000
