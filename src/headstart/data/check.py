@@ -51,7 +51,7 @@ def check_index(raw: RawIndex, root: Path, numbers: np.ndarray, problems: Proble
 
 def _sound(boxes: np.ndarray, inside: np.ndarray, file: str, problems: Problems) -> np.ndarray:
     """Which boxes are finite and have an area inside the image; the others are listed."""
-    known = np.isfinite(boxes).all(1)
+    known = np.asarray(np.isfinite(boxes).all(1))
     with np.errstate(all="ignore"):
         own = (boxes[:, 2:] - boxes[:, :2]).min(1) >= LEAST_SIDE
         good = known & own & ((inside[:, 2:] - inside[:, :2]).min(1) >= LEAST_SIDE)

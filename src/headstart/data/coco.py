@@ -6,7 +6,7 @@ import json
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from headstart.data.problems import Problems
 from headstart.data.raw import SPLITS, Layout, RawBox, RawImage, RawIndex, is_file, number, relative, short
@@ -130,8 +130,9 @@ def _images(listed: list[Any], shown: str, problems: Problems) -> dict[int, RawI
         elif name in seen:
             problems.add(name, f"is listed twice, with image ids {seen[name]} and {key}", "image")
         else:
-            size = (image.get("height"), image.get("width"))
-            images[key] = RawImage(name, key, size if _whole(size[0]) and _whole(size[1]) and min(size) > 0 else None)
+            height, width = image.get("height"), image.get("width")
+            known = _whole(height) and _whole(width) and height > 0 and width > 0
+            images[key] = RawImage(name, key, (height, width) if known else None)
             seen[name] = key
     return images
 
@@ -175,5 +176,5 @@ def _image_folder(root: Path, file: Path, names: list[str]) -> Path:
     return folders[hits.index(max(hits))]
 
 
-def _whole(value: object) -> bool:
+def _whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63

@@ -22,16 +22,16 @@ class Prepared(Dataset):
     def __init__(self, dataset: DetectionDataset, transform: Transform, seed: int = 0) -> None:
         self.dataset, self.transform, self.seed = dataset, transform, seed
 
-    def __getitem__(self, key: Key) -> Sample | UserError:
-        epoch, index = key
+    def __getitem__(self, index: Key) -> Sample | UserError:
+        epoch, number = index
         try:
-            sample = self.dataset[index]
+            sample = self.dataset[number]
         except UserError as error:
             # Raised inside a worker it would reach the user wrapped in a traceback; the loader raises it instead.
             return error
         before = torch.get_rng_state()
         # Only the CPU generator: torch.manual_seed would also reset those of the accelerators.
-        torch.default_generator.manual_seed(mix(self.seed, epoch, index))
+        torch.default_generator.manual_seed(mix(self.seed, epoch, number))
         try:
             return self.transform(sample)
         finally:
@@ -41,7 +41,7 @@ class Prepared(Dataset):
 class Loader(DataLoader):
     """A DataLoader of (ImageBatch, list[Targets]) that raises a bad image's UserError without a worker's traceback."""
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # ty: ignore[incompatible-method-override]
         for batch in super().__iter__():
             if isinstance(batch, UserError):
                 raise batch
@@ -83,10 +83,8 @@ def mix(*numbers: int) -> int:
 
 
 def _collate(samples: list[Sample | UserError]) -> Any:
-    for sample in samples:
-        if isinstance(sample, UserError):
-            return sample
-    return collate(samples)
+    failed = next((sample for sample in samples if isinstance(sample, UserError)), None)
+    return failed or collate([sample for sample in samples if isinstance(sample, Sample)])
 
 
 def _loader(dataset: Prepared, sampler: Any, workers: int) -> Loader:

@@ -111,7 +111,7 @@ def _mask(rng: Generator, figure: Figure, radius: float) -> Image.Image:
     outline = np.concatenate([points for points, filled in polygons if filled])
     low, high = outline.min(0), outline.max(0)
     cells = np.maximum(2, np.ceil((high - low) / SUPERSAMPLE).astype(int) + 1)
-    mask = Image.new("L", tuple(int(c) * SUPERSAMPLE for c in cells))
+    mask = Image.new("L", (int(cells[0]) * SUPERSAMPLE, int(cells[1]) * SUPERSAMPLE))
     pen = ImageDraw.Draw(mask)
     for points, filled in polygons:
         pen.polygon([tuple(p) for p in points - low + SUPERSAMPLE / 2], fill=255 if filled else 0)

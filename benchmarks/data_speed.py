@@ -1,0 +1,108 @@
+"""Images per CPU second of our data pipeline beside plain torchvision transforms.v2 on the very same files.
+
+Both decode a JPEG of 640 x 480 px, resize it to a shorter side of 640 px, mirror every second one, and carry the boxes
+along, on one thread. Ours is what the training loader runs for each image: the index, the size check, the seeding by
+(seed, epoch, image) and `Transform`. The reference is decode_image and v2.Compose on tv_tensors. Rounds alternate;
+the figure is the median of the rounds' CPU time.
+
+    python benchmarks/data_speed.py [--images 32] [--rounds 15] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision import tv_tensors
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms import v2
+
+from headstart.data.dataset import DetectionDataset, Entry
+from headstart.data.loader import Prepared
+from headstart.data.shapes_scene import draw_scene
+from headstart.data.transforms import Transform
+
+SHORT, LONG = 640, 1066
+
+
+def draw_files(folder: Path, count: int) -> DetectionDataset:
+    """Drawn scenes cut to 640 x 480 px, about 140 KB each."""
+    entries = []
+    for i in range(count):
+        picture, boxes, labels = draw_scene(np.random.default_rng(i), 640)
+        picture.crop((0, 80, 640, 560)).save(folder / f"{i}.jpg", quality=90, subsampling=0)
+        boxes = np.clip(boxes - [0, 80, 0, 80], 0, [640, 480, 640, 480])
+        keep = (boxes[:, 2:] - boxes[:, :2]).min(1, initial=640) > 1
+        entries.append(Entry(f"{i}.jpg", i, (480, 640), boxes[keep], labels[keep], np.zeros(keep.sum(), bool)))
+    return DetectionDataset(entries, [str(k) for k in range(10)], path=folder, split="train")
+
+
+def reference_pipeline(dataset: DetectionDataset) -> Callable[[int], object]:
+    """decode_image and transforms.v2 on tv_tensors, nothing else."""
+    transform = v2.Compose([v2.Resize(SHORT, max_size=LONG, antialias=True), v2.RandomHorizontalFlip(0.5)])
+
+    def load(index: int) -> object:
+        image = tv_tensors.Image(decode_image(str(dataset.file(index)), mode=ImageReadMode.RGB))
+        boxes, labels, _ = dataset.annotations(index)
+        size = (image.shape[1], image.shape[2])
+        target = {
+            "boxes": tv_tensors.BoundingBoxes(torch.from_numpy(boxes), format="XYXY", canvas_size=size),
+            "labels": torch.from_numpy(labels),
+        }
+        return transform(image, target)
+
+    return load
+
+
+def our_pipeline(dataset: DetectionDataset) -> Callable[[int], object]:
+    prepared = Prepared(dataset, Transform(short=SHORT, long=LONG, flip=0.5))
+    return lambda index: prepared[(0, index)]
+
+
+def measure(pipelines: dict[str, Callable[[int], object]], images: int, rounds: int) -> dict[str, float]:
+    """Images per CPU second of each pipeline, median over alternating rounds; one round before is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in pipelines}
+    for turn in range(rounds + 1):
+        for name, load in pipelines.items():
+            begin = time.process_time()
+            for index in range(images):
+                load(index)
+            if turn:
+                seconds[name].append(time.process_time() - begin)
+    return {name: images / statistics.median(times) for name, times in seconds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", action="store_true", help="print one line of json")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = draw_files(Path(folder), options.images)
+        kilobytes = sum(dataset.file(i).stat().st_size for i in range(len(dataset))) / len(dataset) / 1000
+        speed = measure(
+            {"ours": our_pipeline(dataset), "transforms_v2": reference_pipeline(dataset)},
+            options.images,
+            options.rounds,
+        )
+    ratio = speed["ours"] / speed["transforms_v2"]
+    if options.json:
+        print(json.dumps({**speed, "ours_vs_transforms_v2": ratio, "kilobytes": kilobytes}))
+        return
+    print(f"{options.images} drawn JPEGs, {kilobytes:.0f} KB each; images per CPU second, one thread")
+    print(f"  ours           {speed['ours']:7.1f}")
+    print(f"  transforms.v2  {speed['transforms_v2']:7.1f}")
+    print(f"  ours / transforms.v2 = {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()
