@@ -54,7 +54,7 @@ def test_hidden_colours_below_transparency_are_kept(tmp_path):
     assert read_image(tmp_path / "a.png")[0].min() == 200
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
 @pytest.mark.parametrize("turn", [1, 3, 6, 8])
 def test_exif_turn(tmp_path, suffix, turn):
     exif = Image.Exif()

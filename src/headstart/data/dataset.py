@@ -101,6 +101,10 @@ class DetectionDataset(Dataset):
         rows = slice(self._ends[index], self._ends[index + 1])
         return self._boxes[rows], self._labels[rows], self._ignored[rows]
 
+    def boxes_per_class(self) -> list[int]:
+        """How many boxes each class has, ignored ones included."""
+        return np.bincount(self._labels, minlength=len(self.classes)).tolist()
+
     def __getitem__(self, index: int) -> Sample:
         """Raises UserError naming the file if it cannot be decoded or is no longer as large as it was."""
         if not 0 <= index < len(self):

@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from headstart.data.check import check_index
 from headstart.data.classes import choose_classes, nearest
 from headstart.data.coco import find_coco, find_roboflow
@@ -46,8 +44,9 @@ def open_dataset(
     for name, value, allowed in (("split", split, list(SPLITS)), ("bad_data", bad_data, ["stop", "skip"])):
         if value not in allowed:
             raise UserError(f"{name} must be {' or '.join(allowed)}, found {value!r}{nearest(value, allowed)}.")
-    layout = find_layout(Path(path))
-    root = Path(path).parent if Path(path).is_file() else Path(path)
+    given = Path(path).expanduser()
+    layout = find_layout(given)
+    root = given.parent if given.is_file() else given
     if split not in layout.splits:
         there = "only " + " and ".join(layout.splits) if layout.splits else "nor any other"
         raise UserError(f"{root} ({layout.kind}) has no {split} split, {there}; add it ({layout.remedy}).")
@@ -104,7 +103,6 @@ def _tell(dataset: DetectionDataset, problems: Problems, report: Callable[[str],
         report(f"{where}: left out {problems.summary()}:\n{problems.table()}")
     for note in problems.notes:
         report(f"{where}: {note}")
-    counts = np.bincount(dataset._labels, minlength=len(dataset.classes))
-    empty = [name for name, count in zip(dataset.classes, counts) if not count]
+    empty = [name for name, count in zip(dataset.classes, dataset.boxes_per_class()) if not count]
     if empty and dataset.split == "train":
         report(f"{where}: no box of class {', '.join(empty)}.")

@@ -27,6 +27,9 @@ END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError, MemoryError)
 """What Pillow raises for files that are no picture or a damaged one."""
 
+FAST = (".jpg", ".jpeg", ".png")
+"""Files for torchvision's decoder. It reads WebP and GIF too, but does not apply the EXIF turn of a WebP."""
+
 
 def is_image(file: Path) -> bool:
     return file.suffix.lower() in SUFFIXES
@@ -43,7 +46,8 @@ def read_size(file: Path) -> Size:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(file) as image:
-                turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+                # The plain method: that of PNG files would decode the pixels to look for EXIF behind them.
+                turned = Image.Image.getexif(image).get(ORIENTATION, 1) in (5, 6, 7, 8)
                 if image.format == "TIFF" or not _ends_well(file, image.format):
                     image.load()
                     # Pillow turns a TIFF itself while loading it.
@@ -73,9 +77,11 @@ def read_image(file: Path) -> Tensor:
     """The picture as uint8 (3, H, W) RGB, EXIF turn applied.
 
     Grey and palette pictures become RGB, transparency is dropped (the colours below it are kept), 16 bits keep their
-    upper 8, CMYK is converted, of an animation the first picture is taken. What torchvision cannot decode (BMP, TIFF,
-    rare JPEGs) is read by Pillow. Raises UserError naming the file if neither can.
+    upper 8, CMYK is converted, of an animation the first picture is taken. JPEG and PNG are decoded by torchvision;
+    the other formats, and what it cannot decode, by Pillow. Raises UserError naming the file if neither can.
     """
+    if file.suffix.lower() not in FAST:
+        return _read_with_pillow(file)
     try:
         pixels = decode_image(str(file), mode=ImageReadMode.RGB, apply_exif_orientation=True)
     except (RuntimeError, ValueError):
