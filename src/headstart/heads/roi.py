@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import nms, roi_align
+from torchvision.ops import nms
 
 from headstart.boxes import clip_boxes, decode_deltas, encode_deltas
 from headstart.heads.dense import DETECTIONS, Selection
+from headstart.heads.pooling import read_regions
 from headstart.losses.box import absolute
 from headstart.losses.classification import softmax_entropy
 from headstart.losses.normalise import mean_over_ranks
@@ -59,16 +60,11 @@ class BoxHead(nn.Module):
 
     def pool(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
         """(R, C, grid, grid) crops of every image's boxes, in order; RoIAlign with half-pixel centres, averaged."""
-        image = torch.cat([b.new_full((len(b), 1), float(i)) for i, b in enumerate(boxes)])
-        rois = torch.cat([image, torch.cat(boxes)], dim=1)
-        side = (rois[:, 3:] - rois[:, 1:3]).clamp(min=0).prod(dim=1).sqrt()
+        image = torch.cat([torch.full((len(b),), i, device=b.device) for i, b in enumerate(boxes)])
+        every = torch.cat(boxes)
+        side = (every[:, 2:] - every[:, :2]).clamp(min=0).prod(dim=1).sqrt()
         level = torch.log2(side / self.finest + 1e-6).floor().clamp(0, len(self.strides) - 1).long()
-        crops = pyramid[0].new_zeros(len(rois), pyramid[0].shape[1], self.grid, self.grid)
-        for index, stride in enumerate(self.strides):
-            rows = (level == index).nonzero().flatten()
-            read = roi_align(pyramid[index], rois[rows].to(pyramid[index].dtype), self.grid, 1 / stride, -1, True)
-            crops = crops.index_copy(0, rows, read)
-        return crops
+        return read_regions(pyramid, self.strides, image, every, level, self.grid)
 
     def forward(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> RegionOutputs:
         """Read the head at given boxes (one (R_i, 4) per image). Pure: sampling lives elsewhere."""
