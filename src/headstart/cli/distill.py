@@ -10,7 +10,7 @@ from headstart.cli import options
 from headstart.cli.errors import spoken
 
 Teacher = Annotated[
-    str | None, Option("--teacher", "--distill-model", help="Weights of the teacher.", rich_help_panel="Distillation")
+    str | None, Option("--teacher", help="Weights that `headstart train` wrote.", rich_help_panel="Distillation")
 ]
 Method = Annotated[
     str | None,
@@ -19,8 +19,8 @@ Method = Annotated[
 Compare = Annotated[
     bool | None,
     Option(
-        "--compare/--no-compare",
-        "--baseline/--no-baseline",
+        "--compare",
+        "--baseline",
         help="Also train the same student without the teacher, beside it.",
         rich_help_panel="Distillation",
     ),

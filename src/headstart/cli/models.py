@@ -27,6 +27,4 @@ def models(text: Annotated[str | None, Argument(help="Only names that contain th
         raise UserError(f"No detector's name contains {text!r}{hint(text or '', DETECTORS)}.")
     show(listing(rows))
     print("\n".join(f"{name}: {(build.__doc__ or '').splitlines()[0]}" for name, build in FAMILIES.items()))
-    print(
-        "Any other backbone of timm: a family's name with --backbone, such as --student retinanet --backbone resnet26d."
-    )
+    print("With any other backbone of timm: --student retinanet --backbone resnet26d.")

@@ -15,9 +15,7 @@ def predict(
     sources: Annotated[list[str], Argument(help="Images, or folders of images.")],
     out: Annotated[str, Option("--out", help="Folder for the drawn images and predictions.json.")] = "predictions",
     threshold: Annotated[float, Option("--threshold", "--conf", help="Least score of a box, 0 to 1.")] = 0.3,
-    imgsz: Annotated[
-        int | None, Option("--imgsz", help="Side of the square images are fitted into (as trained).")
-    ] = None,
+    imgsz: Annotated[int | None, Option("--imgsz", help="Side of the square for images (as trained).")] = None,
     draw: Annotated[bool, Option("--draw/--no-draw", help="Write drawn images.")] = True,
     device: Annotated[str, Option("--device", help="auto | cpu | cuda ...")] = "auto",
 ) -> None:

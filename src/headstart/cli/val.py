@@ -14,9 +14,7 @@ def val(
     weights: Annotated[str, Argument(help="Weights that train or distill wrote (.safetensors).")],
     data: Annotated[str, Option("--data", help="Folder of annotated images.")],
     split: Annotated[str, Option("--split", help="train | val | test.")] = "val",
-    imgsz: Annotated[
-        int | None, Option("--imgsz", help="Side of the square images are fitted into (as trained).")
-    ] = None,
+    imgsz: Annotated[int | None, Option("--imgsz", help="Side of the square for images (as trained).")] = None,
     batch: Annotated[int, Option("--batch", help="Images at a time.")] = 8,
     workers: Annotated[int, Option("--workers", help="Processes that read images.")] = 0,
     bad_data: Annotated[str, Option("--bad-data", help="stop | skip.")] = "stop",

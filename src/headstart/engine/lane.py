@@ -40,6 +40,7 @@ class Lane:
     def update(self, step: int) -> Tensor:
         """After a backward pass: one optimiser step. Gives the gradient norm before clipping, unread."""
         mean_gradients(self.parameters)
+        self.share()  # each process has seen other images: running statistics are those of process 0
         norm = clip_gradients(self.parameters, self.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step)

@@ -79,7 +79,6 @@ class Lanes(pl.LightningModule):
         for lane in self.lanes:
             self._seed(progress.step)
             with lane.clock.running(self.device):
-                lane.share()
                 with self.precision.autocast(self.device):
                     objective = lane.method(images, targets, progress)
                 self.manual_backward(objective.total)

@@ -1,0 +1,63 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from headstart.engine import strategy
+from headstart.engine.strategy import choose_device, place_among_processes
+from headstart.errors import UserError
+from headstart.recipe import dump_run
+
+SCRIPT = Path(__file__).parent / "two_processes.py"
+
+
+def run_script(*args) -> None:
+    ended = subprocess.run([sys.executable, SCRIPT, *map(str, args)], capture_output=True, text=True, timeout=240)
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
+
+
+def test_two_processes_equal_one_on_the_joined_batch(tmp_path):
+    for processes in (1, 2):
+        run_script("toy", processes, tmp_path / f"{processes}.pt")
+    one, two = (torch.load(tmp_path / f"{n}.pt") for n in (1, 2))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
+
+
+@pytest.mark.parametrize("student", ["retinanet_mnv2_050", "fcos_mnv2_050"])
+def test_two_processes_distil_both_kinds_of_student(student, tiny_run, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(dump_run(tiny_run(student=student, steps=4, devices=2, eval_every=1, ema=0.9, batch=4)))
+    run_script(path, 2, tmp_path / "done.pt")
+    done = torch.load(tmp_path / "done.pt")
+    assert done["processes"] == 2
+    results = json.loads((Path(done["folder"]) / "results.json").read_text())
+    assert results["lanes"]["head"]["metrics"]["images"] == 4  # each validation image once
+    assert len(list((tmp_path / "runs").iterdir())) == 1  # the second process writes nothing
+
+
+def test_place_among_processes(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert place_among_processes(1) == (0, 1)
+    assert place_among_processes(2) == (0, 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert place_among_processes(2) == (1, 2)
+    assert place_among_processes(1) == (0, 1)  # left behind by an earlier run in this process
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert place_among_processes(1) == (3, 4)
+
+
+def test_devices_that_are_not_there(monkeypatch):
+    monkeypatch.setattr(strategy.torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == torch.device("cpu")
+    for name in ("cuda", "0", "cuda:1"):
+        with pytest.raises(UserError, match="sees no GPU"):
+            choose_device(name)
+    with pytest.raises(UserError, match="device must be"):
+        choose_device("gpuu")

@@ -1,0 +1,133 @@
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from headstart.api import distill
+from headstart.engine.fit import fit
+from headstart.engine.resume import demand_same_run, load_checkpoint
+from headstart.errors import UserError
+from headstart.recipe import dump_run, load_run
+
+HERE = Path(__file__).parent
+
+
+def without_clock(content):
+    for lane in content["lanes"].values():
+        lane.pop("seconds")
+    content.pop("run")
+    return content
+
+
+def assert_same(one, other, place=""):
+    assert type(one) is type(other), place
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), place
+        for key in one:
+            assert_same(one[key], other[key], f"{place}.{key}")
+    elif isinstance(one, list):
+        for number, pair in enumerate(zip(one, other, strict=True)):
+            assert_same(*pair, f"{place}[{number}]")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), place
+    else:
+        assert one == other, place
+
+
+def run_killed(run, tmp_path, step):
+    path = tmp_path / "run.yaml"
+    path.write_text(dump_run(run))
+    ended = subprocess.run([sys.executable, HERE / "killed_run.py", path, str(step)], capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+
+
+def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(tiny_run, tmp_path):
+    """Batch norm in training, an average, two lanes; saved at step 6, killed after step 8, epochs of five steps."""
+    run = tiny_run(ema=0.9, checkpoint_every=3, log_every=2, eval_every=1)
+    broken = run.model_copy(update={"name": "broken"})
+    run_killed(broken, tmp_path, 8)
+    folder = tmp_path / "runs" / "broken"
+    assert load_checkpoint(folder / "last.ckpt")["step"] == 6
+    assert not (folder / "results.json").exists()
+    resumed = distill(resume=folder, quiet=True)
+    whole = fit(run, quiet=True)
+    for lane in ("baseline", "head"):
+        one, other = load_file(whole.weights[lane]), load_file(resumed.weights[lane])
+        assert_same(one, other, lane)
+    one, other = (without_clock(load_checkpoint(o.folder / "last.ckpt")) for o in (whole, resumed))
+    assert_same(one, other)
+    read = [list(csv.DictReader((o.folder / "metrics.csv").open())) for o in (whole, resumed)]
+    rows = [[(row["step"], row["lane"], row["AP"] != "") for row in table] for table in read]
+    assert len(set(rows[1])) == len(rows[1])
+    # A resumed run also reads its first step, to show something soon.
+    assert set(rows[0]) == {row for row in rows[1] if row[0] != "7"}
+
+
+def test_lanes_do_not_disturb_each_other(tiny_run):
+    both = fit(tiny_run(steps=4), quiet=True)
+    alone = fit(tiny_run(steps=4, distil=False), quiet=True)
+    assert_same(load_file(both.weights["baseline"]), load_file(alone.weights["baseline"]))
+
+
+def test_a_finished_run_says_so(tiny_run, capsys):
+    done = fit(tiny_run(steps=2, distil=False), quiet=True)
+    before = done.weights["baseline"].stat().st_mtime_ns
+    again = distill(resume=done.folder)
+    assert "is finished (2 steps)" in capsys.readouterr().out
+    assert again.results["lanes"] == done.results["lanes"]
+    assert done.weights["baseline"].stat().st_mtime_ns == before
+
+
+def test_settings_that_would_change_the_run_are_refused_by_name(tiny_run):
+    done = fit(tiny_run(steps=2, distil=False), quiet=True)
+    with pytest.raises(UserError, match=r"train\.lr was 0\.01, is now 0\.5.*start a new run"):
+        distill(resume=done.folder, lr=0.5)
+    with pytest.raises(UserError, match=r"data\.batch was 2, is now 3"):
+        distill(resume=done.folder, batch=3)
+
+
+def test_harmless_settings_may_change():
+    run = {"data": {"path": "x", "workers": 0}, "train": {"device": "cpu", "lr": 0.1}}
+    demand_same_run(run, {"data": {"path": "x", "workers": 4}, "train": {"device": "cuda", "lr": 0.1}})
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", b"PK\x03\x04broken"])
+def test_a_damaged_checkpoint_is_refused(content, tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(content)
+    with pytest.raises(UserError, match=r"last\.ckpt"):
+        distill(resume=tmp_path)
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"without it"):
+        distill(resume=tmp_path)
+    with pytest.raises(UserError, match="no such path"):
+        distill(resume=tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(number, tiny_run, tmp_path):
+    run = tiny_run(steps=5000, distil=False, checkpoint_every=2, seed=1).model_copy(update={"name": "stopped"})
+    path = tmp_path / "run.yaml"
+    path.write_text(dump_run(run))
+    command = [sys.executable, "-m", "headstart", "train", "--recipe", str(path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    saved = tmp_path / "runs" / "stopped" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not saved.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == 130, words
+    assert "Traceback" not in words
+    assert f"headstart train --resume {saved.parent}" in words
+    step = load_checkpoint(saved)["step"]
+    assert f"Stopped after step {step} of 5000" in words
+    assert load_run(saved.parent / "run.yaml").train.steps == 5000
