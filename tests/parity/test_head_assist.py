@@ -148,7 +148,7 @@ def test_proposals_and_places(arrays, method, batch, scenario):
         close(found.scores, official[:, 4], 1e-5)
         cell = torch.stack([found.pixels.level, found.pixels.y, found.pixels.x, found.pixels.anchor], dim=1)
         assert torch.equal(cell, official[:, 5:].long())
-    mine = method.assistant(student, features, outputs, batch.sizes, targets(arrays, scenario))
+    mine = method.assistant(student.head, features, outputs, batch.sizes, targets(arrays, scenario))
     rois, ids = tensor(arrays[f"rois/{scenario}"]), tensor(arrays[f"bbox_ids/{scenario}"]).long()
     close(torch.cat([p.boxes for p in mine.places]), rois[:, 1:], 1e-5)
     level, y, x, anchor = (
@@ -166,7 +166,7 @@ def test_traced_tensors(arrays, method, batch):
         close(outputs.cls[level], arrays[f"out/rpn_cls{level}"], 6e-5)
         close(outputs.reg[level], arrays[f"out/rpn_reg{level}"], 6e-5)
         close(functional.relu(outputs.cls_trace[-1][level]), arrays[f"traced/retina_cls{level}"], 6e-5)
-    mine = method.assistant(student, features, outputs, batch.sizes, targets(arrays, "full"))
+    mine = method.assistant(student.head, features, outputs, batch.sizes, targets(arrays, "full"))
     guide = method.assistant.consult(method.guide, method.teacher.extract(batch), mine.places)
     vectors, traced, anchor = read_cells(outputs.cls_trace[-1], mine.places)
     vectors = functional.relu(vectors)

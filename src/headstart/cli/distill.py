@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Option
 
@@ -64,7 +64,8 @@ def distill(
 
     headstart distill --data DIR --teacher runs/teacher/student.safetensors --student retinanet_r18 --method head
     """
-    given = dict(locals())
+    given: dict[str, Any] = dict(locals())
+    given["settings"] = settings or ()
     from headstart import api
 
-    api.distill(**{**given, "settings": settings or ()})
+    api.distill(**given)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from headstart.cli import options
 from headstart.cli.errors import spoken
 
@@ -40,7 +42,8 @@ def train(
 
     headstart train --data DIR --student fasterrcnn_r50 --name teacher
     """
-    given = dict(locals())
+    given: dict[str, Any] = dict(locals())
+    given["settings"] = settings or ()
     from headstart import api
 
-    api.train(**{**given, "settings": settings or ()})
+    api.train(**given)

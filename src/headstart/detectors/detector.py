@@ -24,6 +24,9 @@ class Detector(nn.Module):
     Forward and loss are the same in training and evaluation; only norms and dropout know the mode.
     """
 
+    backbone: Any
+    neck: Any
+    head: Any
     mean: Tensor
     std: Tensor
 
@@ -59,7 +62,7 @@ class Detector(nn.Module):
     def extract(self, batch: ImageBatch) -> Features:
         """The backbone's stages and the neck's pyramid."""
         stages = self.backbone(self.normalise(batch))
-        return Features(stages, self.backbone.strides, self.neck(stages), self.neck.strides)  # ty: ignore[invalid-argument-type]
+        return Features(stages, self.backbone.strides, self.neck(stages), self.neck.strides)
 
     def forward(self, batch: ImageBatch, targets: list[Targets] | None = None, *, trace: bool = False) -> Any:
         """The head's outputs. Two-stage heads read sampled regions if given targets, else their proposals."""
@@ -67,9 +70,9 @@ class Detector(nn.Module):
 
     def loss(self, outputs: Any, targets: list[Targets]) -> dict[str, Tensor]:
         """The detection losses of outputs made with the same targets, by name."""
-        return self.head.loss(outputs, self.head.assign(outputs, targets))  # ty: ignore[call-non-callable]
+        return self.head.loss(outputs, self.head.assign(outputs, targets))
 
     @torch.no_grad()
     def detect(self, batch: ImageBatch) -> list[Detections]:
         """Boxes per image, best first, in pixels of the padded input. Call `eval()` before."""
-        return self.head.decode(self(batch), batch.sizes)  # ty: ignore[call-non-callable]
+        return self.head.decode(self(batch), batch.sizes)

@@ -122,6 +122,8 @@ def build_detector(name: str, classes: Sequence[str], *, backbone: str | None = 
         raise UserError(f"detector {name} needs at least one class")
     detector = builder(tuple(classes), backbone or short, **options)
     lasting = {key: value for key, value in options.items() if key != "pretrained"}
+    # What "frozen" came to depends on `pretrained`, which a saved detector no longer has: keep the answer.
+    lasting |= {"frozen_stages": detector.backbone.frozen_stages, "norm_eval": detector.backbone.norm_eval}
     detector.recipe = {"name": family, "backbone": backbone or short, "classes": list(classes), **lasting}
     return detector
 

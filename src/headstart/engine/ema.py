@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -34,7 +34,7 @@ class Average:
         torch._foreach_lerp_(floats[0], floats[1], weight)
 
     @contextmanager
-    def applied(self) -> Iterator[None]:
+    def applied(self) -> Generator[None]:
         """The module has the averaged weights inside, and its own, to the bit, afterwards."""
         own = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
         self.write()

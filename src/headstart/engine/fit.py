@@ -14,7 +14,7 @@ from headstart.detectors.detector import Detector
 from headstart.engine.build import count_steps, make_lanes, open_splits, settle, training_batches
 from headstart.engine.display import Display
 from headstart.engine.feed import Feed
-from headstart.engine.folder import RunFolder, atomically, new_folder
+from headstart.engine.folder import RunFolder, atomically, demand_free, new_folder
 from headstart.engine.guards import prove, with_objects
 from headstart.engine.interrupt import Interrupt, Interrupted
 from headstart.engine.keeper import Journal, Keeper
@@ -51,6 +51,8 @@ def fit(
     """
     rank, world = place_among_processes(run.train.devices)
     say: Say = print if rank == 0 and not quiet else lambda text: None
+    if rank == 0 and folder is None and run.name is not None:
+        demand_free(Path(run.out) / run.name)  # known at once, not after minutes of preparation
     stage = _build(run, student, teacher, checkpoint, rank, world, say)
     if stage.journal.finished:
         say(f"{folder} is finished ({stage.module.total} steps); there is nothing to continue.")
@@ -115,11 +117,11 @@ def _build(
         demand_same_run(checkpoint["run"], plain_run(run))
         demand_same_run({"data": checkpoint["journal"]["data"]}, {"data": facts})
 
-    guide = make_teacher(run, train_data.classes, teacher)
+    guide = make_teacher(run, train_data.classes, precision, say, teacher)
     lanes = make_lanes(run, train_data.classes, guide, total, student=student)
     module = Lanes(lanes, guide, total=total, per_epoch=per_epoch, seed=run.train.seed, precision=precision)
     if precision.channels_last:
-        module.methods.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload]
+        module.methods.to(memory_format=torch.channels_last)
     journal = Journal(data=facts)
     if checkpoint is not None:
         module.load_state(checkpoint)

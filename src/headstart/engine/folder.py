@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,17 +51,22 @@ def new_folder(out: Path, name: str | None, proposal: str) -> Path:
     Raises UserError if a folder of the given name exists and is not empty.
     """
     if name is not None:
+        demand_free(out / name)
         path = out / name
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(
-                f"{path} exists already and is not overwritten. Use --resume {path} to continue it, or another --name."
-            )
     else:
         path, number = out / proposal, 2
         while path.exists():
             path, number = out / f"{proposal}-{number}", number + 1
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def demand_free(path: Path) -> None:
+    """Raises UserError if something is there already; an empty folder is nothing."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(
+            f"{path} exists already and is not overwritten. Use --resume {path} to continue it, or another --name."
+        )
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -76,7 +81,7 @@ def find_checkpoint(path: Path) -> Path:
 
 
 @contextmanager
-def atomically(path: Path) -> Iterator[Path]:
+def atomically(path: Path) -> Generator[Path]:
     """A path to write to; it takes the place of `path` only when complete and on the disk."""
     partial = path.with_name(f".{path.name}.partial")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -157,7 +157,7 @@ def _fingerprint(teacher: Frozen | None) -> list[tuple[int, int, float]]:
 
 
 @contextmanager
-def _untouched_generators() -> Iterator[None]:
+def _untouched_generators() -> Generator[None]:
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         yield

@@ -77,11 +77,11 @@ class Keeper(pl.Callback):
         # Lightning has installed its own handlers by now; ours end the run with everything saved.
         self.interrupt.install()
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Lanes) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.display.start(pl_module.step)
         self.evaluate_if_due(pl_module)  # of a run that was stopped during an evaluation
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Lanes, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         step = pl_module.step
         at_rest = step % pl_module.per_epoch == 0 or step == pl_module.total
         saving = at_rest or step % self.save_every == 0

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.errors import UserError
+from headstart.methods.base import Method
 
 OPTIMISERS = ("sgd", "adamw")
 
@@ -16,7 +17,7 @@ NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules
 
 
 def build_optimizer(
-    method: nn.Module,
+    method: Method,
     name: str = "sgd",
     *,
     lr: float = 0.01,
@@ -41,7 +42,7 @@ def build_optimizer(
     raise UserError(f"optimizer must be one of {', '.join(OPTIMISERS)}, found {name!r}.")
 
 
-def trainable(method: nn.Module) -> dict[str, nn.Parameter]:
+def trainable(method: Method) -> dict[str, nn.Parameter]:
     """The parameters that the lane's optimiser steps, by their names inside the method."""
     wanted = {id(p) for module in (method.student, *method.parts().values()) for p in module.parameters()}
     found = {name: p for name, p in method.named_parameters() if p.requires_grad}
@@ -68,7 +69,7 @@ def clip_gradients(parameters: list[nn.Parameter], limit: float | None) -> Tenso
     return norm
 
 
-def _split(method: nn.Module, decay_norm_and_bias: bool) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def _split(method: Method, decay_norm_and_bias: bool) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     found = trainable(method)
     if decay_norm_and_bias:
         return list(found.values()), []

@@ -53,7 +53,7 @@ def validate(
     place = choose_device(device)
     dataset = open_dataset(data, split, classes=list(detector.classes), bad_data=bad_data)
     sides = _sides(weights, imgsz)
-    settings = Data(path=str(data), batch=batch, workers=workers, **sides)
+    settings = Data(path=str(data), batch=batch, workers=workers, short=sides["short"], long=sides["long"])
     scorers = [CocoScorer(dataset), *([VocScorer(dataset)] if voc else [])]
     dtype = choose_precision("auto", False, place).dtype
     loader = validation_batches(settings, dataset)

@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import torch
 
 from headstart.config import Run
 from headstart.detectors.detector import Detector
 from headstart.engine.build import make_detector, start_generators
+from headstart.engine.precision import Precision
 from headstart.engine.score import Scoreboard
+from headstart.folding import fold_batchnorm
 from headstart.methods.base import Frozen
 
 WEAK = 20.0
 """AP50 below which a teacher is called weak."""
 
 
-def make_teacher(run: Run, classes: Sequence[str], given: Detector | None = None) -> Frozen | None:
-    """The given detector, or the one that the run names, frozen; None for a run without a teacher."""
-    if given is None and run.teacher is None:
-        return None
-    if given is None:
+def make_teacher(
+    run: Run, classes: Sequence[str], precision: Precision, say: Callable[[str], None], given: Detector | None = None
+) -> Frozen | None:
+    """A copy of the given detector, or the one that the run names, frozen; None for a run without a teacher."""
+    if given is not None:
+        model = copy.deepcopy(given)
+    elif run.teacher is not None:
         start_generators(run.train.seed)
-        given = make_detector(run.teacher, classes, "teacher")  # ty: ignore[invalid-argument-type]
-    return Frozen(given)
+        model = make_detector(run.teacher, classes, "teacher")
+    else:
+        return None
+    if run.train.fast_teacher:
+        quicken(model, precision, say)
+    return Frozen(model)
+
+
+def quicken(model: Detector, precision: Precision, say: Callable[[str], None]) -> None:
+    """Folds the backbone's batch norms and, in a run of bf16, stores backbone and neck in it.
+
+    Autocast would cast frozen weights again for every batch. The head stays as it is: it is small, and distilled from.
+    """
+    model.backbone, sentence = fold_batchnorm(model.backbone)
+    say(f"Teacher: {sentence}")
+    if precision.dtype is not None:
+        for part in (model.backbone, model.neck):
+            part.to(precision.dtype)
+    if precision.channels_last:
+        model.to(memory_format=torch.channels_last)
 
 
 def measure_teacher(teacher: Frozen, board: Scoreboard, say: Callable[[str], None]) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class DenseHead(nn.Module):
     """
 
     anchors: int = 1
+    width: int
     cls_tower: Tower
     reg_tower: Tower
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -15,6 +14,7 @@ from headstart.assign.max_iou import IGNORED
 from headstart.boxes import decode_distances, encode_distances
 from headstart.heads.anchor import spread
 from headstart.heads.dense import DETECTIONS, DenseHead, Selection, flatten, shapes
+from headstart.heads.start import PRIOR_BIAS, draw_normal
 from headstart.heads.tower import Tower
 from headstart.losses.box import giou, iou_log
 from headstart.losses.classification import binary, focal
@@ -51,7 +51,6 @@ class FCOSHead(DenseHead):
         box_loss: Literal["iou", "giou"] = "iou",
         conv_bias: bool | None = None,
         range_scale: float = 8.0,
-        prior: float = 0.01,
         selection: Selection = DETECTIONS,
     ) -> None:
         super().__init__(num_classes, strides, selection)
@@ -64,10 +63,8 @@ class FCOSHead(DenseHead):
         self.reg = nn.Conv2d(width, 4, 3, padding=1)
         self.centreness = nn.Conv2d(width, 1, 3, padding=1)
         self.scales = nn.ParameterList(nn.Parameter(torch.ones(())) for _ in self.strides)
-        for conv in (self.cls, self.reg, self.centreness):
-            nn.init.normal_(conv.weight, std=0.01)
-            nn.init.zeros_(conv.bias)
-        nn.init.constant_(self.cls.bias, -math.log((1 - prior) / prior))
+        for conv, bias in ((self.cls, PRIOR_BIAS), (self.reg, 0.0), (self.centreness, 0.0)):
+            draw_normal(conv, 0.01, bias)
 
     def predict(self, cls: list[Tensor], reg: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         distances = [self.reg(x).float() * scale for x, scale in zip(reg, self.scales)]

@@ -59,7 +59,7 @@ def _read_sparse(
 def axis_weights(low: Tensor, high: Tensor, length: Tensor, grid: int) -> tuple[Tensor, Tensor]:
     """How each of `grid` cells between `low` and `high` (R,) weighs the cells of an axis of `length` (R,).
 
-    All in cells of the map. Returns the first cell that it reads, (R, grid), and the weights from there on, (R, grid, T).
+    All in cells of the map. Returns the first cell that it reads, (R, grid), and the weights from it on, (R, grid, T).
     """
     side = high - low
     samples = (side / grid).ceil().clamp(min=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from headstart.assign.max_iou import MaxIoU
 from headstart.boxes import encode_deltas
 from headstart.heads.anchor import AnchorHead
 from headstart.heads.dense import DETECTIONS, Selection, flatten
+from headstart.heads.start import PRIOR_BIAS, draw_normal
 from headstart.heads.tower import Tower
 from headstart.losses.box import absolute
 from headstart.losses.classification import focal
@@ -36,7 +36,6 @@ class RetinaHead(AnchorHead):
         depth: int = 4,
         anchor_scale: float = 4.0,
         ratios: Sequence[float] = (0.5, 1.0, 2.0),
-        prior: float = 0.01,
         selection: Selection = DETECTIONS,
     ) -> None:
         scales = [anchor_scale * 2 ** (octave / 3) for octave in range(3)]
@@ -47,10 +46,8 @@ class RetinaHead(AnchorHead):
         self.reg_tower = Tower(channels, width, depth)
         self.cls = nn.Conv2d(width, self.anchors * num_classes, 3, padding=1)
         self.reg = nn.Conv2d(width, self.anchors * 4, 3, padding=1)
-        for conv in (self.cls, self.reg):
-            nn.init.normal_(conv.weight, std=0.01)
-            nn.init.zeros_(conv.bias)
-        nn.init.constant_(self.cls.bias, -math.log((1 - prior) / prior))
+        draw_normal(self.cls, 0.01, PRIOR_BIAS)
+        draw_normal(self.reg, 0.01)
 
     def predict(self, cls: list[Tensor], reg: list[Tensor]) -> tuple[list[Tensor], list[Tensor], None]:
         return [self.cls(x) for x in cls], [self.reg(x) for x in reg], None

@@ -12,6 +12,7 @@ from torchvision.ops import nms
 from headstart.boxes import clip_boxes, decode_deltas, encode_deltas
 from headstart.heads.dense import DETECTIONS, Selection
 from headstart.heads.pooling import read_regions
+from headstart.heads.start import draw_normal, draw_xavier
 from headstart.losses.box import absolute
 from headstart.losses.classification import softmax_entropy
 from headstart.losses.normalise import mean_over_ranks
@@ -34,6 +35,9 @@ class BoxHead(nn.Module):
     """
 
     finest = 56.0
+    hidden: int
+    grid: int
+    num_classes: int
 
     def __init__(
         self,
@@ -48,15 +52,14 @@ class BoxHead(nn.Module):
         super().__init__()
         self.num_classes, self.strides, self.grid, self.hidden = num_classes, list(strides)[:4], grid, hidden
         self.selection = selection
-        self.fcs = nn.ModuleList([nn.Linear(channels * grid * grid, hidden), nn.Linear(hidden, hidden)])
+        first, second = nn.Linear(channels * grid * grid, hidden), nn.Linear(hidden, hidden)
+        self.fcs = nn.ModuleList([first, second])
         self.cls = nn.Linear(hidden, num_classes + 1)
         self.reg = nn.Linear(hidden, num_classes * 4)
-        for fc in self.fcs:
-            nn.init.xavier_uniform_(fc.weight)
-        nn.init.normal_(self.cls.weight, std=0.01)
-        nn.init.normal_(self.reg.weight, std=0.001)
-        for layer in (*self.fcs, self.cls, self.reg):
-            nn.init.zeros_(layer.bias)
+        for fc in (first, second):
+            draw_xavier(fc)
+        draw_normal(self.cls, 0.01)
+        draw_normal(self.reg, 0.001)
 
     def pool(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
         """(R, C, grid, grid) crops of every image's boxes, in order; RoIAlign with half-pixel centres, averaged."""

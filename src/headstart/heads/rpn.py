@@ -12,6 +12,7 @@ from headstart.assign.sample import choose
 from headstart.boxes import encode_deltas
 from headstart.heads.anchor import AnchorHead
 from headstart.heads.dense import Selection, flatten
+from headstart.heads.start import draw_normal
 from headstart.heads.tower import Tower
 from headstart.losses.box import absolute
 from headstart.losses.classification import binary
@@ -48,9 +49,8 @@ class RPNHead(AnchorHead):
         self.tower = Tower(channels, width, depth)
         self.cls = nn.Conv2d(width, self.anchors, 1)
         self.reg = nn.Conv2d(width, self.anchors * 4, 1)
-        for conv in (self.cls, self.reg):
-            nn.init.normal_(conv.weight, std=0.01)
-            nn.init.zeros_(conv.bias)
+        draw_normal(self.cls, 0.01)
+        draw_normal(self.reg, 0.01)
 
     def resume(
         self,

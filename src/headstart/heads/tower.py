@@ -7,6 +7,8 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional
 
+from headstart.heads.start import draw_normal
+
 
 class Tower(nn.Module):
     """`depth` blocks of 3x3 convolution and optional GroupNorm, with a ReLU between them and after the last.
@@ -19,13 +21,12 @@ class Tower(nn.Module):
         super().__init__()
         bias = not norm if bias is None else bias
         sides = [channels] + [width] * (depth - 1)
-        self.convs = nn.ModuleList(nn.Conv2d(c, width, 3, padding=1, bias=bias) for c in sides)
+        convs = [nn.Conv2d(c, width, 3, padding=1, bias=bias) for c in sides]
+        self.convs = nn.ModuleList(convs)
         groups = math.gcd(32, width)
         self.norms = nn.ModuleList(nn.GroupNorm(groups, width) if norm else nn.Identity() for _ in sides)
-        for conv in self.convs:
-            nn.init.normal_(conv.weight, std=0.01)
-            if conv.bias is not None:
-                nn.init.zeros_(conv.bias)
+        for conv in convs:
+            draw_normal(conv, 0.01)
 
     def __len__(self) -> int:
         return len(self.convs)

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headstart.assign.sample import RegionSampler
+from headstart.heads.dense import DenseHead
 from headstart.heads.roi import BoxHead
-from headstart.structures import Features, Regions, Size, Targets
+from headstart.structures import DenseOutputs, Features, Regions, Size, Targets
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ class RCNNAssistant(nn.Module):
         return [name for name in own if name not in agreed]
 
     def forward(
-        self, student: nn.Module, features: Features, outputs, sizes: list[Size], targets: list[Targets]
+        self, head: DenseHead, features: Features, outputs: DenseOutputs, sizes: list[Size], targets: list[Targets]
     ) -> Assistance:
-        """Read the student's pyramid at regions sampled once from the proposals of the student's head."""
-        proposals = student.head.proposals(outputs, sizes)  # ty: ignore[call-non-callable]
+        """Read the student's pyramid at regions sampled once from the proposals of the student's `head`."""
+        proposals = head.proposals(outputs, sizes)
         places = [self.sampler(p, t, self.head.num_classes) for p, t in zip(proposals, targets)]
         read = self.head(features.pyramid, [p.boxes for p in places])
         return Assistance(self.head.loss(read, places), activated(read.hidden), places)

@@ -11,6 +11,7 @@ from headstart.assign.sample import RegionSampler
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
 from headstart.heads.dense import DenseHead
+from headstart.heads.roi import BoxHead
 from headstart.heads.two_stage import TwoStageHead
 from headstart.losses.imitation import squared
 from headstart.methods.assistants import ADAPTERS, RCNNAssistant, read_cells
@@ -44,6 +45,8 @@ class HEAD(Method):
     Checked against the official code: tests/parity, head_assist.
     """
 
+    teacher: Frozen
+
     def __init__(
         self,
         student: Detector,
@@ -74,7 +77,7 @@ class HEAD(Method):
         self.warmup, self.assistant_warmup, self.ckd_stop = warmup, assistant_warmup, ckd_stop
 
         channels = student.neck.width
-        self.assistant = RCNNAssistant(guide, channels, student.neck.strides, RegionSampler(regions))  # ty: ignore
+        self.assistant = RCNNAssistant(guide, channels, student.neck.strides, RegionSampler(regions))
         self.fresh = self.assistant.inherit(guide) if transfer else ["everything"]
         width = guide.hidden
         self.adapters = nn.ModuleDict()
@@ -91,13 +94,13 @@ class HEAD(Method):
         losses = student.loss(outputs, targets)
         terms = {f"student/{name}": value for name, value in losses.items()}
 
-        mine = self.assistant(student, features, outputs, batch.sizes, targets)
+        mine = self.assistant(student.head, features, outputs, batch.sizes, targets)
         ready = warm(progress, self.assistant_warmup)
         terms |= {f"assistant/rcnn/{name}": value * ready for name, value in mine.losses.items()}
         if not (self.akd or self.ckd):
             return Objective(terms)
 
-        guide = self.assistant.consult(self.guide, self.teacher.extract(batch), mine.places)  # ty: ignore
+        guide = self.assistant.consult(self.guide, self.teacher.extract(batch), mine.places)
         ready = warm(progress, self.warmup if self.warmup is not None else min(2000, progress.total // 10))
         monitors = {}
         if self.akd:
@@ -117,9 +120,9 @@ class HEAD(Method):
         return gap / self.scales[name](goal, progress) if self.weights == "auto" else gap
 
     @property
-    def guide(self):
+    def guide(self) -> BoxHead:
         """The teacher's box head."""
-        return self.teacher.model.head.roi  # ty: ignore
+        return self.teacher.model.head.roi
 
     def parts(self) -> dict[str, nn.Module]:
         return {"assistant": self.assistant, "adapters": self.adapters}
@@ -128,7 +131,7 @@ class HEAD(Method):
         return pairing(self)
 
 
-def check_pair(student: Detector, teacher: Frozen | None) -> tuple[DenseHead, nn.Module]:
+def check_pair(student: Detector, teacher: Frozen | None) -> tuple[DenseHead, BoxHead]:
     """The student's dense head and the teacher's box head. Raises UserError for a pair HEAD cannot serve yet."""
     if teacher is None:
         raise UserError("method head needs a teacher: give --teacher FILE, a Faster R-CNN trained on the same classes")

@@ -1,0 +1,151 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from headstart.cli import app
+from headstart.data.shapes import make_shapes
+
+TINY = ["--width", "16", "--no-pretrained", "--imgsz", "64", "--batch", "2", "--device", "cpu"]
+STUDENT = ["--student", "retinanet_mnv2_050", *TINY]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    return str(make_shapes(tmp_path_factory.mktemp("data") / "shapes", train=6, val=3, size=64))
+
+
+@pytest.fixture(scope="module")
+def teacher(shapes, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    ended = headstart(
+        *["train", "--data", shapes, "--student", "fasterrcnn_r10", *TINY, "--steps", "1", "--name", "teacher"],
+        *["--set", "student.options={hidden: 16}", "--out", out],
+    )
+    assert ended.exit_code == 0, ended.output
+    return str(out / "teacher" / "student.safetensors")
+
+
+def headstart(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def words(result) -> str:
+    return " ".join(result.output.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    "verb", [[], ["train"], ["distill"], ["val"], ["predict"], ["models"], ["methods"], ["demo"], ["config", "show"]]
+)
+def test_help_is_fast_because_torch_is_not_imported(verb):
+    code = (
+        "import sys, resource\n"
+        "from headstart.cli import main\n"
+        f"sys.argv = ['headstart', *{verb}, '--help']\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "assert not {'torch', 'lightning', 'timm', 'numpy'} & set(sys.modules), 'a heavy import'\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "print(used.ru_utime + used.ru_stime, file=sys.stderr)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "Usage" in ended.stdout
+    assert float(ended.stderr.split()[-1]) < 1.5  # 0.5 s on an idle machine with compiled bytecode
+
+
+@pytest.mark.parametrize(
+    "arguments, hint",
+    [
+        (["trian"], "Did you mean 'train'?"),
+        (["train", "--epoch", "3"], "--epochs"),
+        (["train", "--student", "retinanet_r18"], "data is missing"),
+        (["train", "--data", "x"], "student is missing"),
+        (["train", "--data", "nowhere", "--student", "retinanet_r18"], "nowhere does not exist"),
+        (["train", "--data", "x", "--student", "retinanet_r18", "--optimizer", "sdg"], "did you mean sgd?"),
+        (
+            ["train", "--data", "x", "--student", "r", "--set", "student.backbon=r50"],
+            "did you mean backbone?",
+        ),
+        (["train", "--data", "x", "--student", "retinanet_r18", "--set", "trian.lr=1"], "did you mean train?"),
+        (["train", "--data", "x", "--student", "r", "--epochs", "1", "--steps", "2"], "one of epochs, steps"),
+        (["distill", "--data", "x", "--student", "retinanet_r18"], "needs a teacher"),
+        (["val", "nothing.safetensors", "--data", "x"], "does not exist"),
+        (["predict", "nothing.safetensors", "x.jpg"], "does not exist"),
+        (["models", "retinant"], "did you mean retinanet_"),
+        (["methods", "haed"], "did you mean head?"),
+        (["config", "show", "--recipe", "no.yaml"], "no.yaml does not exist"),
+        (["train", "--resume", "nowhere"], "no such path"),
+    ],
+)
+def test_mistakes_are_answered_in_a_sentence(arguments, hint):
+    result = headstart(*arguments)
+    assert result.exit_code == 2, result.output
+    assert hint in words(result)
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments, hint",
+    [
+        (["--student", "retinanet_r8", *TINY], "did you mean retinanet_r"),
+        (["--student", "retinanet", "--backbone", "resnet8", *TINY], "did you mean"),
+        ([*STUDENT, "--method", "haed"], "did you mean head?"),
+        ([*STUDENT, "--set", "method.weigths=paper"], "did you mean weights?"),
+        ([*STUDENT, "--set", "student.options.detph=2"], "did you mean depth?"),
+        (["--student", "nothing.safetensors", "--imgsz", "64"], "nothing.safetensors does not exist"),
+        (["--student", "fasterrcnn_r10", *TINY], "needs a student with a dense head"),
+        ([*STUDENT, "--device", "gpuu"], "device must be auto"),
+    ],
+)
+def test_mistakes_that_need_the_data(arguments, hint, shapes, teacher, tmp_path):
+    result = headstart("distill", "--data", shapes, "--teacher", teacher, "--steps", "1", "--out", tmp_path, *arguments)
+    assert result.exit_code == 2, result.output
+    assert hint in words(result)
+    assert list(tmp_path.iterdir()) == []  # no empty run folder is left behind
+
+
+def test_the_short_form_and_what_follows_it(shapes, teacher, tmp_path):
+    result = headstart(
+        *["distill", "--data", shapes, "--teacher", teacher, *STUDENT, "--method", "head"],
+        *["--steps", "2", "--compare", "--name", "first", "--out", tmp_path],
+    )
+    assert result.exit_code == 0, result.output
+    assert "what imitates what" in result.output and "Teacher on the validation images" in result.output
+    folder = tmp_path / "first"
+    assert {p.name for p in folder.iterdir()} >= {"run.yaml", "results.json", "metrics.csv", "last.ckpt", "head"}
+    assert list(json.loads((folder / "results.json").read_text())["gain"]["lanes"]) == ["head"]
+    weights = folder / "head" / "student.safetensors"
+
+    again = headstart("distill", "--data", shapes, "--teacher", teacher, *STUDENT, "--name", "first", "--out", tmp_path)
+    assert again.exit_code == 2 and "--resume" in again.output and "--name" in again.output
+
+    scores = tmp_path / "scores.json"
+    result = headstart("val", weights, "--data", shapes, "--device", "cpu", "--voc", "--out", scores)
+    assert result.exit_code == 0, result.output
+    assert json.loads(scores.read_text())["metrics"]["images"] == 3
+
+    result = headstart("predict", teacher, f"{shapes}/val", "--out", tmp_path / "found", "--threshold", "0")
+    assert result.exit_code == 0, result.output
+    entries = json.loads((tmp_path / "found" / "predictions.json").read_text())
+    assert len(entries) == 3 and len(list((tmp_path / "found").glob("*.jpg"))) == 3
+    box = entries[0]["objects"][0]["box"]
+    assert all(0 <= side <= 64 for side in box)
+
+
+def test_lists(tmp_path):
+    assert "fcos_r50" in headstart("models", "fcos").output
+    result = headstart("methods")
+    assert "baseline" in result.output and "head" in result.output
+    assert "weights" in headstart("methods", "head").output
+    assert json.loads(headstart("config", "schema").output)["title"] == "Run"
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("data: pictures\nstudent: retinanet_r18\n")
+    assert "momentum: 0.9" in headstart("config", "show", "--recipe", recipe, "--set", "train.epochs=3").output
+
+
+def test_python_m_headstart():
+    ended = subprocess.run([sys.executable, "-m", "headstart", "--version"], capture_output=True, text=True)
+    assert ended.stdout.strip() == "0.1.0"

@@ -1,0 +1,100 @@
+import pytest
+import torch
+
+from headstart.config import Run, Train
+from headstart.engine.build import count_steps, learning_rate, make_student, settle
+from headstart.engine.feed import Feed
+from headstart.engine.precision import choose_precision
+from headstart.errors import UserError
+from headstart.recipe import check_run
+
+CPU = torch.device("cpu")
+
+
+def run_of(batch: int = 8, **train) -> Run:
+    return check_run({"data": {"path": "x", "batch": batch}, "student": "retinanet_r18", "train": train})
+
+
+@pytest.mark.parametrize(
+    "train, batch, lr, warmup",
+    [
+        ({}, 16, 0.01, 500),
+        ({}, 8, 0.005, 500),
+        ({"optimizer": "adamw"}, 32, 2e-4, 500),
+        ({"lr": 0.3, "warmup": 7}, 8, 0.3, 7),
+        ({"steps": 200}, 16, 0.01, 20),
+    ],
+)
+def test_auto_is_settled_in_proportion_and_stays(train, batch, lr, warmup):
+    run = run_of(batch, **train)
+    settled, precision = settle(run, count_steps(run.train, 1000), CPU)
+    assert settled.train.lr == pytest.approx(lr)
+    assert settled.train.warmup == warmup
+    assert settled.train.precision == precision.name
+    assert settle(settled, 10, CPU)[0] == settled
+
+
+@pytest.mark.parametrize(
+    "train, drops",
+    [
+        ({"schedule": "1x"}, (80, 110)),
+        ({"epochs": 24}, (160, 220)),
+        ({"epochs": 10, "milestones": [5, 8]}, (50, 80)),
+        ({"steps": 55, "milestones": [30]}, (30,)),
+    ],
+)
+def test_milestones_count_in_the_unit_of_the_length(train, drops):
+    settings = Train(lr=1.0, warmup=0, **train)
+    assert learning_rate(settings, count_steps(settings, 10)).milestones == drops
+
+
+@pytest.mark.parametrize("flags, wanted, name", [(set(), "auto", "fp32"), ({"amx_bf16"}, "auto", "bf16")])
+def test_bf16_only_where_the_processor_has_it(monkeypatch, flags, wanted, name):
+    monkeypatch.setattr("headstart.engine.precision._cpu_flags", lambda: flags)
+    precision = choose_precision(wanted, "auto", CPU)
+    assert precision.name == name
+    assert precision.channels_last == (name == "bf16")
+    assert choose_precision("bf16", False, CPU).dtype is torch.bfloat16
+
+
+def test_the_same_seed_makes_the_same_student():
+    choice = check_run(
+        {"data": "x", "student": {"name": "retinanet_mnv2_050", "width": 16, "pretrained": False}}
+    ).student
+    one, other, third = (make_student(choice, ["a", "b"], seed) for seed in (1, 1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values()))
+    assert not all(torch.equal(a, b) for a, b in zip(one.parameters(), third.parameters()))
+
+
+class Epochs:
+    """A loader of three batches per epoch, named (epoch, place)."""
+
+    def __init__(self) -> None:
+        self.batch_sampler = self
+        self.at = (0, 0)
+
+    def __len__(self) -> int:
+        return 3
+
+    def start(self, epoch: int, batch: int) -> None:
+        self.at = (epoch, batch)
+
+    def __iter__(self):
+        epoch, first = self.at
+        return iter([(epoch, place) for place in range(first, 3)])
+
+
+def test_a_feed_begins_anywhere_and_ends_anywhere():
+    whole = list(Feed(Epochs(), total=8))
+    assert whole == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
+    for start in range(9):
+        feed = Feed(Epochs(), total=8, start=start)
+        assert list(feed) == whole[start:]
+        assert len(feed) == 8 - start
+
+
+def test_batch_must_be_shared_equally():
+    from headstart.engine.build import training_batches
+
+    with pytest.raises(UserError, match="multiple of 3"):
+        training_batches(run_of(8).data, None, 0, 0, 3)  # ty: ignore[invalid-argument-type]
