@@ -23,7 +23,8 @@ class Tower(nn.Module):
         sides = [channels] + [width] * (depth - 1)
         convs = [nn.Conv2d(c, width, 3, padding=1, bias=bias) for c in sides]
         self.convs = nn.ModuleList(convs)
-        groups = math.gcd(32, width)
+        # A group of one channel has no spread on a map of one cell, which is what the last level of a small image is.
+        groups = min(math.gcd(32, width), max(width // 2, 1))
         self.norms = nn.ModuleList(nn.GroupNorm(groups, width) if norm else nn.Identity() for _ in sides)
         for conv in convs:
             draw_normal(conv, 0.01)
