@@ -56,6 +56,7 @@ def test_everything_wrong_is_listed_at_once_with_the_nearest_name(tmp_path):
     [
         ({"method": "head"}, "needs a teacher"),
         ({"teacher": "a/b.safetensors"}, "no method that would use it"),
+        ({"baseline": True}, "beside a method that distils"),
         ({"train": {"epochs": 3, "steps": 5}}, "one of epochs, steps and schedule"),
         ({"data": {"path": "x", "imgsz": 5, "short": 3, "long": 4}}, "either imgsz, or short and long"),
         ({"data": {"path": "x", "short": 3}}, "go together"),

@@ -169,17 +169,22 @@ class Run(Section):
         distils = [name for name, method in self.choices.items() if method.name != "baseline"]
         if distils and self.teacher is None:
             raise ValueError(f"method {self.choices[distils[0]].name} needs a teacher (a file of weights or a name)")
+        if self.baseline and not distils:
+            raise ValueError("a baseline is only of use beside a method that distils")
         if self.teacher is not None and not distils:
             raise ValueError("a teacher was given, but no method that would use it")
         return self
 
     @property
     def choices(self) -> dict[str, MethodChoice]:
-        """The method of each lane, in order; the lane without distillation comes first and is called baseline."""
+        """The method of each lane, in order. A training without a teacher has one lane, `student`; in a comparison the
+        lane without distillation comes first and is called `baseline`."""
         if self.lanes:
             return self.lanes
         method = self.method or MethodChoice(name="baseline")
-        if self.baseline and method.name != "baseline":
+        if method.name == "baseline":
+            return {"student": method}
+        if self.baseline:
             return {"baseline": MethodChoice(name="baseline"), method.name: method}
         return {method.name: method}
 

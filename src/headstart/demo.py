@@ -54,8 +54,7 @@ def run_demo(
     say(f"1 of 3: a teacher learns {budget.train} drawn pictures.\n")
     teacher = fit(_run(data, out, TEACHER, budget.teacher, seed, device), quiet=quiet)
     say("\n2 of 3: the same student twice, side by side, without and with the teacher.\n")
-    weights = next(iter(teacher.weights.values()))
-    lesson = {"teacher": str(weights), "method": "head", "baseline": True}
+    lesson = {"teacher": str(teacher.file), "method": "head", "baseline": True}
     students = fit(_run(data, out, STUDENT, budget.student, seed, device, **lesson), quiet=quiet)
     scores = {name: lane["metrics"]["AP"] or 0.0 for name, lane in students.results["lanes"].items()}
     scores = {"teacher": students.results["teacher"]["AP"] or 0.0, **scores}

@@ -73,16 +73,16 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(tiny_run, tmp_pat
 def test_lanes_do_not_disturb_each_other(tiny_run):
     both = fit(tiny_run(steps=4), quiet=True)
     alone = fit(tiny_run(steps=4, distil=False), quiet=True)
-    assert_same(load_file(both.weights["baseline"]), load_file(alone.weights["baseline"]))
+    assert_same(load_file(both.weights["baseline"]), load_file(alone.file))
 
 
 def test_a_finished_run_says_so(tiny_run, capsys):
     done = fit(tiny_run(steps=2, distil=False), quiet=True)
-    before = done.weights["baseline"].stat().st_mtime_ns
+    before = done.file.stat().st_mtime_ns
     again = distill(resume=done.folder)
     assert "is finished (2 steps)" in capsys.readouterr().out
     assert again.results["lanes"] == done.results["lanes"]
-    assert done.weights["baseline"].stat().st_mtime_ns == before
+    assert done.file.stat().st_mtime_ns == before
 
 
 def test_settings_that_would_change_the_run_are_refused_by_name(tiny_run):

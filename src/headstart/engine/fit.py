@@ -213,7 +213,7 @@ def _tensorboard(folder: Path) -> Any:
 
 def _proposal(run: Run) -> str:
     student = run.student.name or Path(run.student.file or "student").stem
-    return "-".join([*(name for name in run.choices if name != "baseline" or len(run.choices) == 1), student])
+    return "-".join([*(name for name, method in run.choices.items() if method.name != "baseline"), student])
 
 
 def _headline(run: Run, facts: dict[str, Any], total: int, device: torch.device, precision: str) -> str:

@@ -30,6 +30,11 @@ class Outcome:
     students: dict[str, Detector] = field(default_factory=dict)
 
     @property
+    def file(self) -> Path:
+        """student.safetensors of the lane that was trained; of the last one where a baseline ran beside it."""
+        return list(self.weights.values())[-1]
+
+    @property
     def weights(self) -> dict[str, Path]:
         """lane -> its student.safetensors."""
         if self.folder is None:

@@ -1,0 +1,16 @@
+import json
+
+from headstart import demo
+from headstart.demo import Budget, run_demo
+
+
+def test_the_whole_way_in_small(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "QUICK", Budget(train=8, val=3, teacher=1, student=1))
+    found = run_demo(tmp_path / "demo", quick=True, device="cpu")
+    assert found["picture"].stat().st_size > 1000
+    assert found["gain"] == found["head"] - found["baseline"]
+    folder = found["picture"].parent
+    results = json.loads((folder / "results.json").read_text())
+    assert list(results["lanes"]) == ["baseline", "head"]
+    assert len(list((tmp_path / "demo" / "runs").iterdir())) == 2
+    assert "gain" in capsys.readouterr().out
