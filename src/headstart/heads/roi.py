@@ -90,7 +90,10 @@ class BoxHead(nn.Module):
 
     @torch.no_grad()
     def decode(self, outputs: RegionOutputs, proposals: list[Detections], sizes: list[Size]) -> list[Detections]:
-        """Detections per image: every class of every region above the threshold, NMS within each class."""
+        """Detections per image: every class of every region above the threshold, NMS within each class.
+
+        Boxes without area after clipping are dropped, as by dense heads.
+        """
         counts = [len(p) for p in proposals]
         scores = outputs.cls.float().softmax(dim=1)[:, :-1].split(counts)
         codes = outputs.reg.float().reshape(len(outputs.reg), self.num_classes, 4).split(counts)
@@ -100,5 +103,6 @@ class BoxHead(nn.Module):
         rows, labels = (scores > (self.selection.threshold or 0.0)).nonzero(as_tuple=True)
         boxes = clip_boxes(decode_deltas(proposals.boxes[rows], codes[rows, labels], STDS), size)
         found = Detections(boxes, scores[rows, labels], labels, proposals.pixels[rows])
-        kept = nms(boxes + (labels * (max(size) + 1))[:, None], found.scores, self.selection.overlap)
+        found = found[(boxes[:, 2:] > boxes[:, :2]).all(dim=1)]
+        kept = nms(found.boxes + (found.labels * (max(size) + 1))[:, None], found.scores, self.selection.overlap)
         return found[kept[: self.selection.keep]]

@@ -1,0 +1,291 @@
+"""What every head of every family does, whatever it is made of."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from headstart.boxes import clip_boxes, encode_deltas, encode_distances, pairwise_cover
+from headstart.detectors.zoo import FAMILIES
+from headstart.heads.anchor import AnchorHead
+from headstart.heads.dense import DenseHead, Selection, flatten_level, shapes
+from headstart.heads.fcos import FCOSHead
+from headstart.heads.two_stage import TwoStageHead
+from headstart.structures import DenseOutputs, Targets
+from laws.tiny import (
+    DENSE,
+    TWO_STAGE,
+    VARIANTS,
+    at_pixels,
+    dense_heads,
+    detector,
+    every_map,
+    label,
+    losses,
+    scene,
+    total,
+)
+
+OPEN = Selection(per_level=200, threshold=0.02, overlap=0.7, keep=100)
+
+
+@pytest.fixture(params=VARIANTS, ids=lambda variant: "-".join(map(label, variant)))
+def built(request):
+    family, options = request.param
+    return detector(family, **options)
+
+
+@pytest.fixture
+def outputs_of(built):
+    """(head, its traced outputs, the batch) of every dense head inside, on maps that cannot tell one image by name."""
+    batch, _ = scene()
+    features = built.extract(batch)
+    return [(head, head(features, batch.sizes, trace=True), batch) for head in dense_heads(built)]
+
+
+@pytest.fixture(params=TWO_STAGE)
+def two_stage(request):
+    return detector(request.param)
+
+
+def test_every_family_is_listed(built):
+    """The families of `DENSE` and `TWO_STAGE` are what they are listed as, and no family is missing."""
+    assert set(DENSE + TWO_STAGE) == set(FAMILIES)
+    kind = TwoStageHead if built.recipe["name"] in TWO_STAGE else DenseHead
+    assert isinstance(built.head, kind) and dense_heads(built)
+
+
+def test_resuming_at_any_block_is_the_forward_pass(outputs_of):
+    for head, whole, batch in outputs_of:
+        depth = len(whole.cls_trace)
+        assert depth == len(whole.reg_trace) > 0
+        for block in range(1, depth + 1):
+            cls, reg = whole.cls_trace[block - 1], whole.reg_trace[block - 1]
+            again = head.resume(cls, reg, start=block, sizes=batch.sizes, trace=True)
+            expected = every_map(replace(whole, cls_trace=whole.cls_trace[block:], reg_trace=whole.reg_trace[block:]))
+            found = every_map(again)
+            assert list(found) == list(expected)
+            for name, maps in expected.items():
+                assert torch.equal(found[name], maps), f"{name} after resuming at {block}"
+
+
+def test_tracing_changes_nothing(outputs_of, built):
+    for head, whole, batch in outputs_of:
+        plain = every_map(head(built.extract(batch), batch.sizes))
+        assert all(torch.equal(plain[name], every_map(whole)[name]) for name in plain)
+        assert not any("trace" in name for name in plain)
+
+
+def test_the_trace_is_what_stands_before_the_activation(outputs_of):
+    """A tower that worked in place would hand out rectified maps."""
+    for _, whole, _ in outputs_of:
+        for trace in (whole.cls_trace, whole.reg_trace):
+            assert all(bool((maps < 0).any()) for block in trace for maps in block[:2])
+
+
+def test_a_proposals_score_and_box_are_those_of_its_cell(outputs_of):
+    """The round trip of HEAD's tracing (its cells must follow every filter)."""
+    for head, whole, batch in outputs_of:
+        for image, found in enumerate(head.proposals(whole, batch.sizes)):
+            assert len(found) > 50 and len(found.pixels.level.unique()) > 2
+            logits = at_pixels(whole.cls, head.num_classes, image, found.pixels)
+            torch.testing.assert_close(found.scores, logits.amax(dim=1).sigmoid())
+            boxes = clip_boxes(decode_at(head, whole, image, found.pixels), batch.sizes[image])
+            torch.testing.assert_close(found.boxes, boxes)
+            assert bool((found.scores.diff() <= 0).all())
+            assert not any(t.requires_grad for t in (found.boxes, found.scores))
+
+
+def test_a_detections_score_and_box_are_those_of_its_cell(outputs_of):
+    for head, whole, batch in outputs_of:
+        head.selection = OPEN
+        for image, found in enumerate(head.decode(whole, batch.sizes)):
+            assert len(found) > 20 and len(found.pixels.level.unique()) > 1
+            logits = at_pixels(whole.cls, head.num_classes, image, found.pixels)
+            scores = logits.sigmoid()[torch.arange(len(found)), found.labels]
+            if whole.quality is not None:
+                scores = scores * at_pixels(whole.quality, 1, image, found.pixels)[:, 0].sigmoid()
+            torch.testing.assert_close(found.scores, scores)
+            boxes = clip_boxes(decode_at(head, whole, image, found.pixels), batch.sizes[image])
+            torch.testing.assert_close(found.boxes, boxes)
+            assert bool((found.scores.diff() <= 0).all())
+
+
+def test_a_two_stage_detection_comes_from_the_proposal_at_its_cell(two_stage):
+    batch, _ = scene()
+    outputs = two_stage.eval()(batch)
+    chances = outputs.roi.cls.softmax(dim=1).split([len(p) for p in outputs.proposals])
+    for image, found in enumerate(two_stage.head.decode(outputs, batch.sizes)):
+        proposals = outputs.proposals[image]
+        row = {cell: i for i, cell in enumerate(named_cells(proposals.pixels))}
+        assert len(row) == len(proposals) and len(found) > 20
+        rows = torch.tensor([row[cell] for cell in named_cells(found.pixels)])
+        torch.testing.assert_close(found.scores, chances[image][rows, found.labels].detach())
+
+
+def named_cells(pixels):
+    return list(zip(*(getattr(pixels, key).tolist() for key in ("level", "y", "x", "anchor"))))
+
+
+def decode_at(head, outputs, image, pixels):
+    """Boxes (N, 4) decoded at given cells, one level at a time from the maps, as the head says they are to be read."""
+    boxes = torch.zeros(len(pixels), 4)
+    for level, (height, width) in enumerate(shapes(outputs)):
+        own = pixels.level == level
+        every = head.decode_level(flatten_level(outputs.reg[level][image : image + 1], 4)[0], level, (height, width))
+        row = (pixels.y[own] * width + pixels.x[own]) * head.anchors + pixels.anchor[own]
+        boxes[own] = every[row].detach()
+    return boxes
+
+
+def encode_level(head, boxes, level, shape):
+    """The box code of boxes (H*W*A, 4) on a level: written down here a second time, head by head."""
+    if isinstance(head, AnchorHead):
+        return encode_deltas(head.level_anchors(level, shape), boxes)
+    assert isinstance(head, FCOSHead), f"say here how {type(head).__name__} encodes boxes"
+    distances = encode_distances(head.level_points(level, shape, boxes.device), boxes)
+    return distances / head.strides[level] if head.normalised else distances
+
+
+def test_decoding_what_was_encoded_is_the_identity(outputs_of):
+    for head, whole, _ in outputs_of:
+        generator = torch.Generator().manual_seed(0)
+        for level, shape in enumerate(shapes(whole)):
+            count = shape[0] * shape[1] * head.anchors
+            corner = torch.rand(count, 2, generator=generator) * 80
+            boxes = torch.cat([corner, corner + 20 + torch.rand(count, 2, generator=generator) * 60], dim=1)
+            again = head.decode_level(encode_level(head, boxes, level, shape), level, shape)
+            torch.testing.assert_close(again, boxes, rtol=1e-4, atol=1e-3)
+
+
+def test_answering_every_target_exactly_costs_nothing(outputs_of):
+    """The code that the loss asks for is the one that `decode` reads."""
+    _, targets = scene()
+    for head, whole, _ in outputs_of:
+        assigned = head.assign(whole, targets)
+        assert all(int(image.sum()) > 0 for image in assigned.positive)
+        reg, start = [], 0
+        for level, shape in enumerate(shapes(whole)):
+            count = shape[0] * shape[1] * head.anchors
+            rows = slice(start, start := start + count)
+            solid = torch.where(
+                assigned.positive[:, rows, None], assigned.boxes[:, rows], torch.tensor([0.0, 0, 90, 90])
+            )
+            codes = torch.stack([encode_level(head, boxes, level, shape) for boxes in solid])
+            reg.append(codes.reshape(2, *shape, -1).permute(0, 3, 1, 2))
+        perfect = head.loss(replace(whole, reg=reg), assigned)["box"].item()
+        assert perfect == pytest.approx(0, abs=1e-4) and head.loss(whole, assigned)["box"].item() > 0.1
+
+
+@pytest.mark.parametrize("which", ["no image", "one image"])
+def test_without_objects_losses_and_gradients_are_finite(built, which):
+    batch, targets = scene()
+    targets[0] = Targets.empty()
+    if which == "no image":
+        targets[1] = Targets.empty()
+    found = losses(built, batch, targets)
+    total(found).backward()
+    assert all(torch.isfinite(value) for value in found.values())
+    for name, parameter in built.named_parameters():
+        assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
+    if which == "no image":
+        assert all(value.item() == 0 for name, value in found.items() if name.endswith(("box", "quality")))
+
+
+def test_what_stands_in_the_padding_changes_nothing(built):
+    batch, targets = scene()
+    noise = torch.randint(0, 256, batch.pixels.shape, dtype=torch.uint8)
+    dirty = batch.pixels.clone()
+    for image, (height, width) in enumerate(batch.sizes):
+        dirty[image, :, height:] = noise[image, :, height:]
+        dirty[image, :, :, width:] = noise[image, :, :, width:]
+    other = replace(batch, pixels=dirty)
+    assert not torch.equal(dirty, batch.pixels)
+    ours, theirs = losses(built, batch, targets), losses(built, other, targets)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    built.eval()
+    for mine, yours in zip(built.detect(batch), built.detect(other)):
+        assert len(mine) and torch.equal(mine.boxes, yours.boxes) and torch.equal(mine.scores, yours.scores)
+
+
+def test_boxes_stay_inside_the_valid_area(built):
+    batch, _ = scene()
+    for found, (height, width) in zip(built.eval().detect(batch), batch.sizes):
+        limit = torch.tensor([width, height, width, height])
+        assert len(found) and bool((found.boxes >= 0).all()) and bool((found.boxes <= limit).all())
+        assert bool((found.boxes[:, 2:] > found.boxes[:, :2]).all())
+
+
+def crowded(targets, area):
+    """The same annotations and an ignored box of class 0 in each image."""
+    crowd = Targets(torch.tensor([area]), torch.tensor([0]), torch.tensor([True]))
+    return [Targets(*(torch.cat([getattr(t, key), getattr(crowd, key)]) for key in vars(crowd))) for t in targets]
+
+
+def centres_inside(head, outputs, area):
+    """(N,) whether each prior stands for a place deep in the area: its anchor lies in it, or its point."""
+    x0, y0, x1, y1 = area
+    rows = []
+    for level, shape in enumerate(shapes(outputs)):
+        if isinstance(head, AnchorHead):
+            low, high = head.level_anchors(level, shape).split(2, dim=1)
+        else:
+            low = high = head.level_points(level, shape, outputs.cls[0].device)
+        rows.append((low > torch.tensor([x0, y0])).all(dim=1) & (high < torch.tensor([x1, y1])).all(dim=1))
+    return torch.cat(rows)
+
+
+def test_ignored_boxes_are_neither_objects_nor_background(outputs_of):
+    """No gradient reaches the predictions inside them, and nobody is told that an object is there."""
+    area = [0.0, 0.0, 60.0, 60.0]
+    targets = crowded([Targets.empty(), Targets.empty()], area)
+    for head, whole, _ in outputs_of:
+        leaves = DenseOutputs(
+            [m.detach().requires_grad_() for m in whole.cls],
+            [m.detach().requires_grad_() for m in whole.reg],
+            [m.detach().requires_grad_() for m in whole.quality] if whole.quality else None,
+            whole.sizes,
+        )
+        torch.manual_seed(0)
+        assigned = head.assign(leaves, targets)
+        total(head.loss(leaves, assigned)).backward()
+        grads = torch.cat([flatten_level(m.grad, head.num_classes) for m in leaves.cls], dim=1)
+        inside = centres_inside(head, whole, area)
+        assert int(inside.sum()) > 10 and bool((grads[:, inside] == 0).all())
+        assert bool((grads[:, ~inside] != 0).any())
+        assert not bool(assigned.positive.any()) and bool((assigned.labels == head.num_classes).all())
+
+
+def test_regions_in_ignored_boxes_are_not_sampled(two_stage):
+    batch, targets = scene(objects=1)
+    for t in targets:
+        t.boxes.copy_(torch.tensor([[64.0, 30, 76, 60]]))
+    area = [0.0, 0.0, 60.0, 60.0]
+    with_crowd, without = (two_stage(batch, t).regions for t in (crowded(targets, area), targets))
+    covered = [
+        [int((pairwise_cover(r.boxes, torch.tensor([area])) > 0.5).sum()) for r in image]
+        for image in (with_crowd, without)
+    ]
+    assert covered[0] == [0, 0] and min(covered[1]) > 0
+    assert all(int((r.labels < 3).sum()) >= 1 for r in with_crowd)
+
+
+def test_targets_are_not_touched(built):
+    batch, targets = scene()
+    targets = crowded(targets, [0.0, 0.0, 20.0, 20.0])
+    before = [[getattr(t, key).clone() for key in vars(t)] for t in targets]
+    pixels = batch.pixels.clone()
+    losses(built, batch, targets)
+    assert torch.equal(pixels, batch.pixels)
+    for kept, t in zip(before, targets):
+        assert all(torch.equal(a, getattr(t, key)) for a, key in zip(kept, vars(t)))
+
+
+def test_order_of_images_does_not_matter(built):
+    """An image's detections do not depend on its place in the batch (in evaluation mode)."""
+    batch, _ = scene()
+    turned = replace(batch, pixels=batch.pixels.flip(0), sizes=batch.sizes[::-1], ids=batch.ids[::-1])
+    built.eval()
+    for mine, theirs in zip(built.detect(batch), built.detect(turned)[::-1]):
+        assert len(mine) == len(theirs) > 0
+        torch.testing.assert_close(mine.scores, theirs.scores, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,140 @@
+"""The smallest detectors, scenes and pairs that the laws are tested on, and who is listed under which law.
+
+A detector is covered by standing in `FAMILIES`, a method by standing in `METHODS` and here in `PAIRS`.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import torch
+from torch import Tensor, nn
+
+from headstart.detectors.detector import Detector
+from headstart.detectors.zoo import FAMILIES, build_detector
+from headstart.heads.dense import DenseHead
+from headstart.heads.fcos import FCOSHead
+from headstart.methods import Frozen, Method, build_method
+from headstart.structures import DenseOutputs, ImageBatch, Progress, Targets
+
+CLASSES = ("circle", "square", "star")
+MIDWAY = Progress(step=500, total=1000)
+SMALL = {"width": 16, "hidden": 24, "depth": 2}
+
+VARIANTS: list[tuple[str, dict]] = [(family, {}) for family in FAMILIES] + [("fcos", {"improved": True})]
+"""Every family as it is by default, and the options that change what its head computes."""
+
+DENSE = ["retinanet", "fcos"]
+TWO_STAGE = ["fasterrcnn"]
+PAIRS: dict[str, dict[str | None, list[str]]] = {
+    "baseline": {teacher: list(FAMILIES) for teacher in (None, *FAMILIES)},
+    "head": {"fasterrcnn": DENSE},
+}
+"""Method -> teacher -> the students it serves; every other combination is to be refused."""
+
+SETTINGS: list[tuple[str, dict]] = [
+    ("baseline", {}),
+    ("head", {}),
+    ("head", {"weights": "paper", "adapter": "per_anchor"}),
+    ("head", {"akd": False}),
+    ("head", {"akd": False, "ckd": False, "transfer": False}),
+]
+"""Methods with the options that change which terms and modules there are."""
+
+LESSONS = [
+    (method, options, teacher, student)
+    for method, options in SETTINGS
+    for teacher, students in PAIRS[method].items()
+    for student in students
+    if teacher in (None, "fasterrcnn") and not (method == "baseline" and teacher)
+]
+"""Everything a method law runs over: method, options, teacher, student."""
+
+
+def label(value: object) -> str:
+    """A readable test id for the entries of the lists above."""
+    if isinstance(value, dict):
+        return "-".join(f"{k}={v}" for k, v in value.items()) or "default"
+    return str(value)
+
+
+def detector(family: str, seed: int = 0, *, backbone: str = "mnv2_050", **options) -> Detector:
+    """A detector from scratch whose predictions are as varied as a trained one's."""
+    known = inspect.signature(FAMILIES[family]).parameters
+    small = {key: value for key, value in SMALL.items() if key in known}
+    torch.manual_seed(seed)
+    built = build_detector(family, CLASSES, backbone=backbone, pretrained=False, **(small | options))
+    return stir(built)
+
+
+def stir(built: Detector) -> Detector:
+    """Redraws the head's layers, wide enough that scores lie all over 0..1."""
+    for layer in built.head.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.normal_(layer.weight, std=1.4 / layer.weight[0].numel() ** 0.5)
+            if layer.bias is not None:
+                nn.init.normal_(layer.bias, std=0.3)
+    for head in built.head.modules():
+        if isinstance(head, FCOSHead) and not head.normalised:
+            head.reg.bias.data += 2.5  # exp of it: distances of some 12 pixels instead of one
+    return built
+
+
+def scene(seed: int = 0, *, objects: int = 3, size: int = 96) -> tuple[ImageBatch, list[Targets]]:
+    """Two images of different shapes in one padded batch, with boxes inside their valid areas."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [(size, size - 20), (size - 32, size)]
+    pixels = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8, generator=generator)
+    for image, (height, width) in enumerate(sizes):
+        pixels[image, :, height:] = 0
+        pixels[image, :, :, width:] = 0
+    targets = []
+    for height, width in sizes:
+        side = 20 + 24 * torch.rand(objects, 2, generator=generator)
+        corner = torch.rand(objects, 2, generator=generator) * (torch.tensor([width, height]) - side)
+        labels = torch.randint(0, len(CLASSES), (objects,), generator=generator)
+        boxes = torch.cat([corner, corner + side], dim=1)
+        targets.append(Targets(boxes, labels, torch.zeros(objects, dtype=torch.bool)))
+    return ImageBatch(pixels, sizes, [7, 8], sizes), targets
+
+
+def dense_heads(built: Detector) -> list[DenseHead]:
+    """Every dense head inside: the detector's own, or the one that proposes."""
+    return [module for module in built.head.modules() if isinstance(module, DenseHead)]
+
+
+def at_pixels(maps: list[Tensor], width: int, image: int, pixels) -> Tensor:
+    """What maps (B, A*width, H, W) say at the cells of one image's boxes: (N, width), read one by one."""
+    rows = []
+    for level, y, x, anchor in zip(*(getattr(pixels, key).tolist() for key in ("level", "y", "x", "anchor"))):
+        rows.append(maps[level][image, anchor * width : (anchor + 1) * width, y, x])
+    return torch.stack(rows).detach()
+
+
+def lesson(method: str, options: dict, teacher: str | None, student: str, seed: int = 0) -> Method:
+    """A method for a small pair, in training mode."""
+    guide = None if teacher is None else Frozen(detector(teacher, seed=seed + 100))
+    return build_method(method, detector(student, seed=seed), guide, **options).train()
+
+
+def run(method: Method, batch: ImageBatch, targets: list[Targets], progress: Progress = MIDWAY, seed: int = 5):
+    """The objective of one step; whatever is drawn at random in it is drawn from `seed`."""
+    torch.manual_seed(seed)
+    return method(batch, targets, progress)
+
+
+def losses(built: Detector, batch: ImageBatch, targets: list[Targets], seed: int = 5) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    return built.loss(built(batch, targets), targets)
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(terms.values())).sum()
+
+
+def every_map(outputs: DenseOutputs) -> dict[str, Tensor]:
+    """All tensors of dense outputs by name."""
+    named = {"cls": outputs.cls, "reg": outputs.reg, "quality": outputs.quality or []}
+    named |= {f"cls_trace{i}": maps for i, maps in enumerate(outputs.cls_trace)}
+    named |= {f"reg_trace{i}": maps for i, maps in enumerate(outputs.reg_trace)}
+    return {f"{name}/{level}": m.detach() for name, maps in named.items() for level, m in enumerate(maps)}
