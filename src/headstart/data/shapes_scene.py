@@ -71,7 +71,7 @@ def draw_background(rng: Generator, size: int) -> Image.Image:
 
 def _place(rng: Generator, figure: Figure, size: int, owner: np.ndarray, areas: list[int]):
     """Mask, corner and cover of the figure where it hides nothing too much, or None after a few tries."""
-    radius = size * 0.5 * np.exp(rng.uniform(np.log(0.11), np.log(0.55)))
+    radius = size * 0.5 * np.exp(rng.uniform(np.log(0.18), np.log(0.6)))
     mask = _mask(rng, figure, radius)
     half_w, half_h = mask.width / 2, mask.height / 2
     for _ in range(6):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from headstart.assign.sample import RegionSampler
 from headstart.backbones import SHORT_NAMES, Backbone, build_backbone
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
@@ -81,17 +82,21 @@ def fasterrcnn(
     width: int = 256,
     hidden: int = 1024,
     anchor_scale: float = 8.0,
+    regions: int = 512,
     frozen_stages: int | None = None,
     norm_eval: bool | None = None,
 ) -> Detector:
-    """Faster R-CNN on P2..P6: RPN of 3 anchors per cell, `anchor_scale` strides wide; two `hidden`-wide layers."""
+    """Faster R-CNN on P2..P6: RPN of 3 anchors per cell, `anchor_scale` strides wide; two `hidden`-wide layers.
+
+    `regions` per image are sampled in training, a quarter of them objects.
+    """
     body = _body(backbone, pretrained, frozen_stages, norm_eval)
     if body.strides[0] != 4:
         raise UserError(f"fasterrcnn needs a map at stride 4; backbone {backbone} begins at stride {body.strides[0]}")
     neck = FPN(body.channels, body.strides, width=width, start=0, levels=5, extra="maxpool")
     rpn = RPNHead(width, neck.strides, width=width, anchor_scale=anchor_scale)
     roi = BoxHead(len(classes), width, neck.strides, hidden=hidden)
-    return _assemble(body, neck, TwoStageHead(rpn, roi), classes)
+    return _assemble(body, neck, TwoStageHead(rpn, roi, RegionSampler(regions)), classes)
 
 
 FAMILIES: dict[str, Callable[..., Detector]] = {"retinanet": retinanet, "fcos": fcos, "fasterrcnn": fasterrcnn}
