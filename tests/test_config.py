@@ -71,6 +71,11 @@ def test_impossible_settings(changes, expected):
         load_run(None, {**MINIMAL, **changes})
 
 
+@pytest.mark.parametrize("word, meaning", [("none", False), ("imagenet", True), ("a/b.pth", "a/b.pth"), (False, False)])
+def test_words_for_weights(word, meaning):
+    assert load_run(None, {**MINIMAL, "student.pretrained": word}).student.pretrained == meaning
+
+
 def test_settings_override_recipe_and_short_forms(tmp_path):
     path = write(tmp_path, {**DISTIL, "train": {"epochs": 2}})
     run = load_run(path, {"train.seed": 7}, ["student.backbone=resnet34", "train.lr=1e-3", "method.weights=paper"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -61,8 +61,13 @@ class DetectorChoice(Section):
     file: str | None = Field(None, description="weights to start from (.safetensors)")
     backbone: str | None = Field(None, description="another backbone than the name says: short name or any of timm's")
     width: Positive | None = Field(None, description="channels of pyramid and heads")
-    pretrained: bool | str = Field(True, description="start from ImageNet weights, or from a file of them")
+    pretrained: bool | str = Field(True, description="start from ImageNet weights (imagenet), none, or a file")
     options: dict[str, Any] = Field(default_factory=dict, description="further options of the builder")
+
+    @field_validator("pretrained", mode="before")
+    @classmethod
+    def _words_for_weights(cls, value: Any) -> Any:
+        return {"imagenet": True, "none": False}.get(value, value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _a_name_or_a_file(self) -> DetectorChoice:

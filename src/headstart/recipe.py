@@ -36,6 +36,7 @@ OPTIONS = {
     **{name: f"data.{name}" for name in ("imgsz", "batch", "workers", "bad_data", "classes")},
     **{name: f"student.{name}" for name in ("backbone", "width", "pretrained")},
     **{name: f"train.{name}" for name in Train.model_fields},
+    "weights": "student.pretrained",
     "data": "data",
     "student": "student",
     "teacher": "teacher",

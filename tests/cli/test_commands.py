@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from headstart.cli import app
 from headstart.data.shapes import make_shapes
 
-TINY = ["--width", "16", "--no-pretrained", "--imgsz", "64", "--batch", "2", "--device", "cpu"]
+TINY = ["--width", "16", "--weights", "none", "--imgsz", "64", "--batch", "2", "--device", "cpu"]
 STUDENT = ["--student", "retinanet_mnv2_050", *TINY]
 
 

@@ -43,7 +43,7 @@ def distill(
     bad_data: options.BadData = None,
     backbone: options.Backbone = None,
     width: options.Width = None,
-    pretrained: options.Pretrained = None,
+    weights: options.Weights = None,
     lr: options.Lr = None,
     optimizer: options.Optimizer = None,
     decay: options.Decay = None,

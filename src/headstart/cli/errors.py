@@ -26,7 +26,8 @@ def spoken(command: Callable[..., Any]) -> Callable[..., Any]:
             typer.secho(f"Error: {error}", fg="red", err=True)
             raise typer.Exit(MISTAKE) from None
         except Interrupted as stop:
-            print(stop, file=sys.stderr)
+            if str(stop):  # only the first of several processes has something to say
+                print(stop, file=sys.stderr)
             raise typer.Exit(STOPPED) from None
         except KeyboardInterrupt:
             print("Stopped; nothing was being trained yet.", file=sys.stderr)

@@ -33,9 +33,8 @@ Backbone = Annotated[
     str | None, Option("--backbone", help="Another backbone: a short name or any of timm's.", rich_help_panel=DETECTOR)
 ]
 Width = Annotated[int | None, Option("--width", help="Channels of pyramid and heads (256).", rich_help_panel=DETECTOR)]
-Pretrained = Annotated[
-    bool | None,
-    Option("--pretrained/--no-pretrained", help="Start from ImageNet weights (yes).", rich_help_panel=DETECTOR),
+Weights = Annotated[
+    str | None, Option("--weights", help="Backbone from: imagenet | none | FILE (imagenet).", rich_help_panel=DETECTOR)
 ]
 Epochs = Annotated[int | None, Option("--epochs", help="How long, in passes over the data.", rich_help_panel=TRAINING)]
 Steps = Annotated[int | None, Option("--steps", help="How long, in steps.", rich_help_panel=TRAINING)]

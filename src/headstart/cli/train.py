@@ -21,7 +21,7 @@ def train(
     bad_data: options.BadData = None,
     backbone: options.Backbone = None,
     width: options.Width = None,
-    pretrained: options.Pretrained = None,
+    weights: options.Weights = None,
     lr: options.Lr = None,
     optimizer: options.Optimizer = None,
     decay: options.Decay = None,

@@ -121,7 +121,14 @@ class Display:
         return "  |  ".join([self._head(), *parts])
 
     def _table(self) -> Table:
-        table = Table(title=self._head(), title_justify="left", caption=self.note or None, box=None, pad_edge=False)
+        table = Table(
+            title=self._head(),
+            title_justify="left",
+            title_style="bold",
+            caption=self.note or None,
+            box=None,
+            pad_edge=False,
+        )
         table.add_column("lane")
         for column in ("detection loss", "distillation", "lr", "gradient", "last AP"):
             table.add_column(column, justify="right")

@@ -24,7 +24,7 @@ from headstart.engine.outcome import Outcome, finish
 from headstart.engine.resume import demand_same_run
 from headstart.engine.score import Scoreboard
 from headstart.engine.strategy import build_trainer, choose_device, place_among_processes
-from headstart.engine.teacher import make_teacher, measure_teacher
+from headstart.engine.teacher import fingerprint, make_teacher, measure_teacher
 from headstart.errors import UserError
 from headstart.recipe import dump_run, plain_run
 from headstart.report.table import pairing_table, show
@@ -103,7 +103,7 @@ def _build(
     total = count_steps(run.train, per_epoch)
     device = choose_device(run.train.device)
     run, precision = settle(run, total, device)
-    facts = {
+    facts: dict[str, Any] = {
         "path": str(run.data.path),
         "name": train_data.name,
         "classes": list(train_data.classes),
@@ -115,9 +115,12 @@ def _build(
     }
     if checkpoint is not None:
         demand_same_run(checkpoint["run"], plain_run(run))
-        demand_same_run({"data": checkpoint["journal"]["data"]}, {"data": facts})
 
     guide = make_teacher(run, train_data.classes, precision, say, teacher)
+    if guide is not None:
+        facts["teacher_weights"] = fingerprint(guide.model)
+    if checkpoint is not None:
+        demand_same_run({"data": checkpoint["journal"]["data"]}, {"data": facts})
     lanes = make_lanes(run, train_data.classes, guide, total, student=student)
     module = Lanes(lanes, guide, total=total, per_epoch=per_epoch, seed=run.train.seed, precision=precision)
     if precision.channels_last:
@@ -194,8 +197,10 @@ def _train(stage: _Stage, keeper: Keeper, folder: Path | None) -> None:
             module.to(stage.device)
             keeper.evaluate_if_due(module)
     except Interrupted:
-        if folder is None:
+        if keeper.folder is None:
             raise
+        if not keeper.folder.last.exists():
+            raise Interrupted("Stopped before anything was saved.") from None
         verb = "distill" if stage.run.teacher is not None or module.teacher is not None else "train"
         raise Interrupted(
             f"Stopped after step {keeper.saved} of {module.total}; everything up to there is in {folder}.\n"

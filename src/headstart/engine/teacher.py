@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from headstart.config import Run
 from headstart.detectors.detector import Detector
@@ -48,6 +50,14 @@ def quicken(model: Detector, precision: Precision, say: Callable[[str], None]) -
             part.to(precision.dtype)
     if precision.channels_last:
         model.to(memory_format=torch.channels_last)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Eight hexadecimal digits that change with any of its weights."""
+    found = 0
+    for value in model.state_dict().values():
+        found = zlib.crc32(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy(), found)
+    return f"{found:08x}"
 
 
 def measure_teacher(teacher: Frozen, board: Scoreboard, say: Callable[[str], None]) -> dict[str, Any]:
