@@ -32,23 +32,13 @@ PAIRS: dict[str, dict[str | None, list[str]]] = {
 }
 """Method -> teacher -> the students it serves; every other combination is to be refused."""
 
-SETTINGS: list[tuple[str, dict]] = [
-    ("baseline", {}),
-    ("head", {}),
-    ("head", {"weights": "paper", "adapter": "per_anchor"}),
-    ("head", {"akd": False}),
-    ("head", {"akd": False, "ckd": False, "transfer": False}),
+LESSONS: list[tuple[str, dict, str | None, str]] = [
+    *(("baseline", {}, None, family) for family in FAMILIES),
+    *(("head", {}, "fasterrcnn", student) for student in DENSE),
+    ("head", {"weights": "paper", "adapter": "per_anchor"}, "fasterrcnn", "retinanet"),
+    ("head", {"akd": False, "ckd": False, "transfer": False}, "fasterrcnn", "fcos"),
 ]
-"""Methods with the options that change which terms and modules there are."""
-
-LESSONS = [
-    (method, options, teacher, student)
-    for method, options in SETTINGS
-    for teacher, students in PAIRS[method].items()
-    for student in students
-    if teacher in (None, "fasterrcnn") and not (method == "baseline" and teacher)
-]
-"""Everything a method law runs over: method, options, teacher, student."""
+"""Everything the laws of methods run over: method, the options that change its terms and modules, teacher, student."""
 
 
 def label(value: object) -> str:
@@ -90,7 +80,7 @@ def scene(seed: int = 0, *, objects: int = 3, size: int = 96) -> tuple[ImageBatc
         pixels[image, :, :, width:] = 0
     targets = []
     for height, width in sizes:
-        side = 20 + 24 * torch.rand(objects, 2, generator=generator)
+        side = size * (0.2 + 0.25 * torch.rand(objects, 2, generator=generator))
         corner = torch.rand(objects, 2, generator=generator) * (torch.tensor([width, height]) - side)
         labels = torch.randint(0, len(CLASSES), (objects,), generator=generator)
         boxes = torch.cat([corner, corner + side], dim=1)
