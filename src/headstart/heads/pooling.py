@@ -27,12 +27,20 @@ def read_regions(
     """
     if boxes.device.type == "cpu":
         return _read_sparse(pyramid, strides, image, boxes, level, grid)
-    rois = torch.cat([image[:, None].to(boxes.dtype), boxes], dim=1)
+    return _read_kernel(pyramid, strides, image, boxes, level, grid)
+
+
+def _read_kernel(
+    pyramid: Sequence[Tensor], strides: Sequence[int], image: Tensor, boxes: Tensor, level: Tensor, grid: int
+) -> Tensor:
+    # Kernel, maps and boxes share one type, and half precision cannot hold a coordinate: 301 would become 302.
+    exact = torch.promote_types(pyramid[0].dtype, torch.float32)
+    rois = torch.cat([image[:, None], boxes], dim=1).to(exact)
     crops = pyramid[0].new_zeros(len(rois), pyramid[0].shape[1], grid, grid)
     for index, stride in enumerate(strides):
         rows = (level == index).nonzero().flatten()
-        read = roi_align(pyramid[index], rois[rows].to(pyramid[index].dtype), grid, 1 / stride, -1, True)
-        crops = crops.index_copy(0, rows, read)
+        read = roi_align(pyramid[index].to(exact), rois[rows], grid, 1 / stride, -1, True)
+        crops = crops.index_copy(0, rows, read.to(crops.dtype))
     return crops
 
 
