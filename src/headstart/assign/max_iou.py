@@ -41,7 +41,7 @@ class MaxIoU:
         """
         wanted = (~targets.ignored).nonzero().flatten()
         matched = boxes.new_full((len(boxes),), NEGATIVE, dtype=torch.int64)
-        if len(wanted):
+        if len(wanted) and len(boxes):
             overlap = pairwise_iou(targets.boxes[wanted], boxes)
             if usable is not None:
                 overlap = overlap.masked_fill(~usable, -1.0)

@@ -1,0 +1,116 @@
+"""Losses: hand-made numbers, torchvision's and torch's answers, and what happens to nothing at all."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+
+from headstart.losses.box import absolute, giou, iou_log
+from headstart.losses.classification import binary, focal, softmax_entropy
+from headstart.losses.imitation import squared
+
+
+@pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.5, 1.5)])
+def test_focal_as_torchvision(alpha, gamma):
+    torch.manual_seed(0)
+    ours = (torch.randn(50, 4) * 3).requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    labels, weight = torch.randint(0, 5, (50,)), torch.rand(50)
+    found = focal(ours, labels, weight, alpha=alpha, gamma=gamma)
+    one_hot = functional.one_hot(labels, 5)[:, :4].float()
+    goal = (sigmoid_focal_loss(theirs, one_hot, alpha=alpha, gamma=gamma) * weight[:, None]).sum()
+    torch.testing.assert_close(found, goal)
+    found.backward()
+    goal.backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_focal_by_hand():
+    """Half probability: alpha * 0.25 * log 2 for an object, (1 - alpha) * 0.25 * log 2 for background."""
+    logits, one = torch.zeros(1, 1), torch.ones(1)
+    assert focal(logits, torch.tensor([0]), one).item() == pytest.approx(0.25 * 0.25 * math.log(2))
+    assert focal(logits, torch.tensor([1]), one).item() == pytest.approx(0.75 * 0.25 * math.log(2))
+
+
+@pytest.mark.parametrize("size", [100.0, 1e4])
+def test_focal_of_extreme_logits_is_finite(size):
+    logits = torch.tensor([[size, -size]], requires_grad=True)
+    focal(logits, torch.tensor([1]), torch.ones(1)).backward()
+    assert bool(logits.grad.isfinite().all())
+
+
+def test_focal_leaves_out_what_has_no_weight():
+    logits = torch.randn(3, 2, requires_grad=True)
+    focal(logits, torch.tensor([0, 1, 2]), torch.tensor([0.0, 1.0, 0.0])).backward()
+    assert logits.grad.any(dim=1).tolist() == [False, True, False]
+
+
+def test_binary_is_a_weighted_sum():
+    logits, goal, weight = torch.randn(6), torch.tensor([0, 1, 0.3, 1, 0, 1]), torch.rand(6)
+    each = functional.binary_cross_entropy_with_logits(logits, goal, reduction="none")
+    torch.testing.assert_close(binary(logits, goal, weight), (each * weight).sum())
+    torch.testing.assert_close(binary(logits, goal), each.sum())
+
+
+def test_softmax_entropy_is_a_sum_and_takes_no_rows():
+    logits = torch.zeros(3, 4, requires_grad=True)
+    assert softmax_entropy(logits, torch.tensor([0, 3, 1])).item() == pytest.approx(3 * math.log(4))
+    none = softmax_entropy(logits[:0], torch.zeros(0, dtype=torch.int64))
+    none.backward()
+    assert none == 0 and not logits.grad.any()
+
+
+A = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10]])
+B = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 0, 30, 10]])
+
+
+def test_box_losses_by_hand():
+    each = [giou(A[i : i + 1], B[i : i + 1], torch.ones(1)).item() for i in range(3)]
+    assert each == pytest.approx([0, 2 / 3, 1 + 1 / 3], abs=1e-6)
+    logs = [iou_log(A[i : i + 1], B[i : i + 1], torch.ones(1)).item() for i in range(3)]
+    assert logs == pytest.approx([0, math.log(3), -math.log(1e-6)], abs=1e-5)
+    assert absolute(A, B).item() == 10 + 40
+
+
+def test_giou_as_torchvision():
+    torch.manual_seed(0)
+    corner, other = torch.rand(20, 2) * 20, torch.rand(20, 2) * 20
+    a = torch.cat([corner, corner + 1 + torch.rand(20, 2) * 20], dim=1).requires_grad_()
+    b = torch.cat([other, other + 1 + torch.rand(20, 2) * 20], dim=1)
+    theirs, weight = a.detach().clone().requires_grad_(), torch.rand(20)
+    found, goal = giou(a, b, weight), (generalized_box_iou_loss(theirs, b) * weight).sum()
+    torch.testing.assert_close(found, goal, rtol=1e-4, atol=1e-4)
+    found.backward()
+    goal.backward()
+    torch.testing.assert_close(a.grad, theirs.grad, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [giou, iou_log])
+def test_box_losses_of_nothing_and_of_boxes_without_area(loss):
+    none = torch.zeros(0, 4, requires_grad=True)
+    loss(none, none.detach(), torch.zeros(0)).backward()
+    assert none.grad is not None
+    point = torch.tensor([[3.0, 3, 3, 3]], requires_grad=True)
+    value = loss(point, torch.tensor([[0.0, 0, 10, 10]]), torch.ones(1))
+    value.backward()
+    assert bool(value.isfinite()) and bool(point.grad.isfinite().all())
+
+
+def test_squared_is_a_mean_over_all_entries_in_float32():
+    student, teacher = torch.tensor([[1.0, 2], [3, 4]]).bfloat16(), torch.tensor([[1.0, 0], [0, 0]])
+    found = squared(student, teacher)
+    assert found.dtype == torch.float32 and found.item() == (4 + 9 + 16) / 4
+
+
+def test_squared_of_nothing_is_zero_with_a_gradient():
+    student = torch.zeros(0, 8, requires_grad=True)
+    found = squared(student, torch.zeros(0, 8))
+    found.backward()
+    assert found == 0 and student.grad is not None
+
+
+def test_squared_does_not_broadcast():
+    with pytest.raises(ValueError, match=r"\(3, 4\).*\(1, 4\)"):
+        squared(torch.zeros(3, 4), torch.zeros(1, 4))
