@@ -1,5 +1,6 @@
 """Every command and recipe shown in README and docs would be understood: verbs, options, keys and values."""
 
+import inspect
 import re
 import shlex
 
@@ -65,6 +66,14 @@ def test_there_are_commands_to_understand():
     assert {"demo", "train", "distill", "val", "predict"} <= set(found)
 
 
+@pytest.mark.parametrize(
+    "wrong", ["distil --data x", "train --dta x", "val", "predict w.safetensors photos --conf high"]
+)
+def test_wrong_commands_are_not_understood(wrong):
+    with pytest.raises(Exception, match=r"\w"):
+        understand(shlex.split(wrong))
+
+
 @pytest.mark.parametrize("page", EVERYTHING, ids=short)
 def test_options_named_in_the_text_exist(page):
     known = {option for command in every_command() for p in command.params for option in (*p.opts, *p.secondary_opts)}
@@ -105,7 +114,9 @@ def test_recipes_are_runs(recipe):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_has_a_page_with_its_options(name):
+    """Every option has a row `| option | default |` with the default of the code."""
     page = ROOT / "docs" / "methods" / f"{name}.md"
-    text = page.read_text(encoding="utf-8")
-    assert [option for option in method_options(name) if f"`{option}`" not in text] == []
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", page.read_text(encoding="utf-8"), flags=re.MULTILINE))
+    parameters = inspect.signature(METHODS[name]).parameters
+    assert rows == {option: repr(parameters[option].default) for option in method_options(name)}
     assert f"({name}.md)" in (page.parent / "index.md").read_text(encoding="utf-8")
