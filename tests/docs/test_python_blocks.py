@@ -4,13 +4,14 @@ Detectors that a run names are built small and trained for two steps; nothing el
 `<!-- no-run -->` is only compiled.
 """
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 import headstart.api
-from docs.pages import PAGES, read_blocks, short
+from docs.pages import PAGES, ROOT, read_blocks, short
 from headstart.config import GIVEN, Run
 from headstart.data.discover import open_dataset
 from headstart.data.shapes import make_shapes
@@ -77,6 +78,11 @@ def small_fit(run, **given):
     return fit(Run.model_validate(tree), **given)
 
 
+def keys(tree):
+    """The keys of results.json that docs/results.md has to name: of the file, its data, its lanes."""
+    return set(tree), set(tree["data"]), {frozenset(lane) for lane in tree["lanes"].values()}, set(tree["gain"])
+
+
 WITH_PYTHON = [page for page in PAGES if read_blocks(page, "python")]
 
 
@@ -95,6 +101,9 @@ def test_python_blocks_run(page, material, tmp_path, monkeypatch, registries):
         code = compile("\n" * (block.line - 1) + block.text, str(page), "exec", dont_inherit=True)
         if block.runs:
             exec(code, names)
+    if short(page) == "README.md":
+        (example,) = read_blocks(ROOT / "docs" / "results.md", "json")
+        assert keys(json.loads(example.text)) == keys(names["outcome"].results)
 
 
 def test_most_pages_have_blocks_that_run():
