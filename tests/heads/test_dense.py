@@ -1,0 +1,165 @@
+"""How boxes are chosen from dense predictions, on maps made by hand."""
+
+import pytest
+import torch
+
+from headstart.heads.dense import PROPOSALS, DenseHead, Selection, flatten
+from headstart.heads.fcos import FCOSHead
+from headstart.structures import DenseOutputs
+
+STRIDES = [8, 16]
+SIZE = (64, 96)
+NOTHING = -20.0
+
+
+def make(**options):
+    chosen = Selection(**({"per_level": 100, "threshold": 0.3, "overlap": 0.5, "keep": 50} | options))
+    return FCOSHead(3, 4, STRIDES, width=4, depth=2, selection=chosen)
+
+
+def logit(p):
+    return torch.logit(torch.tensor(p, dtype=torch.float64)).item()
+
+
+def said(*objects, quality=1 - 1e-9, size=SIZE):
+    """Outputs that see `objects` (level, y, x, class, probability, (l, t, r, b)) and nothing else."""
+    shapes = [(64 // s, 96 // s) for s in STRIDES]
+    cls = [torch.full((1, 3, *shape), NOTHING) for shape in shapes]
+    reg = [torch.ones(1, 4, *shape) for shape in shapes]
+    for level, y, x, label, p, distances in objects:
+        cls[level][0, label, y, x] = logit(p)
+        reg[level][0, :, y, x] = torch.tensor(distances)
+    return DenseOutputs(cls, reg, [torch.full((1, 1, *shape), logit(quality)) for shape in shapes], [size])
+
+
+BOX = (10.0, 12.0, 14.0, 16.0)
+
+
+def only(found):
+    (image,) = found
+    return image
+
+
+def test_a_detection_in_full():
+    found = only(make().decode(said((1, 2, 3, 2, 0.8, BOX), quality=0.5), [SIZE]))
+    assert len(found) == 1 and found.labels.item() == 2 and found.scores.item() == pytest.approx(0.4)
+    assert found.boxes.tolist() == [[56 - 10, 40 - 12, 56 + 14, 40 + 16]]
+    assert [int(getattr(found.pixels, key)) for key in ("level", "y", "x", "anchor")] == [1, 2, 3, 0]
+
+
+def test_the_threshold_asks_the_class_alone():
+    """Quality lowers the score afterwards, as in the official code."""
+    outputs = said((0, 1, 1, 0, 0.31, BOX), (0, 4, 8, 0, 0.29, BOX), quality=0.1)
+    assert only(make().decode(outputs, [SIZE])).scores.tolist() == [pytest.approx(0.031)]
+    assert len(only(make(threshold=None).decode(outputs, [SIZE]))) == 50
+
+
+def test_one_cell_may_say_several_classes():
+    outputs = said((0, 3, 3, 0, 0.9, BOX), (0, 3, 3, 1, 0.6, BOX))
+    assert only(make().decode(outputs, [SIZE])).labels.tolist() == [0, 1]
+
+
+def test_weaker_boxes_of_the_same_class_are_removed_on_every_level():
+    """Four boxes in one place: two of a class (on two levels), one of another, and one that overlaps too little."""
+    same = (0, 3, 3, 0, 0.9, (12.0, 12, 12, 12)), (1, 1, 1, 0, 0.8, (8.0, 8, 16, 16))
+    other = (1, 1, 2, 1, 0.7, (24.0, 8, 0.5, 16)), (0, 3, 5, 0, 0.6, (12.0, 12, 12, 12))
+    found = only(make().decode(said(*same, *other), [SIZE]))
+    assert [round(s, 2) for s in found.scores.tolist()] == [0.9, 0.7, 0.6]
+    assert found.labels.tolist() == [0, 1, 0] and found.pixels.level.tolist() == [0, 1, 0]
+
+
+def test_the_best_are_kept_per_level_and_per_image():
+    spread = [(level, y, x, 0, 0.5 + 0.01 * (4 * y + x) + 0.2 * level, (1.0, 1, 1, 1)) for level in (0, 1)
+              for y in range(3) for x in range(4)]  # fmt: skip
+    found = only(make(per_level=5).decode(said(*spread), [SIZE]))
+    assert found.pixels.level.bincount().tolist() == [5, 5]
+    assert found.scores.tolist() == pytest.approx([0.81, 0.8, 0.79, 0.78, 0.77, 0.61, 0.6, 0.59, 0.58, 0.57], abs=1e-5)
+    assert only(make(keep=3).decode(said(*spread), [SIZE])).scores.tolist() == pytest.approx(
+        [0.81, 0.8, 0.79], abs=1e-5
+    )
+
+
+def test_boxes_are_clipped_to_the_valid_area_and_those_without_area_dropped():
+    outputs = said((0, 0, 0, 0, 0.9, (50.0, 50, 5, 5)), (0, 7, 11, 0, 0.8, (1.0, 1, 2, 2)))
+    found = only(make().decode(outputs, [(40, 50)]))
+    assert found.boxes.tolist() == [[0, 0, 9, 9]]
+    assert only(make().decode(outputs, [SIZE])).boxes.tolist() == [[0, 0, 9, 9], [91, 59, 94, 62]]
+
+
+def test_nothing_found():
+    found = only(make().decode(said(), [SIZE]))
+    assert len(found) == 0 and found.boxes.shape == (0, 4) and len(found.pixels) == 0
+
+
+def test_images_of_a_batch_do_not_mix():
+    one, two = said((0, 1, 1, 0, 0.9, BOX)), said((1, 2, 2, 1, 0.7, BOX))
+    both = DenseOutputs(*([torch.cat(pair) for pair in zip(getattr(one, key), getattr(two, key))]
+                          for key in ("cls", "reg", "quality")), [SIZE, SIZE])  # fmt: skip
+    found = make().decode(both, [SIZE, SIZE])
+    assert [image.labels.tolist() for image in found] == [[0], [1]]
+    assert [image.pixels.level.tolist() for image in found] == [[0], [1]]
+
+
+def test_proposals_are_class_agnostic_and_quality_does_not_count():
+    head = make()
+    outputs = said((0, 3, 3, 0, 0.6, BOX), (0, 3, 3, 2, 0.9, BOX), quality=0.1)
+    best = only(head.proposals(outputs, [SIZE]))[0:1]
+    assert best.scores.item() == pytest.approx(0.9, abs=1e-5) and best.labels.item() == 0
+    assert [int(best.pixels.y), int(best.pixels.x)] == [3, 3]
+    assert head.proposing is PROPOSALS and len(only(head.proposals(outputs, [SIZE]))) > 50  # without a threshold
+
+
+def test_proposals_compete_within_their_level_only():
+    head = make()
+    twins = (0, 3, 3, 0, 0.9, (12.0, 12, 12, 12)), (1, 1, 1, 1, 0.8, (8.0, 8, 16, 16))
+    rival = (0, 3, 4, 2, 0.7, (20.0, 12, 4, 12))
+    found = only(head.propose(said(*twins, rival), [SIZE], Selection(100, None, 0.7, 2)))
+    assert found.pixels.level.tolist() == [0, 1] and found.scores.tolist() == pytest.approx([0.9, 0.8], abs=1e-5)
+
+
+def test_proposals_are_the_best_over_all_levels():
+    spread = [(level, 0, 2 * x, 0, 0.5 + 0.1 * x + 0.05 * level, (1.0, 1, 1, 1)) for level in (0, 1) for x in range(3)]
+    found = only(make().propose(said(*spread), [SIZE], Selection(100, None, 0.7, 4)))
+    assert found.scores.tolist() == pytest.approx([0.75, 0.7, 0.65, 0.6], abs=1e-5)
+    assert found.pixels.level.tolist() == [1, 0, 1, 0]
+
+
+def test_the_selection_of_proposals_limits_each_level():
+    spread = [(0, 0, x, 0, 0.5 + 0.01 * x, (1.0, 1, 1, 1)) for x in range(9)]
+    found = only(make().propose(said(*spread), [SIZE], Selection(3, None, 0.7, 100)))
+    assert found.pixels.level.bincount().tolist() == [3, 3]
+    assert sorted(found.pixels.x[found.pixels.level == 0].tolist()) == [6, 7, 8]
+
+
+def test_layers_are_the_activated_ends_of_both_towers():
+    head, maps = make(), [torch.randn(1, 4, 8, 12), torch.randn(1, 4, 4, 6)]
+    outputs = head.resume(maps, maps, start=0, sizes=[SIZE], trace=True)
+    layers = head.layers(outputs)
+    assert list(layers) == ["cls_tower", "reg_tower"]
+    for name, tower in (("cls_tower", head.cls_tower), ("reg_tower", head.reg_tower)):
+        assert all(torch.equal(found, tower(x)[0]) for found, x in zip(layers[name], maps))
+
+
+def test_the_two_towers_may_be_entered_with_different_maps():
+    head, maps = make(), [torch.randn(1, 4, 8, 12), torch.randn(1, 4, 4, 6)]
+    whole = head.resume(maps, maps, start=0, sizes=[SIZE], trace=True)
+    swapped = head.resume([torch.zeros_like(m) for m in maps], whole.reg_trace[0], start=1, sizes=[SIZE])
+    assert all(torch.equal(a, b) for a, b in zip(swapped.reg, whole.reg))
+    assert not any(torch.equal(a, b) for a, b in zip(swapped.cls, whole.cls))
+
+
+def test_cells_follow_the_order_of_flattened_outputs():
+    head, outputs = make(), said()
+    head.anchors = 1
+    pixels = head.pixels(outputs)
+    place = [torch.stack(torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij"))[None]
+             for h, w in ((8, 12), (4, 6))]  # fmt: skip
+    rows = flatten(place, 2)[0]
+    assert torch.equal(rows, torch.stack([pixels.y, pixels.x], dim=1))
+
+
+@pytest.mark.parametrize("name", ["predict", "decode_level", "assign", "loss"])
+def test_a_head_must_say_what_is_its_own(name):
+    head = DenseHead(3, STRIDES, PROPOSALS)
+    with pytest.raises(NotImplementedError):
+        getattr(head, name)(*[None] * {"predict": 2, "decode_level": 3, "assign": 2, "loss": 2}[name])

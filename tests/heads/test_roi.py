@@ -1,0 +1,148 @@
+"""The R-CNN box head and the two-stage head around it."""
+
+import math
+
+import pytest
+import torch
+
+from headstart.boxes import encode_deltas
+from headstart.heads.dense import Selection
+from headstart.heads.roi import STDS, BoxHead
+from headstart.structures import Detections, PixelIndex, RegionOutputs, Regions
+from laws.tiny import detector, scene
+
+STRIDES = [4, 8, 16, 32, 64]
+
+
+def head(**options):
+    return BoxHead(2, 3, STRIDES, hidden=6, grid=2, **options)
+
+
+@pytest.mark.parametrize(("side", "level"), [(1, 0), (111, 0), (112, 1), (223, 1), (224, 2), (448, 3), (4000, 3)])
+def test_a_regions_level(side, level):
+    """floor(log2(side / 56)), counted from the first level, at most the fourth; the fifth is never read."""
+    pyramid = [torch.full((1, 3, 512 // s, 512 // s), float(i)) for i, s in enumerate(STRIDES)]
+    box = torch.tensor([[0.0, 0, side / 2, side * 2]])
+    crops = head().pool(pyramid, [box])
+    assert crops.max().item() == pytest.approx(level)
+
+
+def test_images_in_order():
+    pyramid = [torch.arange(2.0).reshape(2, 1, 1, 1).expand(2, 3, 64 // s, 64 // s) for s in (4, 8, 16, 32)]
+    boxes = [torch.tensor([[4.0, 4, 30, 30]]), torch.tensor([[4.0, 4, 30, 30], [8.0, 8, 20, 20]])]
+    assert head().pool(pyramid, boxes)[:, 0, 0, 0].tolist() == [0, 1, 1]
+
+
+def test_hidden_layers_are_those_before_their_activation():
+    torch.manual_seed(0)
+    roi, pyramid = head(), [torch.randn(1, 3, 64 // s, 64 // s) for s in (4, 8, 16, 32)]
+    boxes = [torch.tensor([[4.0, 4, 30, 30], [0, 0, 60, 60]])]
+    outputs = roi(pyramid, boxes)
+    crops = roi.pool(pyramid, boxes).flatten(1)
+    first = roi.fcs[0](crops)
+    second = roi.fcs[1](first.relu())
+    torch.testing.assert_close(outputs.hidden, [first, second])
+    torch.testing.assert_close(outputs.cls, roi.cls(second.relu()))
+    assert outputs.reg.shape == (2, 8) and bool((first < 0).any())
+
+
+def regions(*rows):
+    """(box, label, truth) -> Regions."""
+    boxes, labels, matched = zip(*rows)
+    index = torch.arange(len(rows))
+    return Regions(
+        torch.tensor(boxes).float(), torch.tensor(labels), torch.tensor(matched).float(), PixelIndex(*[index] * 4)
+    )
+
+
+ROW = (0, 0, 10, 10), 1, (1, 0, 11, 10)
+BACKGROUND = (50, 50, 60, 60), 2, (50, 50, 60, 60)
+
+
+def test_losses_by_hand():
+    """Both divided by all regions; the box of the region's own class counts, and only if it is an object."""
+    chosen = [regions(ROW, BACKGROUND, BACKGROUND), regions(ROW)]
+    reg = torch.zeros(4, 8)
+    reg[[0, 3], :4] = 99.0  # of the other class
+    reg[1:3] = 99.0  # of background
+    found = head().loss(RegionOutputs([], torch.zeros(4, 3), reg), chosen)
+    assert found["cls"].item() == pytest.approx(math.log(3))
+    assert found["box"].item() == pytest.approx(2 * (0.1 / 0.1) / 4)
+
+
+def test_losses_of_no_region_have_a_gradient():
+    roi = head()
+    outputs = roi([torch.randn(1, 3, 64 // s, 64 // s) for s in (4, 8, 16, 32)], [torch.zeros(0, 4)])
+    none = Regions(torch.zeros(0, 4), torch.zeros(0).long(), torch.zeros(0, 4), PixelIndex.none(0))
+    losses = roi.loss(outputs, [none])
+    sum(losses.values()).backward()
+    assert [v.item() for v in losses.values()] == [0, 0]
+    assert all(p.grad is not None for p in roi.parameters())
+
+
+def found_by(roi, boxes, logits, goals, size=(100, 100)):
+    """Detections when the head wants to move `boxes` (R, 4) to `goals` (R, K, 4)."""
+    boxes = torch.tensor(boxes).float()
+    index = torch.arange(len(boxes))
+    proposals = Detections(boxes, torch.ones(len(boxes)), torch.zeros_like(index), PixelIndex(*[index] * 4))
+    goals = torch.tensor(goals).float()
+    reg = encode_deltas(boxes[:, None].expand_as(goals), goals, STDS).flatten(1)
+    return roi.decode(RegionOutputs([], torch.tensor(logits).float(), reg), [proposals], [size])[0]
+
+
+def test_every_class_moves_the_box_its_own_way():
+    roi = head(selection=Selection(1000, 0.2, 0.5, 100))
+    a, b = (10, 10, 30, 30), (40, 40, 80, 90)
+    found = found_by(roi, [(12, 12, 33, 33), (0, 0, 20, 20)], [[0, 0, -9], [-9, -9, 9]], [[a, b], [a, b]])
+    assert found.labels.tolist() == [0, 1] and found.scores.tolist() == pytest.approx([0.5, 0.5], abs=1e-4)
+    torch.testing.assert_close(found.boxes, torch.tensor([a, b]).float(), rtol=0, atol=1e-3)
+    assert found.pixels.level.tolist() == [0, 0]
+
+
+def test_nms_is_within_a_class():
+    roi = head(selection=Selection(1000, 0.2, 0.5, 100))
+    a, near = (10, 10, 30, 30), (10, 10, 30, 31)
+    found = found_by(roi, [a, a, a], [[5, -9, 0], [4, -9, 0], [-9, 6, 0]], [[a, a], [near, a], [a, a]])
+    assert found.labels.tolist() == [1, 0] and found.pixels.level.tolist() == [2, 0]
+    assert (
+        len(found_by(head(selection=Selection(1000, 0.2, 0.5, 1)), [a, a], [[5, -9, 0], [-9, 6, 0]], [[a, a]] * 2)) == 1
+    )
+
+
+def test_boxes_are_clipped_and_those_without_area_dropped():
+    roi = head(selection=Selection(1000, 0.2, 0.5, 100))
+    a, outside = (-20, -20, 30, 30), (110, 10, 150, 60)
+    found = found_by(roi, [a, outside], [[5, -9, 0], [5, -9, 0]], [[a, a], [outside, a]])
+    torch.testing.assert_close(found.boxes, torch.tensor([[0.0, 0, 30, 30]]), rtol=0, atol=1e-3)
+
+
+def test_nothing_found():
+    found = found_by(head(), [(0, 0, 9, 9)], [[-9, -9, 9]], [[(0, 0, 9, 9)] * 2])
+    assert len(found) == 0 and found.boxes.shape == (0, 4)
+    nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0).long(), PixelIndex.none(0))
+    empty = head().decode(RegionOutputs([], torch.zeros(0, 3), torch.zeros(0, 8)), [nothing], [(9, 9)])
+    assert len(empty[0]) == 0
+
+
+def test_training_reads_sampled_regions_and_detecting_the_proposals():
+    built = detector("fasterrcnn")
+    batch, targets = scene()
+    trained, detected = built(batch, targets), built(batch)
+    assert detected.regions == [] and len(detected.roi.cls) == sum(len(p) for p in detected.proposals)
+    assert len(trained.roi.cls) == sum(len(r) for r in trained.regions) <= 2 * 512
+    for region, target in zip(trained.regions, targets):
+        assert torch.equal(region.boxes[: len(target)], target.boxes)
+        assert torch.equal(region.labels[: len(target)], target.labels)
+    losses = built.loss(trained, targets)
+    assert set(losses) == {"rpn_cls", "rpn_box", "cls", "box"}
+    assert torch.equal(losses["cls"], built.head.roi.loss(trained.roi, trained.regions)["cls"])
+
+
+def test_its_proposals_are_the_rpns():
+    built = detector("fasterrcnn")
+    batch, _ = scene()
+    outputs = built(batch)
+    for ours, theirs in zip(
+        built.head.proposals(outputs, batch.sizes), built.head.rpn.proposals(outputs.rpn, batch.sizes)
+    ):
+        assert torch.equal(ours.boxes, theirs.boxes) and torch.equal(ours.pixels.y, theirs.pixels.y)

@@ -1,0 +1,51 @@
+"""The stacked convolutions of a dense head."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from headstart.heads.tower import Tower
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_blocks_and_trace(norm):
+    torch.manual_seed(0)
+    tower, x = Tower(6, 8, 3, norm=norm), torch.randn(2, 6, 5, 7)
+    before = x.clone()
+    result, trace = tower(x)
+    step = tower.norms[0](tower.convs[0](x))
+    assert torch.equal(trace[0], step)  # the input itself is not rectified
+    for block in (1, 2):
+        step = tower.norms[block](tower.convs[block](functional.relu(step)))
+        assert torch.equal(trace[block], step)
+    assert torch.equal(result, functional.relu(step)) and len(tower) == len(trace) == 3
+    assert torch.equal(x, before) and bool((trace[-1] < 0).any())
+
+
+@pytest.mark.parametrize("start", [1, 2, 3])
+def test_entering_later(start):
+    tower, x = Tower(6, 8, 3), torch.randn(1, 6, 5, 7)
+    result, trace = tower(x)
+    again, rest = tower(trace[start - 1], start)
+    assert torch.equal(again, result) and len(rest) == 3 - start
+
+
+@pytest.mark.parametrize(
+    ("width", "groups"), [(256, 32), (128, 32), (96, 32), (64, 32), (48, 16), (32, 16), (16, 8), (8, 4), (6, 2), (1, 1)]
+)
+def test_groups_hold_at_least_two_channels(width, groups):
+    assert Tower(4, width, 1, norm=True).norms[0].num_groups == groups
+
+
+@pytest.mark.parametrize("width", [64, 32, 16, 2])
+def test_a_single_cell_of_a_single_image_can_be_trained_on(width):
+    tower = Tower(4, width, 2, norm=True).train()
+    result, _ = tower(torch.randn(1, 4, 1, 1, requires_grad=True))
+    result.sum().backward()
+    assert all(bool(p.grad.isfinite().all()) for p in tower.parameters())
+
+
+def test_biases_go_where_no_norm_is_unless_asked_for():
+    assert Tower(4, 8, 1).convs[0].bias is not None
+    assert Tower(4, 8, 1, norm=True).convs[0].bias is None
+    assert Tower(4, 8, 1, norm=True, bias=True).convs[0].bias is not None
