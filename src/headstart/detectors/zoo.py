@@ -123,6 +123,8 @@ def build_detector(name: str, classes: Sequence[str], *, backbone: str | None = 
             near = difflib.get_close_matches(option, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}."
             raise UserError(f"detector {name} has no option '{option}'; {hint}")
+    if isinstance(classes, str):
+        raise UserError(f"detector {name}: classes must be a list of names, such as ['{classes}'], not one name")
     if not classes:
         raise UserError(f"detector {name} needs at least one class")
     detector = builder(tuple(classes), backbone or short, **options)

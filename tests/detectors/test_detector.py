@@ -1,0 +1,97 @@
+"""From raw pixels to boxes: normalisation, padding, and the parts in their order."""
+
+import pytest
+import torch
+from torch import nn
+
+from headstart.backbones import build_backbone
+from headstart.detectors.detector import Detector
+from headstart.heads.fcos import FCOSHead
+from headstart.necks import FPN
+from headstart.structures import ImageBatch, Targets
+from laws.tiny import CLASSES, scene, stir
+
+
+class Stages(nn.Module):
+    """Four stages, two convolutions each at most: a backbone of one's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, stride=4, padding=1)
+        self.rest = nn.ModuleList(nn.Conv2d(4, 4, 3, stride=2, padding=1) for _ in range(3))
+
+    def forward(self, x):
+        stages = [self.stem(x).relu()]
+        for conv in self.rest:
+            stages.append(conv(stages[-1]).relu())
+        return stages
+
+
+@pytest.fixture
+def built():
+    torch.manual_seed(0)
+    body = build_backbone(Stages())
+    neck = FPN(body.channels, body.strides, width=8)
+    head = FCOSHead(len(CLASSES), 8, neck.strides, width=8, depth=1)
+    return stir(Detector(body, neck, head, CLASSES, mean=(10.0, 20.0, 30.0), std=(1.0, 2.0, 4.0)))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_normalisation(built, dtype):
+    pixels = torch.full((2, 3, 32, 64), 50).to(dtype)
+    batch = ImageBatch(pixels, [(32, 40), (20, 64)], [0, 1], [(32, 40), (20, 64)])
+    found = built.normalise(batch)
+    assert found[0, :, 0, 0].tolist() == [40, 15, 5]
+    assert not found[0, :, :, 40:].any() and not found[1, :, 20:].any()
+    assert found[0, :, :, :40].all() and found[1, :, :20].all()
+    assert (pixels == 50).all() and found.dtype == torch.float32
+
+
+def test_each_detector_has_its_own_normalisation(built):
+    other = Detector(built.backbone, built.neck, built.head, CLASSES)
+    batch, _ = scene(size=64)
+    assert not torch.equal(built.normalise(batch), other.normalise(batch))
+    assert [round(v, 3) for v in other.mean.flatten().tolist()] == [123.675, 116.28, 103.53]
+    assert not {"mean", "std"} & set(built.state_dict())
+
+
+def test_features_name_their_strides(built):
+    batch, _ = scene(size=64)
+    features = built.extract(batch)
+    assert features.stage_strides == [4, 8, 16, 32] and features.strides == [8, 16, 32, 64, 128]
+    for maps, stride in (*zip(features.stages, features.stage_strides), *zip(features.pyramid, features.strides)):
+        assert maps.shape[-1] == -(-64 // stride) and len(maps) == 2
+
+
+def test_training_and_detecting(built):
+    batch, targets = scene()
+    outputs = built(batch, targets, trace=True)
+    assert len(outputs.cls_trace) == 1 and built(batch).cls_trace == []
+    losses = built.loss(outputs, targets)
+    assert set(losses) == {"cls", "box", "quality"} and all(v.requires_grad for v in losses.values())
+    found = built.eval().detect(batch)
+    assert len(found) == 2 and all(len(image) for image in found)
+    assert not any(image.scores.requires_grad for image in found)
+
+
+def test_forward_is_the_same_in_training_and_evaluation(built):
+    """No return type and no value depends on the mode (there is no batch norm here)."""
+    batch, targets = scene()
+    ours = built.train().loss(built(batch, targets), targets)
+    theirs = built.eval().loss(built(batch, targets), targets)
+    assert {k: v.item() for k, v in ours.items()} == {k: v.item() for k, v in theirs.items()}
+
+
+def test_a_recipe_is_optional(built):
+    assert built.recipe == {} and built.classes == CLASSES
+
+
+def test_moving_it_moves_its_normalisation(built):
+    batch, _ = scene(size=64)
+    assert built.double().normalise(batch).dtype == torch.float64
+
+
+def test_targets_are_per_image(built):
+    batch, targets = scene()
+    losses = built.loss(built(batch), [targets[0], Targets.empty()])
+    assert not torch.equal(losses["cls"], built.loss(built(batch), targets)["cls"])

@@ -1,0 +1,127 @@
+"""Detectors by name: every name builds, every mistake has an answer."""
+
+import pytest
+import torch
+from torch import nn
+
+from headstart.backbones import SHORT_NAMES
+from headstart.detectors import zoo
+from headstart.detectors.zoo import DETECTORS, FAMILIES, build_detector
+from headstart.errors import UserError
+from headstart.heads.fcos import FCOSHead
+from headstart.heads.retina import RetinaHead
+from headstart.heads.two_stage import TwoStageHead
+from laws.tiny import CLASSES, losses, scene
+
+
+def build(name, **options):
+    return build_detector(name, CLASSES, pretrained=False, **({"width": 16} | options))
+
+
+def test_every_family_on_every_short_name():
+    assert len(DETECTORS) == len(FAMILIES) * len(SHORT_NAMES)
+    assert DETECTORS["retinanet_r18"] == ("retinanet", "r18") and DETECTORS["fasterrcnn_r50"] == ("fasterrcnn", "r50")
+    assert {"fcos_mnv2", "retinanet_swin_t", "fcos_effb0"} <= set(DETECTORS)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "head", "strides"),
+    [
+        ("retinanet_r10", {"depth": 1}, RetinaHead, [8, 16, 32, 64, 128]),
+        ("fcos_mnv3s", {"depth": 1}, FCOSHead, [8, 16, 32, 64, 128]),
+        ("fasterrcnn_mnv2_050", {"hidden": 8}, TwoStageHead, [4, 8, 16, 32, 64]),
+        ("fcos", {"backbone": "mobilenetv2_035", "improved": True}, FCOSHead, [8, 16, 32, 64, 128]),
+    ],
+)
+def test_they_are_built_and_trained(name, options, head, strides):
+    built = build(name, **options)
+    assert isinstance(built.head, head) and built.neck.strides == built.head.strides == strides
+    assert built.classes == CLASSES and built.head.num_classes == 3
+    found = losses(built, *scene(size=64))
+    assert all(value.item() > 0 for value in found.values())
+
+
+@pytest.mark.parametrize("name", ["retinanet_mnv2_050", "fcos_mnv2_050", "fasterrcnn_mnv2_050"])
+def test_width_reaches_every_layer(name):
+    built = build(name, width=24)
+    assert {conv.out_channels for conv in built.neck.modules() if isinstance(conv, nn.Conv2d)} == {24}
+    towers = [part for key, part in built.head.named_modules() if key.rpartition(".")[2].endswith("tower")]
+    assert towers and {conv.out_channels for tower in towers for conv in tower.convs} == {24}
+
+
+def test_a_recipe_builds_the_same_detector_again():
+    built = build("retinanet_mnv2_050", depth=2, anchor_scale=2.0, frozen_stages=1)
+    assert built.recipe["name"] == "retinanet" and "pretrained" not in built.recipe
+    again = build_detector(**built.recipe, pretrained=False)
+    shapes = [{k: v.shape for k, v in d.state_dict().items()} for d in (built, again)]
+    assert shapes[0] == shapes[1] and again.recipe == built.recipe
+    assert torch.equal(built.head.base0, again.head.base0)
+    trained = [[k for k, p in d.named_parameters() if p.requires_grad] for d in (built, again)]
+    assert trained[0] == trained[1] and len(trained[0]) < len(list(built.parameters()))
+
+
+def test_options_change_what_they_say():
+    plain, improved = build("fcos_mnv2_050").head, build("fcos_mnv2_050", improved=True, range_scale=4.0).head
+    assert not (plain.normalised or plain.centreness_on_box) and improved.normalised and improved.centreness_on_box
+    assert plain.assigner.radius is None and improved.assigner.radius == 1.5
+    assert plain.cls_tower.convs[0].bias is None and improved.cls_tower.convs[0].bias is not None
+    assert [end for _, end in plain.assigner.ranges][:4] == [64, 128, 256, 512]
+    assert [end for _, end in improved.assigner.ranges][:4] == [32, 64, 128, 256]
+    small, large = (build("retinanet_mnv2_050", anchor_scale=s).head for s in (2.0, 4.0))
+    torch.testing.assert_close(small.base0 * 2, large.base0)
+    assert build("fasterrcnn_mnv2_050", hidden=8, regions=64).head.sampler.count == 64
+
+
+def test_normalisation_is_the_backbones():
+    built = build("retinanet_mnv2_050")
+    for ours, theirs in ((built.mean, built.backbone.mean), (built.std, built.backbone.std)):
+        assert ours.flatten().tolist() == pytest.approx([value * 255 for value in theirs])
+
+
+@pytest.mark.parametrize(
+    ("name", "pretrained", "frozen", "still"),
+    [("r18", True, 1, True), ("resnet18", "w.pth", 1, True), ("r18", False, 0, False), ("mnv2", True, 0, False)],
+)
+def test_what_is_frozen_by_default(monkeypatch, name, pretrained, frozen, still):
+    """Stem, first stage and statistics of pretrained ResNets only, as in the papers; otherwise as asked."""
+    asked = {}
+    monkeypatch.setattr(zoo, "build_backbone", lambda name, **options: asked.update(options))
+    zoo._body(name, pretrained, None, None)
+    assert (asked["frozen_stages"], asked["norm_eval"]) == (frozen, still) and asked["pretrained"] == pretrained
+    zoo._body(name, pretrained, 2, False)
+    assert (asked["frozen_stages"], asked["norm_eval"]) == (2, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("retinanet_r81", {}, "no detector is called 'retinanet_r81'; did you mean retinanet_r18"),
+        ("fasterrcn_r50", {}, "did you mean fasterrcnn_r50"),
+        ("yolo", {}, "no detector is called 'yolo'; `headstart models` lists them"),
+        ("retinanet", {}, "say which backbone: retinanet_r18, or retinanet with backbone=NAME"),
+        ("retinanet_r18", {"widht": 8}, "detector retinanet_r18 has no option 'widht'; did you mean width?"),
+        ("retinanet_r18", {"hidden": 8}, "has no option 'hidden'"),
+        ("fasterrcnn_r18", {"improved": True}, "has no option 'improved'"),
+        ("retinanet", {"backbone": "resnet81"}, "no backbone is called 'resnet81'.*did you mean"),
+        ("fcos", {"backbone": "vit_tiny_patch16_224"}, "needs maps at strides 8, 16 and 32"),
+        ("fcos_r18", {"frozen_stages": 9}, "frozen_stages must be between 0 and 4"),
+    ],
+)
+def test_mistakes_are_answered(name, options, says):
+    with pytest.raises(UserError, match=says):
+        build(name, **options)
+
+
+@pytest.mark.parametrize(("classes", "says"), [((), "at least one class"), ("cat", r"list of names.*\['cat'\]")])
+def test_classes_are_names(classes, says):
+    with pytest.raises(UserError, match=says):
+        build_detector("retinanet_r18", classes, pretrained=False)
+
+
+def test_a_two_stage_detector_needs_stride_4(monkeypatch):
+    class Coarse:
+        strides = [8, 16, 32]
+
+    monkeypatch.setattr(zoo, "_body", lambda *_: Coarse)
+    with pytest.raises(UserError, match="fasterrcnn needs a map at stride 4; backbone r18 begins at stride 8"):
+        build("fasterrcnn_r18")
