@@ -20,8 +20,14 @@ from headstart.report.gallery import Drawn, Row, comparison, save_picture
 
 STUDENT = {"name": "retinanet_r10", "width": 64, "pretrained": False}
 TEACHER = {"name": "fasterrcnn_r18", "width": 64, "pretrained": False, "options": {"hidden": 256}}
+LANES = {"baseline": {"name": "baseline"}, "head": {"name": "head"}}
+
 SIZE = 128
 """Pixels: the pictures are square."""
+
+BATCH = 8
+RATE = {"lr": 0.01, "decay": "cosine"}
+EVAL_EVERY = 4
 
 SHOWN = 4
 """Validation pictures in comparison.png."""
@@ -50,12 +56,12 @@ def run_demo(
     """
     out, budget = Path(out), QUICK if quick else FULL
     say = print if not quiet else lambda text="": None
-    data = make_shapes(out / "shapes", train=budget.train, val=budget.val, size=SIZE)
+    data = draw_data(out, budget)
+    shared: dict[str, Any] = {"seed": seed, "device": device, "quiet": quiet}
     say(f"1 of 3: a teacher learns {budget.train} drawn pictures.\n")
-    teacher = fit(_run(data, out, TEACHER, budget.teacher, seed, device), quiet=quiet)
+    teacher = train_teacher(data, out, budget.teacher, **shared)
     say("\n2 of 3: the same student twice, side by side, without and with the teacher.\n")
-    lesson = {"teacher": str(teacher.file), "method": "head", "baseline": True}
-    students = fit(_run(data, out, STUDENT, budget.student, seed, device, **lesson), quiet=quiet)
+    students = train_students(data, out, budget.student, teacher=teacher.file, lanes=LANES, **shared)
     scores = {name: lane["metrics"]["AP"] or 0.0 for name, lane in students.results["lanes"].items()}
     scores = {"teacher": students.results["teacher"]["AP"] or 0.0, **scores}
     gain = scores["head"] - scores["baseline"]
@@ -69,10 +75,41 @@ def run_demo(
     return {**scores, "gain": gain, "picture": picture}
 
 
-def _run(data: Path, out: Path, student: dict, steps: int, seed: int, device: str, **lesson: Any) -> Any:
-    train = {"steps": steps, "lr": 0.01, "seed": seed, "device": device, "eval_every": 4, "decay": "cosine"}
-    settings = {"path": str(data), "imgsz": SIZE, "batch": 8}
-    return check_run({"data": settings, "student": student, "train": train, "out": str(out / "runs"), **lesson})
+def draw_data(out: Path, budget: Budget) -> Path:
+    """The folder of the drawn pictures."""
+    return make_shapes(out / "shapes", train=budget.train, val=budget.val, size=SIZE)
+
+
+def train_teacher(data: Path, out: Path, steps: int, **shared: Any) -> Outcome:
+    """The demo's teacher; `shared` are seed, device and quiet."""
+    return _train(data, out, TEACHER, steps, {}, **shared)
+
+
+def train_students(
+    data: Path, out: Path, steps: int, *, teacher: Path | None, lanes: dict[str, Any], **shared: Any
+) -> Outcome:
+    """The demo's student once per lane (name -> method), side by side."""
+    lesson: dict[str, Any] = {"lanes": lanes}
+    if teacher is not None:
+        lesson["teacher"] = str(teacher)
+    return _train(data, out, STUDENT, steps, lesson, **shared)
+
+
+def _train(
+    data: Path,
+    out: Path,
+    student: dict[str, Any],
+    steps: int,
+    lesson: dict[str, Any],
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Outcome:
+    settings = {"path": str(data), "imgsz": SIZE, "batch": BATCH}
+    train = {**RATE, "steps": steps, "seed": seed, "device": device, "eval_every": EVAL_EVERY}
+    run = {"data": settings, "student": student, "train": train, "out": str(out / "runs"), **lesson}
+    return fit(check_run(run), quiet=quiet)
 
 
 def _draw(path: Path, dataset: DetectionDataset, teacher: Outcome, students: Outcome, scores: dict[str, float]) -> None:

@@ -14,6 +14,9 @@ SUPERSAMPLE = 4
 LEAST_VISIBLE = 0.45
 """Every figure keeps at least this part of its area in view: what would hide more is not placed."""
 
+USUAL_HUE = 0.75
+"""How often a figure has its class's own colour: a hint that is learned early and never enough."""
+
 HALF = [value // 2 for value in range(256)]
 
 
@@ -36,7 +39,8 @@ def draw_scene(rng: Generator, size: int) -> tuple[Image.Image, np.ndarray, np.n
         if placed is None:
             continue
         mask, left, top, solid, box = placed
-        _paint(rng, canvas, mask, left, top)
+        hue = None if is_distractor or rng.random() > USUAL_HUE else label / len(names)
+        _paint(rng, canvas, mask, left, top, hue)
         owner[box[1] : box[3], box[0] : box[2]][solid] = -1 if is_distractor else len(labels)
         if not is_distractor:
             areas.append(int(solid.sum()))
@@ -118,15 +122,20 @@ def _mask(rng: Generator, figure: Figure, radius: float) -> Image.Image:
     return mask.reduce(SUPERSAMPLE)
 
 
-def _paint(rng: Generator, canvas: Image.Image, mask: Image.Image, left: int, top: int) -> None:
-    """Fills the mask with a texture on the canvas, often with a soft shadow below and a darker rim."""
+def _paint(
+    rng: Generator, canvas: Image.Image, mask: Image.Image, left: int, top: int, hue: float | None = None
+) -> None:
+    """Fills the mask with a texture on the canvas, often with a soft shadow below and a darker rim.
+
+    The first colour lies near `hue` (0..1), if there is one.
+    """
     area = (max(left, 0), max(top, 0), min(left + mask.width, canvas.width), min(top + mask.height, canvas.height))
     beneath = np.asarray(canvas.crop(area), np.float32).reshape(-1, 3).mean(0)
     if rng.random() < 0.6:
         reach = max(1, round(0.05 * max(mask.size)))
         shadow = mask.filter(ImageFilter.GaussianBlur(reach)).point(HALF)
         canvas.paste((10, 10, 20), (left + reach, top + reach), shadow)
-    first = _contrasting(rng, beneath)
+    first = _contrasting(rng, beneath, hue)
     second = _contrasting(rng, beneath)
     patch = Image.fromarray(_texture(rng, mask.width, mask.height, first, second))
     canvas.paste(patch, (left, top), mask)
@@ -171,10 +180,11 @@ def _photograph(rng: Generator, canvas: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def _contrasting(rng: Generator, beneath: np.ndarray) -> tuple[int, int, int]:
-    """A lively colour that is seen against what lies beneath."""
+def _contrasting(rng: Generator, beneath: np.ndarray, hue: float | None = None) -> tuple[int, int, int]:
+    """A lively colour, of any hue or near the given one, that is seen against what lies beneath."""
     for _ in range(8):
-        colour = _colour(rng.random(), rng.uniform(0.35, 0.95), rng.uniform(0.3, 1.0))
+        tone = rng.random() if hue is None else hue + rng.normal(0, 0.03)
+        colour = _colour(tone, rng.uniform(0.35, 0.95), rng.uniform(0.3, 1.0))
         if sum(abs(c - float(b)) for c, b in zip(colour, beneath)) > 144:
             break
     return colour

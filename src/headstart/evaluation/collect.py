@@ -15,9 +15,14 @@ from headstart.structures import Detections, ImageBatch
 class GroundTruth(Protocol):
     """What a scorer needs of a data set; `headstart.data.dataset.DetectionDataset` has it."""
 
-    classes: tuple[str, ...]
-    ids: list[int]
-    sizes: np.ndarray
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def ids(self) -> list[int]: ...
+
+    @property
+    def sizes(self) -> np.ndarray: ...
 
     def annotations(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """boxes (M, 4) xyxy pixels of the stored image, labels (M,), ignored (M,) bool of image number `index`."""

@@ -19,10 +19,12 @@ def until(progress: Progress, stop: int | None) -> float:
 
 
 class Scale(nn.Module):
-    """The variance of a target, averaged over the first `steps` training steps and then fixed.
+    """The variance of a target's entries, averaged over the first `steps` training steps and then fixed.
 
-    A squared error divided by it is 1 for whoever always answers the target's mean and 0 for a perfect imitation,
-    whatever the width, age and origin of the teacher. Kept in the checkpoint; equal on all processes.
+    A squared error divided by it is 1 for whoever answers every entry with their mean and 0 for a perfect imitation,
+    whatever the width, age and origin of the teacher. (The variance within each channel would be a finer unit, but it
+    nearly vanishes for a teacher that has learned little, and the term explodes.) Kept in the checkpoint; equal on all
+    processes.
     """
 
     mean: Tensor
@@ -46,7 +48,7 @@ class Scale(nn.Module):
 
     def _measure(self, target: Tensor) -> None:
         usable = len(target) > 1
-        variance = target.float().var(dim=0, correction=0).mean() if usable else target.new_zeros(())
+        variance = target.float().var(correction=0) if usable else target.new_zeros(())
         found = torch.stack([variance.float(), variance.new_full((), float(usable), dtype=torch.float32)])
         if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(found)
