@@ -1,10 +1,12 @@
-"""What distillation brings on the demo set: a teacher, then the same student without, with parts of, and with HEAD.
+"""What distillation brings: a teacher, then the same student without, with parts of, and with HEAD.
 
     python benchmarks/gain.py --seeds 0 1 2 --out gain
+    python benchmarks/gain.py --seeds 0 1 --out gain-mine --data DIR --size 240 --lanes baseline head
 
-One seed trains the demo's teacher, then four lanes of the demo's student side by side on the same batches: baseline;
+On the demo set, or on a folder of your own. One seed trains the demo's teacher, then four lanes of the demo's student
+side by side on the same batches: baseline;
 assist (the assistant on ground truth alone, no teacher); akd; head (AKD and CKD). `baseline, equal time` is the student
-alone again, with as many more steps as HEAD's processor time would have paid for. Prints a Markdown table of AP, mean
+alone again, with as many more steps as HEAD's time would have paid for. Prints a Markdown table of AP, mean
 and sample standard deviation over the seeds, and of the gain, which is paired: same seed, same batches. Everything
 measured is in OUT/gain.json; a seed that is there already is not run again.
 """
@@ -14,15 +16,18 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from headstart.demo import FULL, Budget, draw_data, train_students, train_teacher
+from headstart.demo import LANES as DEMO_LANES
 from headstart.engine.outcome import Outcome
 from headstart.report.results import write_json
 
-LESSON = {"name": "head"}
+LESSON = DEMO_LANES["head"]
 LANES = {
-    "baseline": {"name": "baseline"},
+    "baseline": DEMO_LANES["baseline"],
     "assist": {**LESSON, "akd": False, "ckd": False, "transfer": False},
     "akd": {**LESSON, "ckd": False},
     "head": LESSON,
@@ -30,15 +35,18 @@ LANES = {
 EQUAL_TIME = "baseline, equal time"
 KEYS = ("AP", "AP50", "AP75")
 
+Rows = dict[str, dict[str, float]]
 
-def measure(seed: int, out: Path, budget: Budget) -> dict[str, dict[str, float]]:
-    """AP, AP50, AP75, steps and processor seconds of the teacher and of every lane."""
-    data = draw_data(out, budget)
-    teacher = train_teacher(data, out, budget.teacher, seed=seed)
-    students = train_students(data, out, budget.student, seed=seed, teacher=teacher.file, lanes=LANES)
-    rows = {"teacher": _row(teacher, "student"), **{lane: _row(students, lane) for lane in LANES}}
-    longer = round(budget.student * rows["head"]["seconds"] / rows["baseline"]["seconds"])
-    alone = train_students(data, out, longer, seed=seed, teacher=None, lanes={"baseline": LANES["baseline"]})
+
+def measure(seed: int, out: Path, data: Path | None, budget: Budget, lanes: dict[str, Any]) -> Rows:
+    """AP, AP50, AP75, steps and training seconds of the teacher and of every lane."""
+    data = data or draw_data(out, budget)
+    shared: dict[str, Any] = {"seed": seed, "bad_data": "skip"}
+    teacher = train_teacher(data, out, budget, **shared)
+    students = train_students(data, out, budget, teacher=teacher.file, lanes=lanes, **shared)
+    rows = {"teacher": _row(teacher, "student"), **{lane: _row(students, lane) for lane in lanes}}
+    longer = replace(budget, student=round(budget.student * rows["head"]["seconds"] / rows["baseline"]["seconds"]))
+    alone = train_students(data, out, longer, teacher=None, lanes={"baseline": lanes["baseline"]}, **shared)
     rows[EQUAL_TIME] = _row(alone, "baseline")
     return rows
 
@@ -48,7 +56,7 @@ def _row(outcome: Outcome, lane: str) -> dict[str, float]:
     return {**{key: found["metrics"][key] or 0.0 for key in KEYS}, "steps": found["steps"], "seconds": found["seconds"]}
 
 
-def table(seeds: dict[str, dict[str, dict[str, float]]]) -> str:
+def table(seeds: dict[str, Rows]) -> str:
     """Markdown: a row per lane."""
     lines = ["| | steps | seconds | AP | AP50 | gain in AP |", "| --- | --- | --- | --- | --- | --- |"]
     for lane in next(iter(seeds.values())):
@@ -71,12 +79,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("gain"))
+    parser.add_argument("--data", type=Path, help="another data set than the drawn shapes (bad boxes are left out)")
+    parser.add_argument("--size", type=int, default=FULL.size, help="pixels of the shorter side")
+    parser.add_argument("--batch", type=int, default=FULL.batch)
+    parser.add_argument("--teacher-steps", type=int, default=FULL.teacher)
+    parser.add_argument("--student-steps", type=int, default=FULL.student)
+    parser.add_argument("--lanes", nargs="+", choices=list(LANES), default=list(LANES))
     options = parser.parse_args()
+    budget = replace(
+        FULL,
+        size=options.size,
+        batch=options.batch,
+        teacher=options.teacher_steps,
+        student=options.student_steps,
+    )
+    lanes = {lane: LANES[lane] for lane in LANES if lane in {"baseline", "head", *options.lanes}}
     kept = options.out / "gain.json"
     seeds = json.loads(kept.read_text()) if kept.exists() else {}
     for seed in options.seeds:
         if str(seed) not in seeds:
-            seeds[str(seed)] = measure(seed, options.out / f"seed{seed}", FULL)
+            seeds[str(seed)] = measure(seed, options.out / f"seed{seed}", options.data, budget, lanes)
             write_json(kept, seeds)
     print(table(seeds))
 

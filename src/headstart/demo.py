@@ -18,16 +18,15 @@ from headstart.engine.predict import find_objects
 from headstart.recipe import check_run
 from headstart.report.gallery import Drawn, Row, comparison, save_picture
 
-STUDENT = {"name": "retinanet_r10", "width": 64, "pretrained": False}
-TEACHER = {"name": "fasterrcnn_r18", "width": 64, "pretrained": False, "options": {"hidden": 256}}
-LANES = {"baseline": {"name": "baseline"}, "head": {"name": "head"}}
-
-SIZE = 128
-"""Pixels: the pictures are square."""
-
-BATCH = 8
-RATE = {"lr": 0.01, "decay": "cosine"}
-EVAL_EVERY = 4
+TEACHER = {
+    "name": "fasterrcnn_r18",
+    "width": 64,
+    "pretrained": False,
+    "options": {"hidden": 256, "anchor_scale": 6, "regions": 64},
+}
+STUDENT = {"name": "retinanet_r10", "width": 64, "pretrained": False, "options": {"depth": 2}}
+LANES = {"baseline": {"name": "baseline"}, "head": {"name": "head", "regions": 64}}
+TRAIN = {"optimizer": "adamw", "lr": 0.002, "weight_decay": 0.01, "decay": "cosine", "warmup": 100, "eval_every": 4}
 
 SHOWN = 4
 """Validation pictures in comparison.png."""
@@ -35,16 +34,18 @@ SHOWN = 4
 
 @dataclass(frozen=True)
 class Budget:
-    """Pictures, and steps of the teacher and of each student."""
+    """Pictures of the data set and their side in pixels; steps of the teacher and of each student; images per step."""
 
     train: int
     val: int
     teacher: int
     student: int
+    size: int = 96
+    batch: int = 4
 
 
-FULL = Budget(train=1000, val=200, teacher=1500, student=1000)
-QUICK = Budget(train=200, val=40, teacher=120, student=80)
+FULL = Budget(train=1000, val=200, teacher=800, student=600)
+QUICK = Budget(train=200, val=40, teacher=100, student=60)
 
 
 def run_demo(
@@ -59,15 +60,15 @@ def run_demo(
     data = draw_data(out, budget)
     shared: dict[str, Any] = {"seed": seed, "device": device, "quiet": quiet}
     say(f"1 of 3: a teacher learns {budget.train} drawn pictures.\n")
-    teacher = train_teacher(data, out, budget.teacher, **shared)
+    teacher = train_teacher(data, out, budget, **shared)
     say("\n2 of 3: the same student twice, side by side, without and with the teacher.\n")
-    students = train_students(data, out, budget.student, teacher=teacher.file, lanes=LANES, **shared)
+    students = train_students(data, out, budget, teacher=teacher.file, lanes=LANES, **shared)
     scores = {name: lane["metrics"]["AP"] or 0.0 for name, lane in students.results["lanes"].items()}
     scores = {"teacher": students.results["teacher"]["AP"] or 0.0, **scores}
     gain = scores["head"] - scores["baseline"]
 
     picture = (students.folder or out) / "comparison.png"
-    _draw(picture, open_dataset(data, "val"), teacher, students, scores)
+    _draw(picture, open_dataset(data, "val"), teacher, students, scores, budget.size)
     say(f"\n3 of 3: {picture}\n")
     say("  ".join(f"{name} AP {value:.1f}" for name, value in scores.items()) + f"  gain {gain:+.1f}")
     if quick:
@@ -77,42 +78,46 @@ def run_demo(
 
 def draw_data(out: Path, budget: Budget) -> Path:
     """The folder of the drawn pictures."""
-    return make_shapes(out / "shapes", train=budget.train, val=budget.val, size=SIZE)
+    return make_shapes(out / "shapes", train=budget.train, val=budget.val, size=budget.size)
 
 
-def train_teacher(data: Path, out: Path, steps: int, **shared: Any) -> Outcome:
-    """The demo's teacher; `shared` are seed, device and quiet."""
-    return _train(data, out, TEACHER, steps, {}, **shared)
+def train_teacher(data: Path, out: Path, budget: Budget, **shared: Any) -> Outcome:
+    """The demo's teacher on any data; `shared` are seed, device, quiet and bad_data."""
+    return _train(data, out, TEACHER, budget, budget.teacher, {}, **shared)
 
 
 def train_students(
-    data: Path, out: Path, steps: int, *, teacher: Path | None, lanes: dict[str, Any], **shared: Any
+    data: Path, out: Path, budget: Budget, *, teacher: Path | None, lanes: dict[str, Any], **shared: Any
 ) -> Outcome:
-    """The demo's student once per lane (name -> method), side by side."""
+    """The demo's student on any data, once per lane (name -> method), side by side."""
     lesson: dict[str, Any] = {"lanes": lanes}
     if teacher is not None:
         lesson["teacher"] = str(teacher)
-    return _train(data, out, STUDENT, steps, lesson, **shared)
+    return _train(data, out, STUDENT, budget, budget.student, lesson, **shared)
 
 
 def _train(
     data: Path,
     out: Path,
     student: dict[str, Any],
+    budget: Budget,
     steps: int,
     lesson: dict[str, Any],
     *,
     seed: int = 0,
     device: str = "auto",
     quiet: bool = False,
+    bad_data: str = "stop",
 ) -> Outcome:
-    settings = {"path": str(data), "imgsz": SIZE, "batch": BATCH}
-    train = {**RATE, "steps": steps, "seed": seed, "device": device, "eval_every": EVAL_EVERY}
+    settings = {"path": str(data), "imgsz": budget.size, "batch": budget.batch, "bad_data": bad_data}
+    train = {**TRAIN, "steps": steps, "seed": seed, "device": device}
     run = {"data": settings, "student": student, "train": train, "out": str(out / "runs"), **lesson}
     return fit(check_run(run), quiet=quiet)
 
 
-def _draw(path: Path, dataset: DetectionDataset, teacher: Outcome, students: Outcome, scores: dict[str, float]) -> None:
+def _draw(
+    path: Path, dataset: DetectionDataset, teacher: Outcome, students: Outcome, scores: dict[str, float], size: int
+) -> None:
     """The first pictures of the validation data with what each of the three detectors finds in them."""
     detectors: dict[str, Detector] = {"teacher": next(iter(teacher.students.values())), **students.students}
     rows = []
@@ -121,7 +126,7 @@ def _draw(path: Path, dataset: DetectionDataset, teacher: Outcome, students: Out
         boxes, labels, ignored = dataset.annotations(index)
         columns = {"ground truth": Drawn(boxes, labels, None, ignored)}
         for name, detector in detectors.items():
-            found = find_objects(detector, sample.image, short=SIZE, long=SIZE)
+            found = find_objects(detector, sample.image, short=size, long=size)
             columns[name] = Drawn.of(found)
         pixels: np.ndarray = sample.image.permute(1, 2, 0).numpy()
         rows.append(Row(pixels, columns))
