@@ -87,7 +87,7 @@ def test_a_proposals_score_and_box_are_those_of_its_cell(outputs_of):
     """The round trip of HEAD's tracing (its cells must follow every filter)."""
     for head, whole, batch in outputs_of:
         for image, found in enumerate(head.proposals(whole, batch.sizes)):
-            assert len(found) > 50 and len(found.pixels.level.unique()) > 2
+            assert len(found) > 20 and len(found.pixels.level.unique()) > 2
             logits = at_pixels(whole.cls, head.num_classes, image, found.pixels)
             torch.testing.assert_close(found.scores, logits.amax(dim=1).sigmoid())
             boxes = clip_boxes(decode_at(head, whole, image, found.pixels), batch.sizes[image])
@@ -100,7 +100,7 @@ def test_a_detections_score_and_box_are_those_of_its_cell(outputs_of):
     for head, whole, batch in outputs_of:
         head.selection = OPEN
         for image, found in enumerate(head.decode(whole, batch.sizes)):
-            assert len(found) > 20 and len(found.pixels.level.unique()) > 1
+            assert len(found) > 5 and len(found.pixels.level.unique()) > 1
             logits = at_pixels(whole.cls, head.num_classes, image, found.pixels)
             scores = logits.sigmoid()[torch.arange(len(found)), found.labels]
             if whole.quality is not None:
@@ -118,7 +118,7 @@ def test_a_two_stage_detection_comes_from_the_proposal_at_its_cell(two_stage):
     for image, found in enumerate(two_stage.head.decode(outputs, batch.sizes)):
         proposals = outputs.proposals[image]
         row = {cell: i for i, cell in enumerate(named_cells(proposals.pixels))}
-        assert len(row) == len(proposals) and len(found) > 20
+        assert len(row) == len(proposals) and len(found) > 3
         rows = torch.tensor([row[cell] for cell in named_cells(found.pixels)])
         torch.testing.assert_close(found.scores, chances[image][rows, found.labels].detach())
 

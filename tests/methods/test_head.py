@@ -121,6 +121,34 @@ def test_switches():
     assert [len(make(**options).adapters) for options in SWITCHED.values()] == [3, 2, 1, 0]
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("adapter", ["linear", "per_anchor"])
+def test_the_terms_by_hand(student, adapter):
+    """Every layer after its activation; ground-truth rows count in AKD and not in CKD."""
+    method = make(student, weights="paper", adapter=adapter, akd_weight=3.0, ckd_weight=5.0, warmup=0).eval()
+    images, targets = batch()
+    terms = run(method, images, targets).terms
+    torch.manual_seed(5)
+    features = method.student.extract(images)
+    outputs = method.student.head(features, images.sizes, trace=True)
+    mine = method.assistant(method.student.head, features, outputs, images.sizes, targets)
+    boxes = [p.boxes for p in mine.places]
+    own = [x.relu() for x in method.assistant.head(features.pyramid, boxes).hidden]
+    goal = [x.relu() for x in method.guide(method.teacher.extract(images).pyramid, boxes).hidden]
+    for index in (0, 1):
+        gap = (method.adapters[f"fc{index}"](own[index]) - goal[index]).square().mean()
+        torch.testing.assert_close(terms[f"akd/rcnn/fc{index}"], 3 * gap)
+    tower, rows = method.student.head.layers(outputs)["cls_tower"], []
+    for image, place in enumerate(mine.places):
+        for level, y, x in zip(place.pixels.level.tolist(), place.pixels.y.tolist(), place.pixels.x.tolist()):
+            rows.append(None if level < 0 else tower[level][image, :, y, x])
+    traced = torch.tensor([i for i, row in enumerate(rows) if row is not None])
+    assert len(rows) - len(traced) == sum(len(t) for t in targets)
+    anchor = torch.cat([p.pixels.anchor for p in mine.places])[traced]
+    found = method.adapters["ckd"](torch.stack([rows[i] for i in traced]), anchor)
+    torch.testing.assert_close(terms["ckd/rcnn"], 5 * (found - goal[1][traced]).square().mean())
+
+
 SWITCHED = {"all": {}, "akd": {"ckd": False}, "ckd": {"akd": False}, "": {"akd": False, "ckd": False}}
 
 
