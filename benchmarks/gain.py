@@ -4,11 +4,10 @@
     python benchmarks/gain.py --seeds 0 1 --out gain-mine --data DIR --size 240 --lanes baseline head
 
 On the demo set, or on a folder of your own. One seed trains the demo's teacher, then four lanes of the demo's student
-side by side on the same batches: baseline;
-assist (the assistant on ground truth alone, no teacher); akd; head (AKD and CKD). `baseline, equal time` is the student
-alone again, with as many more steps as HEAD's time would have paid for. Prints a Markdown table of AP, mean
-and sample standard deviation over the seeds, and of the gain, which is paired: same seed, same batches. Everything
-measured is in OUT/gain.json; a seed that is there already is not run again.
+side by side on the same batches: baseline; assist (the assistant on ground truth alone, no teacher); akd; head (AKD and
+CKD). `baseline, equal time` is the student alone again, with as many more steps as HEAD's time would have paid for.
+Prints a Markdown table of AP, mean and sample standard deviation over the seeds, and of the gain, which is paired: same
+seed, same batches. Everything measured is in OUT/gain.json; a seed that is there already is not run again.
 """
 
 from __future__ import annotations
@@ -38,13 +37,17 @@ KEYS = ("AP", "AP50", "AP75")
 Rows = dict[str, dict[str, float]]
 
 
-def measure(seed: int, out: Path, data: Path | None, budget: Budget, lanes: dict[str, Any]) -> Rows:
+def measure(
+    seed: int, out: Path, data: Path | None, budget: Budget, lanes: dict[str, Any], *, equal_time: bool = True
+) -> Rows:
     """AP, AP50, AP75, steps and training seconds of the teacher and of every lane."""
     data = data or draw_data(out, budget)
     shared: dict[str, Any] = {"seed": seed, "bad_data": "skip"}
     teacher = train_teacher(data, out, budget, **shared)
     students = train_students(data, out, budget, teacher=teacher.file, lanes=lanes, **shared)
     rows = {"teacher": _row(teacher, "student"), **{lane: _row(students, lane) for lane in lanes}}
+    if not equal_time:
+        return rows
     longer = replace(budget, student=round(budget.student * rows["head"]["seconds"] / rows["baseline"]["seconds"]))
     alone = train_students(data, out, longer, teacher=None, lanes={"baseline": lanes["baseline"]}, **shared)
     rows[EQUAL_TIME] = _row(alone, "baseline")
@@ -84,6 +87,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=FULL.batch)
     parser.add_argument("--teacher-steps", type=int, default=FULL.teacher)
     parser.add_argument("--student-steps", type=int, default=FULL.student)
+    parser.add_argument("--equal-time", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--lanes", nargs="+", choices=list(LANES), default=list(LANES))
     options = parser.parse_args()
     budget = replace(
@@ -98,7 +102,9 @@ def main() -> None:
     seeds = json.loads(kept.read_text()) if kept.exists() else {}
     for seed in options.seeds:
         if str(seed) not in seeds:
-            seeds[str(seed)] = measure(seed, options.out / f"seed{seed}", options.data, budget, lanes)
+            folder = options.out / f"seed{seed}"
+            equal_time = options.equal_time
+            seeds[str(seed)] = measure(seed, folder, options.data, budget, lanes, equal_time=equal_time)
             write_json(kept, seeds)
     print(table(seeds))
 

@@ -22,11 +22,12 @@ TEACHER = {
     "name": "fasterrcnn_r18",
     "width": 64,
     "pretrained": False,
-    "options": {"hidden": 256, "anchor_scale": 6, "regions": 64},
+    "options": {"hidden": 256, "anchor_scale": 5, "regions": 64},
 }
-STUDENT = {"name": "retinanet_r10", "width": 64, "pretrained": False, "options": {"depth": 2}}
+STUDENT = {"name": "retinanet_r10", "width": 64, "pretrained": False, "options": {"depth": 2, "anchor_scale": 3}}
 LANES = {"baseline": {"name": "baseline"}, "head": {"name": "head", "regions": 64}}
-TRAIN = {"optimizer": "adamw", "lr": 0.002, "weight_decay": 0.01, "decay": "cosine", "warmup": 100, "eval_every": 4}
+TRAIN = {"optimizer": "adamw", "weight_decay": 0.01, "decay": "cosine", "warmup": 100, "eval_every": 4}
+TEACHER_RATE, STUDENT_RATE = 0.001, 0.0015
 
 SHOWN = 4
 """Validation pictures in comparison.png."""
@@ -44,7 +45,7 @@ class Budget:
     batch: int = 4
 
 
-FULL = Budget(train=1000, val=200, teacher=800, student=600)
+FULL = Budget(train=1000, val=200, teacher=1000, student=800)
 QUICK = Budget(train=200, val=40, teacher=100, student=60)
 
 
@@ -83,7 +84,7 @@ def draw_data(out: Path, budget: Budget) -> Path:
 
 def train_teacher(data: Path, out: Path, budget: Budget, **shared: Any) -> Outcome:
     """The demo's teacher on any data; `shared` are seed, device, quiet and bad_data."""
-    return _train(data, out, TEACHER, budget, budget.teacher, {}, **shared)
+    return _train(data, out, TEACHER, budget, budget.teacher, TEACHER_RATE, {}, **shared)
 
 
 def train_students(
@@ -93,7 +94,7 @@ def train_students(
     lesson: dict[str, Any] = {"lanes": lanes}
     if teacher is not None:
         lesson["teacher"] = str(teacher)
-    return _train(data, out, STUDENT, budget, budget.student, lesson, **shared)
+    return _train(data, out, STUDENT, budget, budget.student, STUDENT_RATE, lesson, **shared)
 
 
 def _train(
@@ -102,6 +103,7 @@ def _train(
     student: dict[str, Any],
     budget: Budget,
     steps: int,
+    rate: float,
     lesson: dict[str, Any],
     *,
     seed: int = 0,
@@ -110,7 +112,7 @@ def _train(
     bad_data: str = "stop",
 ) -> Outcome:
     settings = {"path": str(data), "imgsz": budget.size, "batch": budget.batch, "bad_data": bad_data}
-    train = {**TRAIN, "steps": steps, "seed": seed, "device": device}
+    train = {**TRAIN, "lr": rate, "steps": steps, "seed": seed, "device": device}
     run = {"data": settings, "student": student, "train": train, "out": str(out / "runs"), **lesson}
     return fit(check_run(run), quiet=quiet)
 
