@@ -1,0 +1,206 @@
+"""CPU seconds of one training step: our plain RetinaNet-R18, torchvision's, and the same student distilled by HEAD.
+
+A step is forward, backward, clipping to norm 20 and SGD, on one thread and on random images with about 7 boxes each.
+All modes take turns in every round; a mode's figure is the median of its rounds' CPU time. See benchmarks/README.md for
+what exactly is compared.
+
+    python benchmarks/step_time.py [--rounds 5] [--size 320] [--batch 2] [--bf16 auto|yes|no] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import RetinaNet
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
+from headstart.detectors.detector import Detector
+from headstart.detectors.zoo import build_detector
+from headstart.engine.optim import build_optimizer, clip_gradients
+from headstart.engine.precision import Precision, has_bf16
+from headstart.engine.teacher import quicken
+from headstart.methods import Frozen, Method, build_method
+from headstart.structures import ImageBatch, Progress, Targets
+
+CLASSES = [str(i) for i in range(80)]
+LATER = Progress(5_000, 90_000)
+"""A step at which every warm-up is over."""
+FP32, BF16 = Precision(), Precision(torch.bfloat16, channels_last=True)
+
+Batch = tuple[ImageBatch, list[Targets]]
+
+
+def draw_batch(images: int, size: int, boxes: int = 7) -> Batch:
+    """Noise, with boxes of many sizes: as far as the time of a step goes, like photographs."""
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    pixels = (random(images, 3, size, size) * 255).to(torch.uint8)
+    targets = []
+    for _ in range(images):
+        corner = random(boxes, 2) * size * 0.7
+        side = size * (0.06 + 0.5 * random(boxes, 2) ** 2)
+        labels = (random(boxes) * len(CLASSES)).long()
+        corners = torch.cat([corner, (corner + side).clamp(max=size)], dim=1)
+        targets.append(Targets(corners, labels, torch.zeros(boxes, dtype=torch.bool)))
+    sizes = [(size, size)] * images
+    return ImageBatch(pixels, sizes, list(range(images)), sizes), targets
+
+
+@dataclass
+class Mode:
+    """`loss()` is the forward pass of one step; `teacher` sums the CPU seconds of the teacher's part of it."""
+
+    loss: Callable[[], Tensor]
+    parameters: list[nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    seconds: list[float] = field(default_factory=list)
+    teacher: list[float] = field(default_factory=list)
+
+    def step(self) -> float:
+        begin = time.process_time()
+        self.loss().backward()
+        clip_gradients(self.parameters, 20.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return time.process_time() - begin
+
+
+def torchvision_mode(batch: Batch, size: int) -> Mode:
+    """torchvision's RetinaNet, P6 and P7 from C5 as ours. Its norms are frozen whole; ours train their affine part."""
+    images, targets = batch
+    body = resnet_fpn_backbone(
+        backbone_name="resnet18",
+        weights=None,
+        trainable_layers=3,
+        returned_layers=[2, 3, 4],
+        extra_blocks=LastLevelP6P7(512, 256),
+    )
+    model = RetinaNet(body, len(CLASSES), min_size=size, max_size=size).train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(parameters, lr=1e-3, momentum=0.9, weight_decay=1e-4, fused=True)
+    wanted = [{"boxes": t.boxes, "labels": t.labels} for t in targets]
+
+    def loss() -> Tensor:
+        losses = model([image.float() / 255 for image in images.pixels], wanted)
+        return torch.stack(list(losses.values())).sum()
+
+    return Mode(loss, parameters, optimizer)
+
+
+def our_mode(method: Method, batch: Batch, precision: Precision) -> Mode:
+    """One of the library's methods, as a run of this precision trains it."""
+    if precision.channels_last:
+        method.to(memory_format=torch.channels_last)
+    parameters = [p for p in method.parameters() if p.requires_grad]
+    mode = Mode(lambda: torch.zeros(()), parameters, build_optimizer(method.train(), lr=1e-3))
+
+    def loss() -> Tensor:
+        spent: list[float] = []
+        with precision.autocast(torch.device("cpu")), timed_teacher(method, spent):
+            total = method(*batch, LATER).total
+        mode.teacher.append(sum(spent))
+        return total
+
+    mode.loss = loss
+    return mode
+
+
+@contextlib.contextmanager
+def timed_teacher(method: Method, spent: list[float]) -> Iterator[None]:
+    """Notes in `spent` how long the teacher works: its pass over the images and its head at the regions."""
+    if method.teacher is None:
+        yield
+        return
+    method.teacher.forget()
+    extract, head = method.teacher.extract, method.teacher.model.head.roi
+    started = []
+
+    def timed_extract(images: ImageBatch) -> Any:
+        begin = time.process_time()
+        features = extract(images)
+        spent.append(time.process_time() - begin)
+        return features
+
+    before = head.register_forward_pre_hook(lambda *_: started.append(time.process_time()))
+    after = head.register_forward_hook(lambda *_: spent.append(time.process_time() - started.pop()))
+    method.teacher.extract = timed_extract
+    yield
+    del method.teacher.extract
+    before.remove()
+    after.remove()
+
+
+def build_modes(batch: Batch, size: int, bf16: bool) -> dict[str, Mode]:
+    torch.manual_seed(0)
+    student = build_detector("retinanet_r18", CLASSES, pretrained=False, frozen_stages=1, norm_eval=True)
+    teacher = build_detector("fasterrcnn_r50", CLASSES, pretrained=False)
+
+    def ours(name: str, precision: Precision) -> Mode:
+        guide: Detector = copy.deepcopy(teacher)
+        if precision.dtype is not None:
+            quicken(guide, precision, lambda sentence: None)
+        return our_mode(build_method(name, copy.deepcopy(student), Frozen(guide)), batch, precision)
+
+    modes = {"torchvision": torchvision_mode(batch, size), "plain": ours("baseline", FP32), "head": ours("head", FP32)}
+    if bf16:
+        modes |= {"plain_bf16": ours("baseline", BF16), "head_bf16": ours("head", BF16)}
+    return modes
+
+
+def measure(modes: dict[str, Mode], rounds: int) -> None:
+    """All modes in turn, `rounds` times; one round before is not counted."""
+    for turn in range(rounds + 1):
+        for mode in modes.values():
+            seconds = mode.step()
+            if turn:
+                mode.seconds.append(seconds)
+
+
+def summarise(modes: dict[str, Mode]) -> dict[str, Any]:
+    seconds = {name: statistics.median(mode.seconds) for name, mode in modes.items()}
+    shares = {f"{name}_teacher": statistics.median(modes[name].teacher) for name in modes if name.startswith("head")}
+    found: dict[str, Any] = {
+        "plain_vs_torchvision": seconds["plain"] / seconds["torchvision"],
+        "head_vs_plain": seconds["head"] / seconds["plain"],
+        "head_bf16_vs_plain": None,
+        "teacher_share": shares["head_teacher"] / seconds["head"],
+    }
+    if "head_bf16" in seconds:
+        found["head_bf16_vs_plain"] = seconds["head_bf16"] / seconds["plain_bf16"]
+        found["head_bf16_vs_plain_fp32"] = seconds["head_bf16"] / seconds["plain"]
+        found["teacher_share_bf16"] = shares["head_bf16_teacher"] / seconds["head_bf16"]
+    return {**found, "seconds": seconds | shares}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", type=int, default=320)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--bf16", choices=("auto", "yes", "no"), default="auto", help="auto: where the CPU has it")
+    parser.add_argument("--json", action="store_true", help="print one line of json")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    bf16 = has_bf16(torch.device("cpu")) if options.bf16 == "auto" else options.bf16 == "yes"
+    modes = build_modes(draw_batch(options.batch, options.size), options.size, bf16)
+    measure(modes, options.rounds)
+    found = summarise(modes)
+    print(json.dumps(found) if options.json else found)
+
+
+if __name__ == "__main__":
+    main()
