@@ -49,3 +49,12 @@ def test_biases_go_where_no_norm_is_unless_asked_for():
     assert Tower(4, 8, 1).convs[0].bias is not None
     assert Tower(4, 8, 1, norm=True).convs[0].bias is None
     assert Tower(4, 8, 1, norm=True, bias=True).convs[0].bias is not None
+
+
+@pytest.mark.parametrize("width", [256, 64, 16])
+def test_narrow_towers_start_as_loud_as_wide_ones(width):
+    """RetinaNet's deviation of 0.01 belongs to 256 channels; the sum over all inputs varies as much with fewer."""
+    torch.manual_seed(0)
+    for conv in Tower(width, width, 2).convs:
+        assert conv.weight.std().item() * (width / 256) ** 0.5 == pytest.approx(0.01, rel=0.05)
+        assert not conv.bias.any()
