@@ -96,20 +96,27 @@ def _spread(base: Tensor, width: Tensor, rows: Tensor, columns: Tensor) -> tuple
     """The sparse matrix: for every crop cell in order, which table rows it reads and how much.
 
     base (R, g, g) first table row of each crop cell. Returns index (E,), weight (E,) and the entries per crop cell.
-    Regions differ in reach, so the entries are laid out one after the other instead of padded to the widest.
+    Regions differ in reach, so the entries are laid out one after the other instead of padded to the widest: first
+    the map's lines that each crop cell reads, then the entries of each line.
     """
-    tall = _reach(rows)[:, :, None].expand_as(base).flatten()
-    wide = _reach(columns)[:, None, :].expand_as(base).flatten()
-    bags = tall * wide
-    cell = torch.repeat_interleave(bags)
-    place = torch.arange(len(cell)) - (bags.cumsum(0) - bags)[cell]
-    wide = wide[cell]
-    y, x = place // wide, place % wide
+    def per_cell(values: Tensor) -> Tensor:
+        return values.expand_as(base).flatten()
+
     grid = base.shape[1]
-    region, spot = cell // (grid * grid), cell % (grid * grid)
-    index = base.flatten()[cell] + y * width[region] + x
-    weight = rows[region, spot // grid, y] * columns[region, spot % grid, x]
-    return index, weight, bags
+    each = torch.arange(len(base) * grid).reshape(-1, grid)
+    tall, wide = per_cell(_reach(rows)[:, :, None]), per_cell(_reach(columns)[:, None, :])
+    cell, y = _lay_out(tall)
+    first = base.flatten()[cell] + y * per_cell(width[:, None, None])[cell]
+    share = rows.flatten()[per_cell(each[:, :, None] * rows.shape[2])[cell] + y]
+    begin = per_cell(each[:, None, :] * columns.shape[2])[cell]
+    line, x = _lay_out(wide[cell])
+    return first[line] + x, share[line] * columns.flatten()[begin[line] + x], tall * wide
+
+
+def _lay_out(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """`counts[i]` entries for each i, one after the other: the i of every entry and its place among those of that i."""
+    owner = torch.repeat_interleave(counts)
+    return owner, torch.arange(len(owner)) - (counts.cumsum(0) - counts)[owner]
 
 
 def _reach(weights: Tensor) -> Tensor:
