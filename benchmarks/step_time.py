@@ -31,12 +31,21 @@ from headstart.engine.optim import build_optimizer, clip_gradients
 from headstart.engine.precision import Precision, has_bf16
 from headstart.engine.teacher import quicken
 from headstart.methods import Frozen, Method, build_method
+from headstart.methods.head import HEAD
 from headstart.structures import ImageBatch, Progress, Targets
 
 CLASSES = [str(i) for i in range(80)]
 LATER = Progress(5_000, 90_000)
 """A step at which every warm-up is over."""
 FP32, BF16 = Precision(), Precision(torch.bfloat16, channels_last=True)
+
+NAMES = {
+    "torchvision": "torchvision RetinaNet-R18",
+    "plain": "plain RetinaNet-R18",
+    "head": "HEAD, R50 teacher",
+    "plain_bf16": "plain RetinaNet-R18, bf16",
+    "head_bf16": "HEAD, R50 teacher, bf16",
+}
 
 Batch = tuple[ImageBatch, list[Targets]]
 
@@ -62,13 +71,17 @@ def draw_batch(images: int, size: int, boxes: int = 7) -> Batch:
 
 @dataclass
 class Mode:
-    """`loss()` is the forward pass of one step; `teacher` sums the CPU seconds of the teacher's part of it."""
+    """`loss()` is the forward pass of one step; `teacher` the CPU seconds of the teacher's part of each step.
+
+    `regions`: how many HEAD compared in the last step, of the image that had fewest.
+    """
 
     loss: Callable[[], Tensor]
     parameters: list[nn.Parameter]
     optimizer: torch.optim.Optimizer
     seconds: list[float] = field(default_factory=list)
     teacher: list[float] = field(default_factory=list)
+    regions: int = 0
 
     def step(self) -> float:
         begin = time.process_time()
@@ -109,39 +122,40 @@ def our_mode(method: Method, batch: Batch, precision: Precision) -> Mode:
     mode = Mode(lambda: torch.zeros(()), parameters, build_optimizer(method.train(), lr=1e-3))
 
     def loss() -> Tensor:
-        spent: list[float] = []
-        with precision.autocast(torch.device("cpu")), timed_teacher(method, spent):
-            total = method(*batch, LATER).total
-        mode.teacher.append(sum(spent))
-        return total
+        with precision.autocast(torch.device("cpu")), watched_teacher(method, mode):
+            return method(*batch, LATER).total
 
     mode.loss = loss
     return mode
 
 
 @contextlib.contextmanager
-def timed_teacher(method: Method, spent: list[float]) -> Iterator[None]:
-    """Notes in `spent` how long the teacher works: its pass over the images and its head at the regions."""
-    if method.teacher is None:
+def watched_teacher(method: Method, mode: Mode) -> Iterator[None]:
+    """Notes how long the teacher works, in its pass over the images and its head at the regions, and at how many."""
+    if not isinstance(method, HEAD):
         yield
         return
+    spent: list[float] = []
+
+    def timed(work: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*values: Any) -> Any:
+            begin = time.process_time()
+            result = work(*values)
+            spent.append(time.process_time() - begin)
+            return result
+
+        return run
+
+    def count(*values: Any) -> Any:
+        mode.regions = min(len(places) for places in values[2])
+        return consult(*values)
+
     method.teacher.forget()
-    extract, head = method.teacher.extract, method.teacher.model.head.roi
-    started = []
-
-    def timed_extract(images: ImageBatch) -> Any:
-        begin = time.process_time()
-        features = extract(images)
-        spent.append(time.process_time() - begin)
-        return features
-
-    before = head.register_forward_pre_hook(lambda *_: started.append(time.process_time()))
-    after = head.register_forward_hook(lambda *_: spent.append(time.process_time() - started.pop()))
-    method.teacher.extract = timed_extract
+    extract, consult = method.teacher.extract, method.assistant.consult
+    method.teacher.extract, method.assistant.consult = timed(extract), timed(count)
     yield
-    del method.teacher.extract
-    before.remove()
-    after.remove()
+    method.teacher.extract, method.assistant.consult = extract, consult
+    mode.teacher.append(sum(spent))
 
 
 def build_modes(batch: Batch, size: int, bf16: bool) -> dict[str, Mode]:
@@ -149,15 +163,16 @@ def build_modes(batch: Batch, size: int, bf16: bool) -> dict[str, Mode]:
     student = build_detector("retinanet_r18", CLASSES, pretrained=False, frozen_stages=1, norm_eval=True)
     teacher = build_detector("fasterrcnn_r50", CLASSES, pretrained=False)
 
-    def ours(name: str, precision: Precision) -> Mode:
-        guide: Detector = copy.deepcopy(teacher)
-        if precision.dtype is not None:
-            quicken(guide, precision, lambda sentence: None)
-        return our_mode(build_method(name, copy.deepcopy(student), Frozen(guide)), batch, precision)
+    def ours(guide: Detector | None, precision: Precision) -> Mode:
+        own = copy.deepcopy(student)
+        method = build_method("head", own, Frozen(guide)) if guide else build_method("baseline", own)
+        return our_mode(method, batch, precision)
 
-    modes = {"torchvision": torchvision_mode(batch, size), "plain": ours("baseline", FP32), "head": ours("head", FP32)}
+    modes = {"torchvision": torchvision_mode(batch, size), "plain": ours(None, FP32)}
+    modes["head"] = ours(copy.deepcopy(teacher), FP32)
     if bf16:
-        modes |= {"plain_bf16": ours("baseline", BF16), "head_bf16": ours("head", BF16)}
+        quicken(teacher, BF16, lambda sentence: None)
+        modes |= {"plain_bf16": ours(None, BF16), "head_bf16": ours(teacher, BF16)}
     return modes
 
 
@@ -178,12 +193,31 @@ def summarise(modes: dict[str, Mode]) -> dict[str, Any]:
         "head_vs_plain": seconds["head"] / seconds["plain"],
         "head_bf16_vs_plain": None,
         "teacher_share": shares["head_teacher"] / seconds["head"],
+        "regions": modes["head"].regions,
     }
     if "head_bf16" in seconds:
         found["head_bf16_vs_plain"] = seconds["head_bf16"] / seconds["plain_bf16"]
         found["head_bf16_vs_plain_fp32"] = seconds["head_bf16"] / seconds["plain"]
         found["teacher_share_bf16"] = shares["head_bf16_teacher"] / seconds["head_bf16"]
     return {**found, "seconds": seconds | shares}
+
+
+def show(found: dict[str, Any], options: argparse.Namespace) -> None:
+    seconds = found["seconds"]
+    print(f"CPU seconds of a step: {options.batch} images, {options.size} px, one thread, {options.rounds} rounds\n")
+    for name, words in NAMES.items():
+        if name in seconds:
+            teacher = f"  of it the teacher {seconds[f'{name}_teacher']:.3f}" if f"{name}_teacher" in seconds else ""
+            print(f"  {words:36}{seconds[name]:8.3f}{teacher}")
+    print(f"\n  HEAD compared {found['regions']} regions per image")
+    print(f"  plain / torchvision       {found['plain_vs_torchvision']:.2f}")
+    print(f"  HEAD / plain              {found['head_vs_plain']:.2f}  teacher's share {found['teacher_share']:.0%}")
+    if found["head_bf16_vs_plain"] is None:
+        print("  HEAD / plain, both bf16   not measured: no bf16 in this processor (--bf16 yes: emulated)")
+    else:
+        share = f"teacher's share {found['teacher_share_bf16']:.0%}"
+        print(f"  HEAD / plain, both bf16   {found['head_bf16_vs_plain']:.2f}  {share}")
+        print(f"  HEAD bf16 / plain fp32    {found['head_bf16_vs_plain_fp32']:.2f}")
 
 
 def main() -> None:
@@ -199,7 +233,10 @@ def main() -> None:
     modes = build_modes(draw_batch(options.batch, options.size), options.size, bf16)
     measure(modes, options.rounds)
     found = summarise(modes)
-    print(json.dumps(found) if options.json else found)
+    if options.json:
+        print(json.dumps(found))
+    else:
+        show(found, options)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,61 @@
+"""The benchmarks run, at a tiny size, and say what they promise; how fast anything is, is not tested."""
+
+import json
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+SCRIPTS = sorted(FOLDER.glob("*.py"))
+RATIOS = {"plain_vs_torchvision", "head_vs_plain", "head_bf16_vs_plain", "teacher_share"}
+
+
+def load(script: Path):
+    spec = spec_from_file_location(f"benchmark_{script.stem}", script)
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """run("script", *arguments) -> what it printed."""
+
+    def call(name: str, *arguments: str) -> str:
+        script = FOLDER / f"{name}.py"
+        monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+        load(script).main()
+        return capsys.readouterr().out
+
+    return call
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_every_benchmark_says_how_it_is_used(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+    with pytest.raises(SystemExit) as end:
+        load(script).main()
+    assert end.value.code == 0 and "--" in capsys.readouterr().out
+    assert f"python benchmarks/{script.name}" in script.read_text()
+
+
+def test_every_benchmark_is_listed():
+    text = (FOLDER / "README.md").read_text()
+    assert [s.name for s in SCRIPTS if s.name not in text] == []
+
+
+def test_step_time_prints_one_line_of_ratios(run):
+    printed = run("step_time", "--rounds", "1", "--size", "64", "--batch", "1", "--bf16", "no", "--json")
+    found = json.loads(printed)
+    assert printed.count("\n") == 1 and set(found) >= RATIOS
+    assert found["head_bf16_vs_plain"] is None
+    assert all(found[key] > 0 for key in RATIOS - {"head_bf16_vs_plain"}) and found["teacher_share"] < 1
+    assert 0 < found["regions"] <= 512 and 0 < found["seconds"]["head_teacher"] < found["seconds"]["head"]
+
+
+def test_pooling_compares_both_cases(run):
+    found = json.loads(run("pooling", "--rounds", "1", "--size", "64", "--regions", "4", "--channels", "8", "--json"))
+    assert set(found) == {"assistant", "teacher"} and all(row["ratio"] > 0 for row in found.values())
