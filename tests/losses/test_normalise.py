@@ -26,7 +26,7 @@ def test_two_processes_give_the_losses_of_the_joined_batch(tmp_path):
         for rank in range(2)
     ]
     for process in started:
-        errors = process.communicate(timeout=120)[1]
+        errors = process.communicate(timeout=240)[1]
         assert process.returncode == 0, errors.decode()[-3000:]
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     joined = measure(0, 1)

@@ -43,7 +43,7 @@ def on_the_teachers_pyramid(kind):
 def test_an_assistant_on_the_teachers_pyramid_has_nothing_to_learn(student):
     method = on_the_teachers_pyramid(student)
     terms = run(method, *batch()).terms
-    assert terms["akd/rcnn/fc0"].item() == terms["akd/rcnn/fc1"].item() == 0
+    assert max(terms["akd/rcnn/fc0"].item(), terms["akd/rcnn/fc1"].item()) < 1e-9 * terms["ckd/rcnn"].item()
     assert terms["ckd/rcnn"].item() > 0
     with torch.no_grad():
         method.assistant.head.fcs[0].bias += 0.1
