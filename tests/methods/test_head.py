@@ -113,12 +113,14 @@ def test_regions_carry_no_gradient_and_are_shared(student):
         assert torch.equal(mine[: len(target)], target.boxes)
 
 
+@torch.no_grad()
 def test_switches():
-    names = {key: set(run(make(**options), *batch()).terms) for key, options in SWITCHED.items()}
+    methods = {key: make(**options) for key, options in SWITCHED.items()}
+    names = {key: set(run(method, *batch()).terms) for key, method in methods.items()}
     assist = {"student/cls", "student/box", "assistant/rcnn/cls", "assistant/rcnn/box"}
     akd = {"akd/rcnn/fc0", "akd/rcnn/fc1"}
     assert names == {"all": assist | akd | {"ckd/rcnn"}, "akd": assist | akd, "ckd": assist | {"ckd/rcnn"}, "": assist}
-    assert [len(make(**options).adapters) for options in SWITCHED.values()] == [3, 2, 1, 0]
+    assert [len(method.adapters) for method in methods.values()] == [3, 2, 1, 0]
 
 
 @torch.no_grad()
