@@ -167,10 +167,11 @@ def _check_kind(path: Path) -> None:
         raise UserError(f"weights file {path} does not exist: expected a .safetensors file that train or distill wrote")
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            start = file.read(9)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    if start[:2] == b"PK" or start[:1] == b"\x80":
+    # A safetensors file begins with the length of its JSON header: any bytes, a pickle's first among them.
+    if start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
         raise UserError(
             f"{path} is a pickled torch file: expected .safetensors, the file that train and distill write beside "
             "their checkpoints"
