@@ -28,8 +28,8 @@ LESSON = DEMO_LANES["head"]
 LANES = {
     "baseline": DEMO_LANES["baseline"],
     "assist": {**LESSON, "akd": False, "ckd": False, "transfer": False},
+    "head": LESSON,  # the first that asks the teacher: its time holds the teacher's pass, which akd then shares
     "akd": {**LESSON, "ckd": False},
-    "head": LESSON,
 }
 EQUAL_TIME = "baseline, equal time"
 KEYS = ("AP", "AP50", "AP75")

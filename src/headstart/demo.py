@@ -45,7 +45,7 @@ class Budget:
     batch: int = 4
 
 
-FULL = Budget(train=1000, val=200, teacher=1000, student=800)
+FULL = Budget(train=1000, val=200, teacher=700, student=800)
 QUICK = Budget(train=200, val=40, teacher=100, student=60)
 
 
