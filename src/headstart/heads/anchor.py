@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from headstart.assign.max_iou import IGNORED, MaxIoU
+from headstart.assign.answers import collect_answers
+from headstart.assign.max_iou import MaxIoU
 from headstart.boxes import decode_deltas
 from headstart.heads.dense import DenseHead, Selection, shapes
 from headstart.priors import base_anchors, inside, place_anchors
@@ -47,21 +48,8 @@ class AnchorHead(DenseHead):
     def assign(self, outputs: DenseOutputs, targets: list[Targets]) -> Assignment:
         """Labels and boxes of every anchor. Anchors beyond an image's own padding are not trained."""
         anchors, pixels = self.all_anchors(outputs), self.pixels(outputs)
-        labels, boxes, weights = [], [], []
-        for target, size in zip(targets, outputs.sizes):
-            matched = self.assigner(anchors, target, inside(pixels, self.strides, size))
-            label, box = spread(matched, target, self.num_classes)
-            labels.append(label)
-            boxes.append(box)
-            weights.append((matched != IGNORED).float())
-        label = torch.stack(labels)
-        return Assignment(label, torch.stack(boxes), label < self.num_classes, torch.stack(weights))
-
-
-def spread(matched: Tensor, target: Targets, num_classes: int) -> tuple[Tensor, Tensor]:
-    """The label (N,) and box (N, 4) that each prior answers for; K and zeros where it answers for none."""
-    if not len(target):
-        return torch.full_like(matched, num_classes), target.boxes.new_zeros(len(matched), 4)
-    index, hit = matched.clamp(min=0), matched >= 0
-    label = torch.where(hit, target.labels[index], num_classes)
-    return label, torch.where(hit[:, None], target.boxes[index], 0.0)
+        matched = [
+            self.assigner(anchors, target, inside(pixels, self.strides, size))
+            for target, size in zip(targets, outputs.sizes)
+        ]
+        return collect_answers(matched, targets, self.num_classes)

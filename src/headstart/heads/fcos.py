@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from headstart.assign.answers import collect_answers
 from headstart.assign.center import CenterRange
-from headstart.assign.max_iou import IGNORED
 from headstart.boxes import decode_distances, encode_distances
-from headstart.heads.anchor import spread
 from headstart.heads.dense import DETECTIONS, DenseHead, Selection, flatten, shapes
 from headstart.heads.start import PRIOR_BIAS, draw_normal
 from headstart.heads.tower import Tower
@@ -93,15 +92,8 @@ class FCOSHead(DenseHead):
     def assign(self, outputs: DenseOutputs, targets: list[Targets]) -> Assignment:
         """Labels and boxes of every point; points in the padding are background, as in the official code."""
         points, level, strides = self._points(outputs)
-        labels, boxes, weights = [], [], []
-        for target in targets:
-            matched = self.assigner(points, level, strides, target)
-            label, box = spread(matched, target, self.num_classes)
-            labels.append(label)
-            boxes.append(box)
-            weights.append((matched != IGNORED).float())
-        label = torch.stack(labels)
-        return Assignment(label, torch.stack(boxes), label < self.num_classes, torch.stack(weights))
+        matched = [self.assigner(points, level, strides, target) for target in targets]
+        return collect_answers(matched, targets, self.num_classes)
 
     def loss(self, outputs: DenseOutputs, assignment: Assignment) -> dict[str, Tensor]:
         """{"cls", "box", "quality"}: scalars."""

@@ -99,6 +99,7 @@ def _spread(base: Tensor, width: Tensor, rows: Tensor, columns: Tensor) -> tuple
     Regions differ in reach, so the entries are laid out one after the other instead of padded to the widest: first
     the map's lines that each crop cell reads, then the entries of each line.
     """
+
     def per_cell(values: Tensor) -> Tensor:
         return values.expand_as(base).flatten()
 
