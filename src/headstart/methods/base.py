@@ -20,7 +20,8 @@ class Frozen:
     """
 
     def __init__(self, model: Detector) -> None:
-        self.model = model.eval().requires_grad_(False)
+        # In this layout a pass without gradients is faster on processors, by an eighth or more (benchmarks/README.md).
+        self.model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.classes = model.classes
         self._seen: tuple[ImageBatch, Features] | None = None
 
