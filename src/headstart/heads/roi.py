@@ -69,13 +69,19 @@ class BoxHead(nn.Module):
         level = torch.log2(side / self.finest + 1e-6).floor().clamp(0, len(self.strides) - 1).long()
         return read_regions(pyramid, self.strides, image, every, level, self.grid)
 
-    def forward(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> RegionOutputs:
-        """Read the head at given boxes (one (R_i, 4) per image). Pure: sampling lives elsewhere."""
+    def read(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> list[Tensor]:
+        """What the layers give at given boxes (one (R_i, 4) per image), before their activations: [fc] (R, hidden)."""
         x = self.pool(pyramid, boxes).flatten(1)
         hidden = []
         for fc in self.fcs:
             hidden.append(fc(x))
             x = functional.relu(hidden[-1])
+        return hidden
+
+    def forward(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> RegionOutputs:
+        """Classes and boxes at given boxes. Pure: sampling lives elsewhere."""
+        hidden = self.read(pyramid, boxes)
+        x = functional.relu(hidden[-1])
         return RegionOutputs(hidden, self.cls(x), self.reg(x))
 
     def loss(self, outputs: RegionOutputs, regions: list[Regions]) -> dict[str, Tensor]:

@@ -54,7 +54,7 @@ class RCNNAssistant(nn.Module):
     @torch.no_grad()
     def consult(self, teacher: BoxHead, features: Features, places: list[Regions]) -> dict[str, Tensor]:
         """The teacher's head on its own pyramid at the same places: {layer: (R, D)} activated."""
-        return activated(teacher(features.pyramid, [p.boxes for p in places]).hidden)
+        return activated(teacher.read(features.pyramid, [p.boxes for p in places]))
 
 
 def activated(hidden: list[Tensor]) -> dict[str, Tensor]:
