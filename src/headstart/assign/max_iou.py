@@ -60,5 +60,6 @@ class MaxIoU:
     def _rescue(self, overlap: Tensor, wanted: Tensor, matched: Tensor) -> Tensor:
         top = overlap.amax(dim=1, keepdim=True)
         saved = (overlap == top) & (top >= max(self.rescue or 0.0, 1e-9))
-        last = len(wanted) - 1 - saved.flip(0).to(torch.uint8).argmax(dim=0)
-        return torch.where(saved.any(dim=0), wanted[last], matched)
+        order = torch.arange(len(wanted), device=wanted.device)
+        last = torch.where(saved, order[:, None], -1).amax(dim=0)
+        return torch.where(last >= 0, wanted[last], matched)

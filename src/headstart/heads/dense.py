@@ -187,7 +187,7 @@ class DenseHead(nn.Module):
         cell = rows // self.anchors
         index = PixelIndex(torch.full_like(rows, level), cell // shape[1], cell % shape[1], rows % self.anchors)
         solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        return Detections(boxes, scores, labels, index)[solid]
+        return Detections(boxes, scores, labels, index)[solid.nonzero().flatten()]
 
 
 def shapes(outputs: DenseOutputs) -> list[Size]:
