@@ -76,12 +76,21 @@ def encode_deltas(anchors: Tensor, boxes: Tensor, stds: tuple[float, float, floa
     return deltas / deltas.new_tensor(stds)
 
 
-def decode_deltas(anchors: Tensor, deltas: Tensor, stds: tuple[float, float, float, float] = (1, 1, 1, 1)) -> Tensor:
-    """The boxes that `deltas` (..., 4) make of `anchors` (..., 4); the inverse of `encode_deltas`."""
+def decode_deltas(
+    anchors: Tensor,
+    deltas: Tensor,
+    stds: tuple[float, float, float, float] = (1, 1, 1, 1),
+    *,
+    shrink_limit: bool = True,
+) -> Tensor:
+    """The boxes that `deltas` (..., 4) make of `anchors` (..., 4); the inverse of `encode_deltas`.
+
+    No side grows beyond 62.5 times its anchor's, nor with `shrink_limit` below the same part of it.
+    """
     deltas = deltas * deltas.new_tensor(stds)
     centre, side = _centres(anchors)
     centre = centre + side * deltas[..., :2]
-    half = side * deltas[..., 2:].clamp(-MAX_RATIO, MAX_RATIO).exp() / 2
+    half = side * deltas[..., 2:].clamp(-MAX_RATIO if shrink_limit else None, MAX_RATIO).exp() / 2
     return torch.cat([centre - half, centre + half], dim=-1)
 
 

@@ -11,17 +11,20 @@ from torch import Tensor
 from headstart.structures import PixelIndex, Size
 
 
-def base_anchors(stride: int, scales: Sequence[float], ratios: Sequence[float]) -> Tensor:
+def base_anchors(stride: int, scales: Sequence[float], ratios: Sequence[float], *, whole: bool = False) -> Tensor:
     """Anchors around the origin, (A, 4) xyxy with A = ratios x scales, ratio-major.
 
-    A ratio is height / width; sides are stride * scale * (1/sqrt(ratio), sqrt(ratio)).
+    A ratio is height / width; sides are stride * scale * (1/sqrt(ratio), sqrt(ratio)). With `whole`, stride * scale is
+    cut and the corners are rounded to whole pixels, as in torchvision's AnchorGenerator.
     Order and centres as in mmdetection's AnchorGenerator (tests/parity, `prior/level#`).
     """
     roots = torch.tensor([math.sqrt(r) for r in ratios])
     sizes = torch.tensor(list(scales)) * stride
+    sizes = sizes.trunc() if whole else sizes
     widths = (sizes[None, :] / roots[:, None]).flatten()
     heights = (sizes[None, :] * roots[:, None]).flatten()
-    return torch.stack([-widths, -heights, widths, heights], dim=1) / 2
+    base = torch.stack([-widths, -heights, widths, heights], dim=1) / 2
+    return base.round() if whole else base
 
 
 def grid(height: int, width: int, device: torch.device | str | None = None) -> tuple[Tensor, Tensor]:
@@ -31,17 +34,28 @@ def grid(height: int, width: int, device: torch.device | str | None = None) -> t
     return y, x
 
 
-def place_anchors(base: Tensor, height: int, width: int, stride: int) -> Tensor:
-    """`base` (A, 4) repeated at the upper left corner of every cell: (H*W*A, 4), in order (y, x, anchor)."""
+def place_anchors(base: Tensor, height: int, width: int, step: int | Size) -> Tensor:
+    """`base` (A, 4) repeated at the upper left corner of every cell: (H*W*A, 4), in order (y, x, anchor).
+
+    `step` is the distance of cells in pixels: the level's stride, or one (y, x) for each axis.
+    """
+    step_y, step_x = _both(step)
     y, x = grid(height, width, base.device)
-    shift = torch.stack([x, y, x, y], dim=1) * stride
+    shift = torch.stack([x * step_x, y * step_y, x * step_x, y * step_y], dim=1)
     return (shift[:, None, :] + base[None]).reshape(-1, 4)
 
 
-def place_points(height: int, width: int, stride: int, device: torch.device | str | None = None) -> Tensor:
-    """The centre of every cell, (H*W, 2) as x, y pixels, in order (y, x)."""
+def place_points(
+    height: int, width: int, step: int | Size, device: torch.device | str | None = None, *, offset: float = 0.5
+) -> Tensor:
+    """A point in every cell, (H*W, 2) as x, y pixels, in order (y, x): its centre, or another part `offset` of it."""
+    step_y, step_x = _both(step)
     y, x = grid(height, width, device)
-    return (torch.stack([x, y], dim=1) + 0.5) * stride
+    return torch.stack([(x + offset) * step_x, (y + offset) * step_y], dim=1)
+
+
+def _both(step: int | Size) -> Size:
+    return (step, step) if isinstance(step, int) else step
 
 
 def cells(shapes: Sequence[Size], anchors: int, device: torch.device | str | None = None) -> PixelIndex:

@@ -194,7 +194,10 @@ class Regions(Moves):
 
 @dataclass(frozen=True)
 class RegionOutputs(Moves):
-    """hidden [fc] (R, D) pre-activation, cls (R, K+1) logits, reg (R, 4*K) or (R, 4); all images' regions in order."""
+    """hidden [fc] (R, D) pre-activation, cls (R, K+1) logits (more with void outputs), reg (R, 4*K) or (R, 4).
+
+    All images' regions in order.
+    """
 
     hidden: list[Tensor]
     cls: Tensor

@@ -124,7 +124,7 @@ def _check_strides(name: str, maps: list[Tensor], given: Sequence[int] | None) -
     height, width = _PROBE_SIZE
     found = [height // m.shape[2] for m in maps]
     exact = all((m.shape[2] * s, m.shape[3] * s) == (height, width) for m, s in zip(maps, found, strict=True))
-    if not exact or found != sorted(set(found)):
+    if not exact or found != sorted(found):
         sizes = [tuple(m.shape[2:]) for m in maps]
         raise UserError(
             f"backbone {name}: expected maps from fine to coarse, found {sizes} for an image of {_PROBE_SIZE}"

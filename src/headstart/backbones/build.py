@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from headstart.backbones import mobilenet
 from headstart.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from headstart.backbones.names import resolve_name
 from headstart.backbones.pretrained import create_pretrained, load_file
 from headstart.errors import UserError
+
+OWN_BODIES: dict[str, Callable[..., nn.Module]] = {
+    "mnv2": mobilenet.LeakyMobileNetV2,
+    "mnv3l_pair": mobilenet.PairMobileNetV3,
+}
+"""Extractors that take other maps from a timm model than timm would give."""
 
 _WANTED = (4, 8, 16, 32)
 _NEEDED = (8, 16, 32)
@@ -26,6 +33,8 @@ def build_backbone(
     norm_eval: bool = False,
     channels: Sequence[int] | None = None,
     strides: Sequence[int] | None = None,
+    first_stride: bool = False,
+    norm_eps: float | None = None,
 ) -> Backbone:
     """The feature extractor of a detector.
 
@@ -34,6 +43,9 @@ def build_backbone(
     pretrained      True: ImageNet weights through timm; False: from scratch; a path: a state dict in timm's names
                     (.safetensors, or .pth that holds tensors only). A module brings its own weights.
     channels, strides   what a module's maps are announced to be; checked, may be left out
+    first_stride    a bottleneck block halves its map in its first convolution, as ResNets converted from Caffe do, and
+                    not in its 3x3 one
+    norm_eps        another epsilon for every batch norm
 
     Raises UserError for an unknown name, missing strides, weights that cannot be fetched or do not fit.
     """
@@ -53,6 +65,12 @@ def build_backbone(
         raise UserError(f"channels and strides of backbone '{name_or_module}' follow from its name: leave them out")
     timm_name = resolve_name(name_or_module)
     body, picked = _create(name_or_module, timm_name, pretrained)
+    if first_stride:
+        stride_first(body, name_or_module)
+    if norm_eps is not None:
+        for module in body.modules():
+            if isinstance(module, _BatchNorm):
+                module.eps = norm_eps
     settings = getattr(body, "pretrained_cfg", None) or {}
     return Backbone(
         body,
@@ -65,10 +83,25 @@ def build_backbone(
     )
 
 
+def stride_first(body: nn.Module, name: str) -> None:
+    """Moves the stride of every bottleneck block from its 3x3 convolution to the 1x1 one before.
+
+    Raises UserError for a backbone without such blocks.
+    """
+    moved = 0
+    for block in body.modules():
+        first, second = getattr(block, "conv1", None), getattr(block, "conv2", None)
+        if hasattr(block, "conv3") and isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d):
+            first.stride, second.stride = second.stride, (1, 1)
+            moved += first.stride != (1, 1)
+    if not moved:
+        raise UserError(f"first_stride is for ResNets with bottleneck blocks (50 layers or more), {name} has none")
+
+
 def _create(name: str, timm_name: str, pretrained: bool | str | Path) -> tuple[nn.Module, list[int] | None]:
-    make: Callable[..., Any] = mobilenet.LeakyMobileNetV2 if name == "mnv2" else _features_of(timm_name)
+    make: Callable[..., Any] = OWN_BODIES.get(name) or _features_of(timm_name)
     body = create_pretrained(make, name, timm_name) if pretrained is True else make(pretrained=False)
-    picked = None if name == "mnv2" else _pick_stages(name, body.feature_info.reduction())
+    picked = None if name in OWN_BODIES else _pick_stages(name, body.feature_info.reduction())
     if not isinstance(pretrained, bool):
         load_file(body, name, Path(pretrained))
     return body, picked

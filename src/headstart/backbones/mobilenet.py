@@ -1,4 +1,4 @@
-"""HEAD's light student: MobileNetV2 with LeakyReLU(0.1) whose last map is the 1280-channel head convolution."""
+"""MobileNets that give other maps than timm's: HEAD's light student, and the one in torchvision's Faster R-CNN."""
 
 from __future__ import annotations
 
@@ -41,3 +41,28 @@ class LeakyMobileNetV2(nn.Module):
                 maps.append(x)
         maps.append(self.bn2(self.conv_head(x)))
         return maps
+
+
+class PairMobileNetV3(nn.Module):
+    """timm's mobilenetv3_large_100, giving two maps of stride 32; parameter names are timm's.
+
+    The 160 channels of the first block at that stride, and the 960 of the last convolution: what torchvision's
+    fasterrcnn_mobilenet_v3_large_fpn reads (tests/detectors/weights/test_torchvision.py).
+    """
+
+    def __init__(self, **timm_options):
+        super().__init__()
+        import timm
+
+        full: Any = timm.create_model("mobilenetv3_large_100", **timm_options)
+        self.pretrained_cfg = full.pretrained_cfg
+        self.conv_stem: nn.Module = full.conv_stem
+        self.bn1: nn.Module = full.bn1
+        self.blocks: nn.Sequential = full.blocks
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) to (B, 160, H/32, W/32) and (B, 960, H/32, W/32)."""
+        x = self.blocks[:5](self.bn1(self.conv_stem(pixels)))
+        blocks: Any = self.blocks[5]
+        first = blocks[0](x)
+        return [first, self.blocks[6:](blocks[1:](first))]

@@ -34,12 +34,15 @@ SHORT_NAMES = {
 }
 """Short name -> timm name (with the weights' tag where it matters)."""
 
+SPECIAL_NAMES = {"mnv3l_pair": "mobilenetv3_large_100"}
+"""The same for backbones that only fit one imported detector, so that no family is listed with them."""
+
 
 def resolve_name(name: str) -> str:
     """The timm name behind `name`. Raises UserError with the nearest names if there is none."""
     import timm
 
-    full = SHORT_NAMES.get(name, name)
+    full = (SHORT_NAMES | SPECIAL_NAMES).get(name, name)
     if timm.is_model(full):
         return full
     known = [*SHORT_NAMES, *timm.list_models()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ from headstart.assign.sample import RegionSampler
 from headstart.backbones import SHORT_NAMES, Backbone, build_backbone
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
+from headstart.heads.convention import CONVENTIONS, Convention
+from headstart.heads.dense import DETECTIONS, Selection
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.retina import RetinaHead
 from headstart.heads.roi import BoxHead
-from headstart.heads.rpn import RPNHead
+from headstart.heads.rpn import DETECTING, RPNHead
 from headstart.heads.two_stage import TwoStageHead
 from headstart.necks.fpn import FPN
 
 Weights = bool | str | Path
+Options = dict[str, Any]
 
 
 def retinanet(
@@ -30,13 +34,33 @@ def retinanet(
     width: int = 256,
     depth: int = 4,
     anchor_scale: float = 4.0,
+    norm: bool = False,
+    extra: str = "on_input",
+    relu_extra: bool = False,
+    selection: Options | None = None,
+    convention: str = "mmdetection",
     frozen_stages: int | None = None,
     norm_eval: bool | None = None,
+    body_options: Options | None = None,
 ) -> Detector:
-    """RetinaNet on P3..P7: 9 anchors per cell, from `anchor_scale` strides up; towers of `depth` x `width`."""
-    body = _body(backbone, pretrained, frozen_stages, norm_eval)
-    neck = FPN(body.channels, body.strides, width=width, start=_c3(body), levels=5, extra="on_input")
-    head = RetinaHead(len(classes), width, neck.strides, width=width, depth=depth, anchor_scale=anchor_scale)
+    """RetinaNet on P3..P7: 9 anchors per cell, from `anchor_scale` strides up; towers of `depth` x `width`.
+
+    `norm`: GroupNorm in the towers; `extra`, `relu_extra`: what P6 and P7 are made of.
+    """
+    body = _body(backbone, pretrained, frozen_stages, norm_eval, body_options)
+    start = _c3(body)
+    neck = FPN(body.channels, body.strides, width=width, start=start, levels=5, extra=extra, relu_extra=relu_extra)
+    head = RetinaHead(
+        len(classes),
+        width,
+        neck.strides,
+        width=width,
+        depth=depth,
+        anchor_scale=anchor_scale,
+        norm=norm,
+        selection=choose(DETECTIONS, selection),
+        convention=_convention(convention),
+    )
     return _assemble(body, neck, head, classes)
 
 
@@ -49,15 +73,22 @@ def fcos(
     depth: int = 4,
     improved: bool = False,
     range_scale: float = 8.0,
+    relu_extra: bool = True,
+    selection: Options | None = None,
+    convention: str = "mmdetection",
     frozen_stages: int | None = None,
     norm_eval: bool | None = None,
+    body_options: Options | None = None,
 ) -> Detector:
     """FCOS on P3..P7. `improved`: normalised boxes, centre sampling, centreness on the box tower, GIoU.
 
     `range_scale` strides is the largest distance each level but the last answers for (8: 64, 128, 256, 512 pixels).
     """
-    body = _body(backbone, pretrained, frozen_stages, norm_eval)
-    neck = FPN(body.channels, body.strides, width=width, start=_c3(body), levels=5, extra="on_output", relu_extra=True)
+    body = _body(backbone, pretrained, frozen_stages, norm_eval, body_options)
+    start = _c3(body)
+    neck = FPN(
+        body.channels, body.strides, width=width, start=start, levels=5, extra="on_output", relu_extra=relu_extra
+    )
     head = FCOSHead(
         len(classes),
         width,
@@ -70,6 +101,8 @@ def fcos(
         centreness_on_box=improved,
         box_loss="giou" if improved else "iou",
         conv_bias=True if improved else None,
+        selection=choose(DETECTIONS, selection),
+        convention=_convention(convention),
     )
     return _assemble(body, neck, head, classes)
 
@@ -82,20 +115,50 @@ def fasterrcnn(
     width: int = 256,
     hidden: int = 1024,
     anchor_scale: float = 8.0,
+    anchor_sizes: list[float] | None = None,
+    rpn_depth: int = 1,
     regions: int = 512,
+    void: int = 0,
+    neck_norm: str | None = None,
+    selection: Options | None = None,
+    proposing: Options | None = None,
+    convention: str = "mmdetection",
     frozen_stages: int | None = None,
     norm_eval: bool | None = None,
+    body_options: Options | None = None,
 ) -> Detector:
     """Faster R-CNN on P2..P6: RPN of 3 anchors per cell, `anchor_scale` strides wide; two `hidden`-wide layers.
 
-    `regions` per image are sampled in training, a quarter of them objects.
+    `regions` per image are sampled in training, a quarter of them objects. With `anchor_sizes` (pixels, the same on
+    every level) the pyramid may begin at any stride. `void` outputs are only part of the softmax.
     """
-    body = _body(backbone, pretrained, frozen_stages, norm_eval)
-    if body.strides[0] != 4:
+    body = _body(backbone, pretrained, frozen_stages, norm_eval, body_options)
+    if body.strides[0] != 4 and anchor_sizes is None:
         raise UserError(f"fasterrcnn needs a map at stride 4; backbone {backbone} begins at stride {body.strides[0]}")
-    neck = FPN(body.channels, body.strides, width=width, start=0, levels=5, extra="maxpool")
-    rpn = RPNHead(width, neck.strides, width=width, anchor_scale=anchor_scale)
-    roi = BoxHead(len(classes), width, neck.strides, hidden=hidden)
+    levels = len(body.strides) + 1
+    neck = FPN(body.channels, body.strides, width=width, start=0, levels=levels, extra="maxpool", norm=neck_norm)
+    rule = _convention(convention)
+    rpn = RPNHead(
+        width,
+        neck.strides,
+        width=width,
+        depth=rpn_depth,
+        anchor_scale=anchor_scale,
+        anchor_sizes=anchor_sizes,
+        selection=choose(DETECTING, proposing),
+        convention=rule,
+    )
+    # Of maps with the same stride the first is read.
+    pooled = sorted(set(body.strides))
+    roi = BoxHead(
+        len(classes),
+        width,
+        pooled,
+        hidden=hidden,
+        void=void,
+        selection=choose(DETECTIONS, selection),
+        convention=rule,
+    )
     return _assemble(body, neck, TwoStageHead(rpn, roi, RegionSampler(regions)), classes)
 
 
@@ -143,10 +206,17 @@ def _unknown(name: str) -> str:
     return f"no detector is called '{name}'; {hint}"
 
 
-def _body(name: str, pretrained: Weights, frozen_stages: int | None, norm_eval: bool | None) -> Backbone:
+def _body(
+    name: str,
+    pretrained: Weights,
+    frozen_stages: int | None,
+    norm_eval: bool | None,
+    options: Options | None = None,
+) -> Backbone:
     """Pretrained ResNets keep stem and first stage frozen and use running statistics, as in the papers' recipes.
 
-    Everything else, and whatever starts from scratch, trains whole with batch statistics.
+    Everything else, and whatever starts from scratch, trains whole with batch statistics. `options` say how the
+    backbone of an imported file departs from timm's (`headstart.backbones.build_backbone`).
     """
     classic = pretrained is not False and name.startswith(("r18", "r34", "r50", "r101", "resnet", "resnext", "x101"))
     return build_backbone(
@@ -154,7 +224,23 @@ def _body(name: str, pretrained: Weights, frozen_stages: int | None, norm_eval: 
         pretrained=pretrained,
         frozen_stages=int(classic) if frozen_stages is None else frozen_stages,
         norm_eval=classic if norm_eval is None else norm_eval,
+        **(options or {}),
     )
+
+
+def choose(default: Selection, changes: Options | None) -> Selection:
+    """A selection with some of its numbers replaced. Raises UserError for a number that it does not have."""
+    known = [f.name for f in fields(Selection)]
+    unknown = [name for name in changes or {} if name not in known]
+    if unknown:
+        raise UserError(f"a selection of boxes has no '{unknown[0]}'; it has {', '.join(known)}")
+    return replace(default, **(changes or {}))
+
+
+def _convention(name: str) -> Convention:
+    if name not in CONVENTIONS:
+        raise UserError(f"convention must be one of {', '.join(CONVENTIONS)}, not '{name}'")
+    return CONVENTIONS[name]
 
 
 def _c3(body: Backbone) -> int:

@@ -10,13 +10,17 @@ from torch import Tensor
 from headstart.assign.answers import collect_answers
 from headstart.assign.max_iou import MaxIoU
 from headstart.boxes import decode_deltas
+from headstart.heads.convention import OWN, Convention
 from headstart.heads.dense import DenseHead, Selection, shapes
 from headstart.priors import base_anchors, inside, place_anchors
 from headstart.structures import Assignment, DenseOutputs, Size, Targets
 
 
 class AnchorHead(DenseHead):
-    """A dense head whose box code is (dx, dy, dw, dh) relative to anchors; `assigner` says who answers for what."""
+    """A dense head whose box code is (dx, dy, dw, dh) relative to anchors; `assigner` says who answers for what.
+
+    scales  anchors' sides in strides;  sizes  or in pixels, the same on every level
+    """
 
     assigner: MaxIoU
 
@@ -27,22 +31,29 @@ class AnchorHead(DenseHead):
         selection: Selection,
         scales: Sequence[float],
         ratios: Sequence[float],
+        *,
+        sizes: Sequence[float] | None = None,
+        convention: Convention = OWN,
     ) -> None:
-        super().__init__(num_classes, strides, selection)
-        self.anchors = len(scales) * len(ratios)
+        super().__init__(num_classes, strides, selection, convention)
+        self.anchors = len(scales if sizes is None else sizes) * len(ratios)
         for level, stride in enumerate(self.strides):
-            self.register_buffer(f"base{level}", base_anchors(stride, scales, ratios), persistent=False)
+            unit, sides = (stride, scales) if sizes is None else (1, sizes)
+            base = base_anchors(unit, sides, ratios, whole=convention.whole_anchors)
+            self.register_buffer(f"base{level}", base, persistent=False)
 
-    def level_anchors(self, level: int, shape: Size) -> Tensor:
+    def level_anchors(self, level: int, shape: Size, step: Size | None = None) -> Tensor:
         """All anchors of a level, (H*W*A, 4), in order (y, x, anchor)."""
-        return place_anchors(getattr(self, f"base{level}"), *shape, self.strides[level])
+        return place_anchors(getattr(self, f"base{level}"), *shape, step or self.strides[level])
 
     def all_anchors(self, outputs: DenseOutputs) -> Tensor:
         """(N, 4), in the order of the flattened outputs."""
-        return torch.cat([self.level_anchors(level, shape) for level, shape in enumerate(shapes(outputs))])
+        levels = enumerate(zip(shapes(outputs), self.steps(outputs)))
+        return torch.cat([self.level_anchors(level, shape, step) for level, (shape, step) in levels])
 
-    def decode_level(self, reg: Tensor, level: int, shape: Size) -> Tensor:
-        return decode_deltas(self.level_anchors(level, shape), reg)
+    def decode_level(self, reg: Tensor, level: int, shape: Size, step: Size | None = None) -> Tensor:
+        anchors = self.level_anchors(level, shape, step)
+        return decode_deltas(anchors, reg, shrink_limit=self.convention.shrink_limit)
 
     @torch.no_grad()
     def assign(self, outputs: DenseOutputs, targets: list[Targets]) -> Assignment:

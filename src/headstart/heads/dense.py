@@ -11,6 +11,7 @@ from torch.nn import functional
 from torchvision.ops import nms
 
 from headstart.boxes import clip_boxes
+from headstart.heads.convention import OWN, Convention
 from headstart.heads.tower import Tower
 from headstart.priors import cells
 from headstart.structures import Assignment, DenseOutputs, Detections, Features, PixelIndex, Size, Targets
@@ -24,12 +25,21 @@ class Selection:
     threshold   candidates must score more than this (None: all compete)
     overlap     IoU from which NMS removes the weaker box
     keep        boxes left per image
+    least       boxes narrower or lower than this (pixels) after clipping are dropped; 0: those without area, None: none
     """
 
     per_level: int
     threshold: float | None
     overlap: float
     keep: int
+    least: float | None = 0.0
+
+    def solid(self, boxes: Tensor) -> Tensor:
+        """Which of clipped boxes (N, 4) are not too small: (N,) bool."""
+        sides = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1)
+        if self.least is None:
+            return torch.ones_like(sides, dtype=torch.bool)
+        return sides >= self.least if self.least > 0 else sides > 0
 
 
 DETECTIONS = Selection(per_level=1000, threshold=0.05, overlap=0.5, keep=100)
@@ -50,7 +60,8 @@ def flatten(maps: Iterable[Tensor], width: int) -> Tensor:
 class DenseHead(nn.Module):
     """A head that predicts at every cell of a pyramid. Subclasses give priors, predictions, assignment and loss.
 
-    num_classes  K; `anchors` A per cell; `strides` of the levels; `selection` for detections, `proposing` for RoIs
+    num_classes  K; `anchors` A per cell; `strides` of the levels; `selection` for detections, `proposing` for RoIs;
+    convention   how weights of other libraries are to be read
     """
 
     anchors: int = 1
@@ -58,12 +69,15 @@ class DenseHead(nn.Module):
     cls_tower: Tower
     reg_tower: Tower
 
-    def __init__(self, num_classes: int, strides: Sequence[int], selection: Selection) -> None:
+    def __init__(
+        self, num_classes: int, strides: Sequence[int], selection: Selection, convention: Convention = OWN
+    ) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.strides = list(strides)
         self.selection = selection
         self.proposing = PROPOSALS
+        self.convention = convention
 
     # -- to be given by subclasses ---------------------------------------------------------------------------------
 
@@ -71,8 +85,11 @@ class DenseHead(nn.Module):
         """Class logits, box code and quality logits per level, from the towers' activated results per level."""
         raise NotImplementedError
 
-    def decode_level(self, reg: Tensor, level: int, shape: Size) -> Tensor:
-        """Box code (..., H*W*A, 4) of a level -> xyxy boxes of the same shape, not clipped."""
+    def decode_level(self, reg: Tensor, level: int, shape: Size, step: Size | None = None) -> Tensor:
+        """Box code (..., H*W*A, 4) of a level -> xyxy boxes of the same shape, not clipped.
+
+        `step` is the distance of cells (y, x) in pixels, where it is not the level's stride.
+        """
         raise NotImplementedError
 
     def assign(self, outputs: DenseOutputs, targets: list[Targets]) -> Assignment:
@@ -114,6 +131,14 @@ class DenseHead(nn.Module):
             "reg_tower": [functional.relu(x) for x in outputs.reg_trace[-1]],
         }
 
+    def steps(self, outputs: DenseOutputs) -> list[Size]:
+        """How far apart the cells of each level lie, (y, x) pixels."""
+        if not self.convention.even_steps:
+            return [(stride, stride) for stride in self.strides]
+        sizes = shapes(outputs)
+        height, width = (side * self.strides[0] for side in sizes[0])
+        return [(height // rows, width // columns) for rows, columns in sizes]
+
     def pixels(self, outputs: DenseOutputs) -> PixelIndex:
         """The cell of every row of the flattened outputs."""
         return cells(shapes(outputs), self.anchors, outputs.cls[0].device)
@@ -122,7 +147,8 @@ class DenseHead(nn.Module):
     def decode(self, outputs: DenseOutputs, sizes: list[Size]) -> list[Detections]:
         """Detections per image: per level the best classes above the threshold, then NMS within each class.
 
-        The score is the class probability times the quality's probability, where the head has one.
+        The score is the class probability times the quality's probability, where the head has one (or the root of
+        that, see `Convention.joint_score`).
         """
         return [self._decode_image(outputs, sizes[i], i) for i in range(len(sizes))]
 
@@ -131,20 +157,27 @@ class DenseHead(nn.Module):
         parts = []
         for level, logits in enumerate(outputs.cls):
             scores = flatten_level(logits[image : image + 1], self.num_classes)[0].float().sigmoid()
+            quality = self._quality(outputs, level, image)
+            if quality is not None and self.convention.joint_score:
+                scores, quality = (scores * quality[:, None]).sqrt(), None
             flat = scores.flatten()
             index = (flat > chosen.threshold).nonzero().flatten() if chosen.threshold is not None else None
             values = flat if index is None else flat[index]
             values, top = values.topk(min(chosen.per_level, len(values)))
             index = top if index is None else index[top]
             rows, labels = index // self.num_classes, index % self.num_classes
-            if outputs.quality is not None:
-                quality = flatten_level(outputs.quality[level][image : image + 1], 1)[0, :, 0].float().sigmoid()
+            if quality is not None:
                 values = values * quality[rows]
-            parts.append(self._rows(outputs, level, image, rows, size, values, labels))
+            parts.append(self._rows(outputs, level, image, rows, size, values, labels, chosen))
         found = join(parts)
         side = max(size) + 1
         kept = nms(found.boxes + (found.labels * side)[:, None], found.scores, chosen.overlap)
         return found[kept[: chosen.keep]]
+
+    def _quality(self, outputs: DenseOutputs, level: int, image: int) -> Tensor | None:
+        if outputs.quality is None:
+            return None
+        return flatten_level(outputs.quality[level][image : image + 1], 1)[0, :, 0].float().sigmoid()
 
     @torch.no_grad()
     def proposals(self, outputs: DenseOutputs, sizes: list[Size]) -> list[Detections]:
@@ -165,7 +198,9 @@ class DenseHead(nn.Module):
         for level, logits in enumerate(outputs.cls):
             best = flatten_level(logits[image : image + 1], self.num_classes)[0].float().amax(dim=1)
             values, rows = best.topk(min(chosen.per_level, len(best)))
-            part = self._rows(outputs, level, image, rows, size, values.sigmoid(), torch.zeros_like(rows))
+            part = self._rows(outputs, level, image, rows, size, values.sigmoid(), torch.zeros_like(rows), chosen)
+            if chosen.threshold is not None:
+                part = part[(part.scores > chosen.threshold).nonzero().flatten()]
             parts.append(part[nms(part.boxes, part.scores, chosen.overlap)[: chosen.keep]])
         found = join(parts)
         return found[found.scores.argsort(descending=True, stable=True)[: chosen.keep]]
@@ -179,15 +214,16 @@ class DenseHead(nn.Module):
         size: Size,
         scores: Tensor,
         labels: Tensor,
+        chosen: Selection,
     ) -> Detections:
-        """Detections of the chosen rows of a level; boxes without area after clipping are dropped."""
+        """Detections of the chosen rows of a level; boxes too small after clipping are dropped."""
         shape = outputs.cls[level].shape[-2:]
         codes = flatten_level(outputs.reg[level][image : image + 1], 4)[0].float()
-        boxes = clip_boxes(self.decode_level(codes, level, (shape[0], shape[1]))[rows], size)
+        step = self.steps(outputs)[level]
+        boxes = clip_boxes(self.decode_level(codes, level, (shape[0], shape[1]), step)[rows], size)
         cell = rows // self.anchors
         index = PixelIndex(torch.full_like(rows, level), cell // shape[1], cell % shape[1], rows % self.anchors)
-        solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        return Detections(boxes, scores, labels, index)[solid.nonzero().flatten()]
+        return Detections(boxes, scores, labels, index)[chosen.solid(boxes).nonzero().flatten()]
 
 
 def shapes(outputs: DenseOutputs) -> list[Size]:

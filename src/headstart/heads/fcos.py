@@ -12,6 +12,7 @@ from torch.nn import functional
 from headstart.assign.answers import collect_answers
 from headstart.assign.center import CenterRange
 from headstart.boxes import decode_distances, encode_distances
+from headstart.heads.convention import OWN, Convention
 from headstart.heads.dense import DETECTIONS, DenseHead, Selection, flatten, shapes
 from headstart.heads.start import PRIOR_BIAS, draw_normal
 from headstart.heads.tower import Tower
@@ -51,8 +52,9 @@ class FCOSHead(DenseHead):
         conv_bias: bool | None = None,
         range_scale: float = 8.0,
         selection: Selection = DETECTIONS,
+        convention: Convention = OWN,
     ) -> None:
-        super().__init__(num_classes, strides, selection)
+        super().__init__(num_classes, strides, selection, convention)
         self.width, self.normalised, self.centreness_on_box = width, normalised, centreness_on_box
         self.box_loss = BOX_LOSSES[box_loss]
         self.assigner = CenterRange(level_ranges(self.strides, range_scale), 1.5 if centre_sampling else None)
@@ -71,19 +73,20 @@ class FCOSHead(DenseHead):
         quality = [self.centreness(x) for x in (reg if self.centreness_on_box else cls)]
         return [self.cls(x) for x in cls], distances, quality
 
-    def level_points(self, level: int, shape: Size, device: torch.device) -> Tensor:
+    def level_points(self, level: int, shape: Size, device: torch.device, step: Size | None = None) -> Tensor:
         """(H*W, 2) x, y pixels."""
-        return place_points(*shape, self.strides[level], device)
+        return place_points(*shape, step or self.strides[level], device, offset=self.convention.point)
 
-    def decode_level(self, reg: Tensor, level: int, shape: Size) -> Tensor:
+    def decode_level(self, reg: Tensor, level: int, shape: Size, step: Size | None = None) -> Tensor:
         reg = reg * self.strides[level] if self.normalised else reg
-        return decode_distances(self.level_points(level, shape, reg.device), reg)
+        return decode_distances(self.level_points(level, shape, reg.device, step), reg)
 
     def _points(self, outputs: DenseOutputs) -> tuple[Tensor, Tensor, Tensor]:
         """All points (N, 2) with their level (N,) and stride (N,)."""
         device = outputs.cls[0].device
         sizes = shapes(outputs)
-        points = torch.cat([self.level_points(level, shape, device) for level, shape in enumerate(sizes)])
+        steps = self.steps(outputs)
+        points = torch.cat([self.level_points(i, s, device, step) for i, (s, step) in enumerate(zip(sizes, steps))])
         counts = torch.tensor([h * w for h, w in sizes], device=device)
         level = torch.arange(len(sizes), device=device).repeat_interleave(counts)
         return points, level, torch.tensor(self.strides, device=device)[level].float()

@@ -18,20 +18,36 @@ from torchvision.ops import roi_align
 
 
 def read_regions(
-    pyramid: Sequence[Tensor], strides: Sequence[int], image: Tensor, boxes: Tensor, level: Tensor, grid: int
+    pyramid: Sequence[Tensor],
+    strides: Sequence[int],
+    image: Tensor,
+    boxes: Tensor,
+    level: Tensor,
+    grid: int,
+    *,
+    half_pixel: bool = True,
+    samples: int = 0,
 ) -> Tensor:
     """Crops of `grid` x `grid` cells, (R, C, grid, grid), each the mean of bilinear samples (arXiv:1703.06870).
 
     pyramid [l] (B, C, H, W) at `strides`; region r is boxes[r] (R, 4) pixels of image[r], read from level[r].
-    Half-pixel centres, ceil(side / grid) samples per cell and axis (mmcv's aligned, adaptive RoIAlign; tests/parity).
+    By default half-pixel centres and ceil(side / grid) samples per cell and axis (mmcv's aligned, adaptive RoIAlign;
+    tests/parity). Without `half_pixel` coordinates count from the corner of the first cell and a region is at least one
+    cell wide and high; `samples` is a fixed number of samples instead (torchvision's way, with 2).
     """
-    if boxes.device.type == "cpu":
-        return _read_sparse(pyramid, strides, image, boxes, level, grid)
-    return _read_kernel(pyramid, strides, image, boxes, level, grid)
+    read = _read_sparse if boxes.device.type == "cpu" else _read_kernel
+    return read(pyramid, strides, image, boxes, level, grid, half_pixel, samples)
 
 
 def _read_kernel(
-    pyramid: Sequence[Tensor], strides: Sequence[int], image: Tensor, boxes: Tensor, level: Tensor, grid: int
+    pyramid: Sequence[Tensor],
+    strides: Sequence[int],
+    image: Tensor,
+    boxes: Tensor,
+    level: Tensor,
+    grid: int,
+    half_pixel: bool = True,
+    samples: int = 0,
 ) -> Tensor:
     # Kernel, maps and boxes share one type, and half precision cannot hold a coordinate: 301 would become 302.
     exact = torch.promote_types(pyramid[0].dtype, torch.float32)
@@ -39,13 +55,20 @@ def _read_kernel(
     crops = pyramid[0].new_zeros(len(rois), pyramid[0].shape[1], grid, grid)
     for index, stride in enumerate(strides):
         rows = (level == index).nonzero().flatten()
-        read = roi_align(pyramid[index].to(exact), rois[rows], grid, 1 / stride, -1, True)
+        read = roi_align(pyramid[index].to(exact), rois[rows], grid, 1 / stride, samples or -1, half_pixel)
         crops = crops.index_copy(0, rows, read.to(crops.dtype))
     return crops
 
 
 def _read_sparse(
-    pyramid: Sequence[Tensor], strides: Sequence[int], image: Tensor, boxes: Tensor, level: Tensor, grid: int
+    pyramid: Sequence[Tensor],
+    strides: Sequence[int],
+    image: Tensor,
+    boxes: Tensor,
+    level: Tensor,
+    grid: int,
+    half_pixel: bool = True,
+    samples: int = 0,
 ) -> Tensor:
     maps = pyramid[: len(strides)]
     channels = maps[0].shape[1]
@@ -54,9 +77,14 @@ def _read_sparse(
     starts = torch.tensor([0, *(len(m) * m.shape[2] * m.shape[3] for m in maps[:-1])]).cumsum(0)
     height, width = sides[level].unbind(1)
     with torch.no_grad():
-        scaled = boxes.float() / torch.tensor(list(strides))[level, None] - 0.5
-        top, rows = axis_weights(scaled[:, 1], scaled[:, 3], height, grid)
-        left, columns = axis_weights(scaled[:, 0], scaled[:, 2], width, grid)
+        scaled = boxes.float() / torch.tensor(list(strides))[level, None]
+        low, high = scaled.split(2, dim=1)
+        if half_pixel:
+            low, high = low - 0.5, high - 0.5
+        else:
+            high = low + (high - low).clamp(min=1)
+        top, rows = axis_weights(low[:, 1], high[:, 1], height, grid, samples)
+        left, columns = axis_weights(low[:, 0], high[:, 0], width, grid, samples)
         base = (starts[level] + image * height * width)[:, None, None] + top[:, :, None] * width[:, None, None]
         base = base + left[:, None, :]
         index, weight, bags = _spread(base, width, rows, columns)
@@ -64,13 +92,14 @@ def _read_sparse(
     return pooled.reshape(len(boxes), grid, grid, channels).permute(0, 3, 1, 2)
 
 
-def axis_weights(low: Tensor, high: Tensor, length: Tensor, grid: int) -> tuple[Tensor, Tensor]:
+def axis_weights(low: Tensor, high: Tensor, length: Tensor, grid: int, count: int = 0) -> tuple[Tensor, Tensor]:
     """How each of `grid` cells between `low` and `high` (R,) weighs the cells of an axis of `length` (R,).
 
-    All in cells of the map. Returns the first cell that it reads, (R, grid), and the weights from it on, (R, grid, T).
+    All in cells of the map; `count` samples per cell (0: as many as it is wide). Returns the first cell that it reads,
+    (R, grid), and the weights from it on, (R, grid, T).
     """
     side = high - low
-    samples = (side / grid).ceil().clamp(min=0)
+    samples = torch.full_like(side, count) if count else (side / grid).ceil().clamp(min=0)
     most = int(samples.amax().clamp(min=1)) if len(samples) else 1
     each = torch.arange(most)
     step = side / grid / samples.clamp(min=1)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from headstart.assign.max_iou import MaxIoU
 from headstart.boxes import encode_deltas
 from headstart.heads.anchor import AnchorHead
+from headstart.heads.convention import OWN, Convention
 from headstart.heads.dense import DETECTIONS, Selection, flatten
 from headstart.heads.start import PRIOR_BIAS, draw_normal
 from headstart.heads.tower import Tower
@@ -22,7 +23,8 @@ class RetinaHead(AnchorHead):
     """Two towers of `depth` convolutions, `width` channels, shared by the levels; 9 anchors per cell by default.
 
     Losses: `cls` focal, `box` L1 on deltas, both divided by the number of positive anchors (at least one per image).
-    `anchor_scale` is the smallest anchor's side in strides; three octave steps of it, at three ratios.
+    `anchor_scale` is the smallest anchor's side in strides; three octave steps of it, at three ratios. `norm`: towers
+    with GroupNorm.
     Checked against mmdetection (tests/parity, dense_retina).
     """
 
@@ -36,14 +38,16 @@ class RetinaHead(AnchorHead):
         depth: int = 4,
         anchor_scale: float = 4.0,
         ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        norm: bool = False,
         selection: Selection = DETECTIONS,
+        convention: Convention = OWN,
     ) -> None:
         scales = [anchor_scale * 2 ** (octave / 3) for octave in range(3)]
-        super().__init__(num_classes, strides, selection, scales, ratios)
+        super().__init__(num_classes, strides, selection, scales, ratios, convention=convention)
         self.width = width
         self.assigner = MaxIoU(positive=0.5, negative=0.4, rescue=0.0)
-        self.cls_tower = Tower(channels, width, depth)
-        self.reg_tower = Tower(channels, width, depth)
+        self.cls_tower = Tower(channels, width, depth, norm=norm)
+        self.reg_tower = Tower(channels, width, depth, norm=norm)
         self.cls = nn.Conv2d(width, self.anchors * num_classes, 3, padding=1)
         self.reg = nn.Conv2d(width, self.anchors * 4, 3, padding=1)
         draw_normal(self.cls, 0.01, PRIOR_BIAS)

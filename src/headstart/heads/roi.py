@@ -10,6 +10,7 @@ from torch.nn import functional
 from torchvision.ops import nms
 
 from headstart.boxes import clip_boxes, decode_deltas, encode_deltas
+from headstart.heads.convention import OWN, Convention
 from headstart.heads.dense import DETECTIONS, Selection
 from headstart.heads.pooling import read_regions
 from headstart.heads.start import draw_normal, draw_xavier
@@ -28,6 +29,8 @@ class BoxHead(nn.Module):
               counted from the first level whatever its stride (HEAD pools the student from P3..P6, its teacher
               from P2..P5: the same rule, index-aligned)
     hidden    width of the two layers, pooled to `grid` x `grid` cells
+    void      further outputs behind the background that no class belongs to; they only take part in the softmax
+              (unused numbers of an imported file)
 
     The regression is class-specific, in R-CNN's delta code with stds 0.1, 0.1, 0.2, 0.2. Losses over all regions R of
     the batch: `cls` cross-entropy / R, `box` L1 of the positives / R.
@@ -47,14 +50,17 @@ class BoxHead(nn.Module):
         *,
         hidden: int = 1024,
         grid: int = 7,
+        void: int = 0,
         selection: Selection = DETECTIONS,
+        convention: Convention = OWN,
     ) -> None:
         super().__init__()
+        self.void, self.convention = void, convention
         self.num_classes, self.strides, self.grid, self.hidden = num_classes, list(strides)[:4], grid, hidden
         self.selection = selection
         first, second = nn.Linear(channels * grid * grid, hidden), nn.Linear(hidden, hidden)
         self.fcs = nn.ModuleList([first, second])
-        self.cls = nn.Linear(hidden, num_classes + 1)
+        self.cls = nn.Linear(hidden, num_classes + 1 + void)
         self.reg = nn.Linear(hidden, num_classes * 4)
         for fc in (first, second):
             draw_xavier(fc)
@@ -62,12 +68,22 @@ class BoxHead(nn.Module):
         draw_normal(self.reg, 0.001)
 
     def pool(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
-        """(R, C, grid, grid) crops of every image's boxes, in order; RoIAlign with half-pixel centres, averaged."""
+        """(R, C, grid, grid) crops of every image's boxes, in order, by RoIAlign."""
         image = torch.cat([torch.full((len(b),), i, device=b.device) for i, b in enumerate(boxes)])
         every = torch.cat(boxes)
         side = (every[:, 2:] - every[:, :2]).clamp(min=0).prod(dim=1).sqrt()
         level = torch.log2(side / self.finest + 1e-6).floor().clamp(0, len(self.strides) - 1).long()
-        return read_regions(pyramid, self.strides, image, every, level, self.grid)
+        rule = self.convention
+        return read_regions(
+            pyramid,
+            self.strides,
+            image,
+            every,
+            level,
+            self.grid,
+            half_pixel=rule.half_pixel,
+            samples=rule.samples,
+        )
 
     def read(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> list[Tensor]:
         """What the layers give at given boxes (one (R_i, 4) per image), before their activations: [fc] (R, hidden)."""
@@ -98,17 +114,19 @@ class BoxHead(nn.Module):
     def decode(self, outputs: RegionOutputs, proposals: list[Detections], sizes: list[Size]) -> list[Detections]:
         """Detections per image: every class of every region above the threshold, NMS within each class.
 
-        Boxes without area after clipping are dropped, as by dense heads.
+        Boxes too small after clipping are dropped, as by dense heads.
         """
         counts = [len(p) for p in proposals]
-        scores = outputs.cls.float().softmax(dim=1)[:, :-1].split(counts)
+        scores = outputs.cls.float().softmax(dim=1)[:, : self.num_classes].split(counts)
         codes = outputs.reg.float().reshape(len(outputs.reg), self.num_classes, 4).split(counts)
         return [self._decode_image(*image) for image in zip(scores, codes, proposals, sizes)]
 
     def _decode_image(self, scores: Tensor, codes: Tensor, proposals: Detections, size: Size) -> Detections:
         rows, labels = (scores > (self.selection.threshold or 0.0)).nonzero(as_tuple=True)
-        boxes = clip_boxes(decode_deltas(proposals.boxes[rows], codes[rows, labels], STDS), size)
+        limit = self.convention.shrink_limit
+        boxes = decode_deltas(proposals.boxes[rows], codes[rows, labels], STDS, shrink_limit=limit)
+        boxes = clip_boxes(boxes, size)
         found = Detections(boxes, scores[rows, labels], labels, proposals.pixels[rows])
-        found = found[(boxes[:, 2:] > boxes[:, :2]).all(dim=1)]
+        found = found[self.selection.solid(boxes)]
         kept = nms(found.boxes + (found.labels * (max(size) + 1))[:, None], found.scores, self.selection.overlap)
         return found[kept[: self.selection.keep]]

@@ -11,6 +11,7 @@ from headstart.assign.max_iou import IGNORED, MaxIoU
 from headstart.assign.sample import choose
 from headstart.boxes import encode_deltas
 from headstart.heads.anchor import AnchorHead
+from headstart.heads.convention import OWN, Convention
 from headstart.heads.dense import Selection, flatten
 from headstart.heads.start import draw_normal
 from headstart.heads.tower import Tower
@@ -27,7 +28,8 @@ class RPNHead(AnchorHead):
     """Says "object or not" (label 0, background 1) for three anchors per cell.
 
     A step trains `sample` anchors per image, at most half of them objects. Losses: `cls` BCE and `box` L1 on deltas,
-    divided by the number of sampled anchors. `depth` is the tower's (1; torchvision's v2 has 2).
+    divided by the number of sampled anchors. `depth` is the tower's (1; torchvision's v2 has 2). Anchors are
+    `anchor_scale` strides wide, or have `anchor_sizes` (pixels) on every level.
     Checked against mmdetection (tests/parity, two_stage_faster).
     """
 
@@ -39,11 +41,13 @@ class RPNHead(AnchorHead):
         width: int = 256,
         depth: int = 1,
         anchor_scale: float = 8.0,
+        anchor_sizes: Sequence[float] | None = None,
         ratios: Sequence[float] = (0.5, 1.0, 2.0),
         sample: int = 256,
         selection: Selection = DETECTING,
+        convention: Convention = OWN,
     ) -> None:
-        super().__init__(1, strides, selection, [anchor_scale], ratios)
+        super().__init__(1, strides, selection, [anchor_scale], ratios, sizes=anchor_sizes, convention=convention)
         self.sample = sample
         self.assigner = MaxIoU(positive=0.7, negative=0.3, rescue=0.3)
         self.tower = Tower(channels, width, depth)
