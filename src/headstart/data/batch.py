@@ -14,10 +14,13 @@ MULTIPLE = 32
 
 
 def collate(samples: Sequence[Sample]) -> tuple[ImageBatch, list[Targets]]:
-    """Pads right and below with 0 to the largest height and width, rounded up to a multiple of 32."""
+    """Pads right and below with 0 to the largest height and width, rounded up to a multiple of 32.
+
+    Pixels keep the type of the first image's.
+    """
     sizes = [(sample.image.shape[1], sample.image.shape[2]) for sample in samples]
     height, width = (-(-max(side) // MULTIPLE) * MULTIPLE for side in zip(*sizes))
-    pixels = torch.zeros(len(samples), 3, height, width, dtype=torch.uint8)
+    pixels = torch.zeros(len(samples), 3, height, width, dtype=samples[0].image.dtype)
     for canvas, sample, (h, w) in zip(pixels, samples, sizes):
         canvas[:, :h, :w] = sample.image
     batch = ImageBatch(pixels, sizes, [sample.id for sample in samples], [sample.original for sample in samples])

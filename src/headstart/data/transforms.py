@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -13,18 +15,37 @@ from headstart.errors import UserError
 from headstart.structures import Size
 
 
+def _half_up(side: float) -> int:
+    return math.floor(side + 0.5)
+
+
+RESIZES: dict[str, Callable[[float], int]] = {"antialias": round, "torchvision": math.floor, "opencv": _half_up}
+"""The ways to resize, and how each makes whole sides."""
+
+
 class Transform:
     """Resizes so that the shorter side is `short` px, or a number drawn from (lo, hi), but the longer at most `long`.
 
     flip    probability of a left-right mirror
     jitter  brightness, contrast and saturation drawn anew for each image
+    resize  "antialias", or as another library does it, for detectors that come from there: "torchvision" (bilinear
+            between four neighbours, sides cut to whole pixels, values not rounded: float pixels) or "opencv"
+            (bilinear too, halves rounded up)
     The random numbers are torch's own; the loader seeds them by (seed, epoch, image). For validation give a fixed
     `short` and flip=0. Raises UserError for sizes that make no image.
     """
 
     def __init__(
-        self, short: int | tuple[int, int] = 800, long: int = 1333, flip: float = 0.5, jitter: bool = False
+        self,
+        short: int | tuple[int, int] = 800,
+        long: int = 1333,
+        flip: float = 0.5,
+        jitter: bool = False,
+        resize: str = "antialias",
     ) -> None:
+        if resize not in RESIZES:
+            raise UserError(f"images are resized in one of the ways {', '.join(RESIZES)}, not '{resize}'.")
+        self.resize = resize
         self.short = (short, short) if isinstance(short, int) else (int(short[0]), int(short[1]))
         self.long = long
         self.flip = flip
@@ -39,8 +60,10 @@ class Transform:
         height, width = sample.image.shape[1:]
         target = self.target_size(height, width)
         image, boxes = sample.image, sample.boxes
+        if self.resize == "torchvision":
+            image = image.float()
         if target != (height, width):
-            image = F.resize(image, list(target), antialias=True)
+            image = F.resize(image, list(target), antialias=self.resize == "antialias")
             y, x = target[0] / height, target[1] / width
             boxes = boxes * torch.tensor([x, y, x, y])
         if self.flip and torch.rand(()) < self.flip:
@@ -56,4 +79,7 @@ class Transform:
         lo, hi = self.short
         short = lo if lo == hi else int(torch.randint(lo, hi + 1, ()))
         scale = min(short / min(height, width), self.long / max(height, width))
-        return max(1, round(height * scale)), max(1, round(width * scale))
+        cut = {"antialias": round, "torchvision": math.floor, "opencv": lambda side: math.floor(side + 0.5)}[
+            self.resize
+        ]
+        return max(1, cut(height * scale)), max(1, cut(width * scale))

@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from headstart.errors import UserError
 from headstart.structures import Detections, Features, ImageBatch, Targets
+
+ORDERS = ("RGB", "BGR")
 
 
 class Detector(nn.Module):
@@ -18,7 +21,8 @@ class Detector(nn.Module):
     neck       stages -> pyramid; `strides` (headstart.necks)
     head       pyramid -> outputs; assign, loss, decode, proposals (headstart.heads)
     classes    the K names, in the order of the labels
-    mean, std  of RGB values in 0..255, applied to the input; the padding is zero after it
+    order      in which the weights want the channels, "RGB" or "BGR" (Caffe's); batches are RGB always
+    mean, std  of values in 0..255, in that order, applied to the input; the padding is zero after it
     recipe     the keyword arguments of `build_detector` that make this detector again, or {} when built by hand
 
     Forward and loss are the same in training and evaluation; only norms and dropout know the mode.
@@ -39,18 +43,21 @@ class Detector(nn.Module):
         *,
         mean: Sequence[float] = (123.675, 116.28, 103.53),
         std: Sequence[float] = (58.395, 57.12, 57.375),
+        order: str = "RGB",
         recipe: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.neck, self.head = backbone, neck, head
         self.classes = tuple(classes)
+        self.order = check_order(order)
         self.recipe = recipe or {}
         self.register_buffer("mean", torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).reshape(1, 3, 1, 1), persistent=False)
 
     def normalise(self, batch: ImageBatch) -> Tensor:
         """(B, 3, H, W) in the dtype of the weights; zero outside each image's valid area."""
-        pixels = (batch.pixels.to(self.mean.dtype) - self.mean) / self.std
+        raw = batch.pixels if self.order == "RGB" else batch.pixels.flip(1)
+        pixels = (raw.to(self.mean.dtype) - self.mean) / self.std
         height, width = pixels.shape[-2:]
         for image, (valid_height, valid_width) in enumerate(batch.sizes):
             if valid_height < height:
@@ -76,3 +83,10 @@ class Detector(nn.Module):
     def detect(self, batch: ImageBatch) -> list[Detections]:
         """Boxes per image, best first, in pixels of the padded input. Call `eval()` before."""
         return self.head.decode(self(batch), batch.sizes)
+
+
+def check_order(order: str) -> str:
+    """The order itself. Raises UserError if it is none."""
+    if order not in ORDERS:
+        raise UserError(f"the order of the channels must be RGB or BGR, not '{order}'")
+    return order

@@ -111,11 +111,13 @@ def find_images(source: Path) -> Iterator[Path]:
     yield from found
 
 
-def find_objects(detector: Detector, image: Tensor, *, short: int, long: int) -> Detections:
+def find_objects(detector: Detector, image: Tensor, *, short: int, long: int, resize: str = "antialias") -> Detections:
     """What a detector in evaluation mode finds in one image (3, H, W) uint8, in pixels of it, on the CPU."""
     height, width = image.shape[1:]
     nothing = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool)
-    sample = Transform(short=short, long=long, flip=0.0)(Sample(image, *nothing, id=0, original=(height, width)))
+    sample = Transform(short=short, long=long, flip=0.0, resize=resize)(
+        Sample(image, *nothing, id=0, original=(height, width))
+    )
     batch, _ = collate([sample])
     return to_original(detector.detect(batch.to(detector.mean.device))[0], batch, 0).to("cpu")
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import headstart
-from headstart.detectors.detector import Detector
+from headstart.detectors.detector import Detector, check_order
 from headstart.errors import UserError
 
 FORMAT = "headstart-detector"
@@ -36,7 +36,7 @@ def save_detector(detector: Detector, path: str | Path, **metadata: Any) -> Path
         "preprocessing": {
             "mean": detector.mean.flatten().tolist(),
             "std": detector.std.flatten().tolist(),
-            "order": "RGB",
+            "order": detector.order,
             "range": 255,
         },
         "training": metadata,
@@ -130,6 +130,7 @@ def load_weights(detector: Detector, path: str | Path) -> None:
     if problems:
         raise UserError(f"{path} does not fit the detector; " + "; ".join(problems))
     detector.load_state_dict(tensors)
+    detector.order = check_order(header["preprocessing"].get("order", "RGB"))
     for name in ("mean", "std"):
         values = torch.tensor(header["preprocessing"][name])
         getattr(detector, name).copy_(values.reshape(1, -1, 1, 1))

@@ -1,0 +1,60 @@
+"""Which backbone a file holds, from the shapes of its tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from headstart.errors import UserError
+
+RESNETS: dict[tuple[bool, tuple[int, ...], int, int], str] = {
+    (False, (2, 2, 2, 2), 64, 64): "resnet18",
+    (False, (3, 4, 6, 3), 64, 64): "resnet34",
+    (True, (3, 4, 6, 3), 64, 64): "resnet50",
+    (True, (3, 4, 23, 3), 64, 64): "resnet101",
+    (True, (3, 8, 36, 3), 64, 64): "resnet152",
+    (True, (3, 4, 6, 3), 128, 4): "resnext50_32x4d",
+    (True, (3, 4, 23, 3), 128, 4): "resnext101_32x4d",
+    (True, (3, 4, 23, 3), 256, 8): "resnext101_32x8d",
+    (True, (3, 4, 23, 3), 256, 4): "resnext101_64x4d",
+    (True, (3, 4, 6, 3), 128, 128): "wide_resnet50_2",
+    (True, (3, 4, 23, 3), 128, 128): "wide_resnet101_2",
+}
+"""Bottleneck blocks, blocks per stage, channels of the first 3x3 convolution and how many of them it reads at a time."""
+
+
+def name_resnet(tensors: Mapping[str, Tensor], prefix: str) -> str:
+    """timm's name of the ResNet whose tensors begin with `prefix`. Raises UserError if it is none of `RESNETS`."""
+    blocks: dict[int, set[int]] = {}
+    for key in tensors:
+        found = re.match(re.escape(prefix) + r"layer(\d+)\.(\d+)\.", key)
+        if found:
+            blocks.setdefault(int(found[1]), set()).add(int(found[2]))
+    counts = tuple(len(blocks.get(stage, ())) for stage in range(1, 5))
+    bottleneck = f"{prefix}layer1.0.conv3.weight" in tensors
+    middle = tensors.get(f"{prefix}layer1.0.conv2.weight")
+    kind = (bottleneck, counts, *middle.shape[:2]) if middle is not None and middle.dim() == 4 else None
+    if kind not in RESNETS:
+        shape = "?" if middle is None else "x".join(str(side) for side in middle.shape)
+        raise UserError(
+            f"has a ResNet of {'-'.join(map(str, counts))} blocks with a first 3x3 convolution of {shape}, which is not "
+            "known: expected ResNet-18 to 152, ResNeXt or wide ResNet"
+        )
+    return RESNETS[kind]
+
+
+def count_layers(tensors: Mapping[str, Tensor], pattern: str) -> int:
+    """How many different numbers the group of `pattern` takes among the names that it fits."""
+    return len({found[1] for key in tensors if (found := re.fullmatch(pattern, key))})
+
+
+def shape_of(tensors: Mapping[str, Tensor], name: str, dims: int) -> tuple[int, ...]:
+    """The shape of a tensor that must be there. Raises UserError if it is missing or has other than `dims` sides."""
+    tensor = tensors.get(name)
+    if tensor is None:
+        raise UserError(f"lacks {name}")
+    if tensor.dim() != dims or 0 in tensor.shape:
+        raise UserError(f"has {name} of shape {tuple(tensor.shape)}, expected {dims} sides")
+    return tuple(tensor.shape)

@@ -1,0 +1,37 @@
+"""What a file says about itself besides its weights: its name, and what its training program wrote down."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from headstart.detectors.weights.opening import Checkpoint, Skipped
+
+
+@dataclass(frozen=True)
+class Hints:
+    """name      what the file is to be read as: the word of the user (`--as`), else what it is called
+    said      whether the user said so
+    settings  arguments of the training program that were saved beside the weights (argparse)
+    classes   names that the user gave, or None
+    """
+
+    name: str
+    said: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] | None = None
+
+    def says(self, pattern: str) -> bool:
+        """Whether the name contains this (a regular expression, upper and lower case alike)."""
+        return re.search(pattern, self.name, re.IGNORECASE) is not None
+
+
+def collect_hints(checkpoint: Checkpoint, said: str | None, classes: tuple[str, ...] | None) -> Hints:
+    """The hints of an opened checkpoint."""
+    saved = checkpoint.beside.get("args")
+    state = saved.state if isinstance(saved, Skipped) else saved
+    settings = dict(state) if isinstance(state, Mapping) else {}
+    name = said or str(settings.get("model") or checkpoint.path.stem)
+    return Hints(name, said is not None, settings, classes)
