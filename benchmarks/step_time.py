@@ -25,8 +25,8 @@ from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from headstart.detectors.detector import Detector
 from headstart.detectors.zoo import build_detector
+from headstart.engine.memory import keep_freed_memory
 from headstart.engine.optim import build_optimizer, clip_gradients
 from headstart.engine.precision import Precision, has_bf16
 from headstart.engine.teacher import quicken
@@ -163,16 +163,17 @@ def build_modes(batch: Batch, size: int, bf16: bool) -> dict[str, Mode]:
     student = build_detector("retinanet_r18", CLASSES, pretrained=False, frozen_stages=1, norm_eval=True)
     teacher = build_detector("fasterrcnn_r50", CLASSES, pretrained=False)
 
-    def ours(guide: Detector | None, precision: Precision) -> Mode:
-        own = copy.deepcopy(student)
-        method = build_method("head", own, Frozen(guide)) if guide else build_method("baseline", own)
-        return our_mode(method, batch, precision)
+    def plain(precision: Precision) -> Mode:
+        return our_mode(build_method("baseline", copy.deepcopy(student)), batch, precision)
 
-    modes = {"torchvision": torchvision_mode(batch, size), "plain": ours(None, FP32)}
-    modes["head"] = ours(copy.deepcopy(teacher), FP32)
+    def head(precision: Precision) -> Mode:
+        guide = copy.deepcopy(teacher)
+        quicken(guide, precision, lambda sentence: None)
+        return our_mode(build_method("head", copy.deepcopy(student), Frozen(guide)), batch, precision)
+
+    modes = {"torchvision": torchvision_mode(batch, size), "plain": plain(FP32), "head": head(FP32)}
     if bf16:
-        quicken(teacher, BF16, lambda sentence: None)
-        modes |= {"plain_bf16": ours(None, BF16), "head_bf16": ours(teacher, BF16)}
+        modes |= {"plain_bf16": plain(BF16), "head_bf16": head(BF16)}
     return modes
 
 
@@ -229,6 +230,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one line of json")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     bf16 = has_bf16(torch.device("cpu")) if options.bf16 == "auto" else options.bf16 == "yes"
     modes = build_modes(draw_batch(options.batch, options.size), options.size, bf16)
     measure(modes, options.rounds)

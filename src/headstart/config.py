@@ -115,7 +115,7 @@ class Train(Section):
     clip: float | None = Field(20.0, gt=0, description="largest L2 norm of a lane's gradient; null: no limit")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
     channels_last: bool | Literal["auto"] = Field("auto", description="memory layout of convolutions")
-    fast_teacher: bool = Field(False, description="fold the teacher's batch norms; bf16 weights where that is used")
+    fast_teacher: bool = Field(True, description="fold the teacher's batch norms; bf16 weights where that is used")
     ema: bool | Annotated[float, Field(gt=0, lt=1)] = Field(False, description="average the weights; a decay or true")
     seed: int = Field(0, ge=0, lt=2**31)
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")

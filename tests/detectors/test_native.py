@@ -53,7 +53,7 @@ def test_the_same_detector_comes_back(tmp_path, name, options):
 def test_metadata_without_tensors(saved):
     detector, path = saved
     header = read_metadata(path)
-    assert header["headstart_version"] == headstart.__version__ and header["format_version"] == 1
+    assert header["headstart_version"] == headstart.__version__ and header["format_version"] == 2
     assert header["classes"] == list(CLASSES) and header["recipe"] == json.loads(json.dumps(detector.recipe))
     assert header["training"] == {"seed": 3, "scores": {"AP": 12.5}}
     assert header["preprocessing"]["order"] == "RGB"
@@ -108,15 +108,17 @@ def rewrite(path, tensors, **changes):
     save_file(tensors, path, metadata={k: json.dumps(v) for k, v in header.items()})
 
 
-def test_a_newer_format_and_an_unknown_recipe(saved):
+def test_another_format_and_an_unknown_recipe(saved):
     detector, path = saved
     tensors = load_file(path)
     rewrite(path, tensors, recipe={**detector.recipe, "name": "yolo"})
     with pytest.raises(UserError, match=r"cannot be built.*yolo"):
         load_detector(path)
-    rewrite(path, tensors, format_version=99)
-    with pytest.raises(UserError, match="Upgrade"):
-        load_detector(path)
+    for version, remedy in ((99, "Upgrade headstart"), (1, "Train it again")):
+        save_detector(detector, path)
+        rewrite(path, tensors, format_version=version)
+        with pytest.raises(UserError, match=remedy):
+            load_detector(path)
 
 
 def test_a_detector_built_by_hand(tmp_path):

@@ -7,7 +7,7 @@ import torch
 
 from headstart.boxes import encode_deltas
 from headstart.heads.dense import Selection
-from headstart.heads.roi import STDS, BoxHead
+from headstart.heads.roi import STDS, BoxHead, cell_by_cell
 from headstart.structures import Detections, PixelIndex, RegionOutputs, Regions
 from laws.tiny import detector, scene
 
@@ -38,8 +38,9 @@ def test_hidden_layers_are_those_before_their_activation():
     roi, pyramid = head(), [torch.randn(1, 3, 64 // s, 64 // s) for s in (4, 8, 16, 32)]
     boxes = [torch.tensor([[4.0, 4, 30, 30], [0, 0, 60, 60]])]
     outputs = roi(pyramid, boxes)
-    crops = roi.pool(pyramid, boxes).flatten(1)
-    first = roi.fcs[0](crops)
+    crops = roi.pool(pyramid, boxes)
+    every_cell = crops.permute(0, 2, 3, 1).flatten(1)
+    first = roi.fcs[0](every_cell)
     second = roi.fcs[1](first.relu())
     torch.testing.assert_close(outputs.hidden, [first, second])
     torch.testing.assert_close(outputs.cls, roi.cls(second.relu()))
@@ -53,6 +54,14 @@ def regions(*rows):
     return Regions(
         torch.tensor(boxes).float(), torch.tensor(labels), torch.tensor(matched).float(), PixelIndex(*[index] * 4)
     )
+
+
+def test_weights_in_the_usual_order():
+    """Those of a layer that reads channel by channel, reordered, give the same."""
+    torch.manual_seed(0)
+    crops, usual = torch.randn(4, 3, 7, 7), torch.randn(5, 3 * 49)
+    ours = crops.permute(0, 2, 3, 1).flatten(1) @ cell_by_cell(usual, 7).T
+    torch.testing.assert_close(ours, crops.flatten(1) @ usual.T)
 
 
 ROW = (0, 0, 10, 10), 1, (1, 0, 11, 10)

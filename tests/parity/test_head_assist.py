@@ -17,7 +17,7 @@ from headstart.methods import Frozen, build_method
 from headstart.methods.assistants import read_cells
 from headstart.necks.fpn import FPN
 from headstart.structures import ImageBatch, Progress
-from parity.official import SCENARIOS, close, rename, sizes, targets, tensor
+from parity.official import SCENARIOS, close, ordered, rename, sizes, targets, tensor
 from parity.recipe import untrained
 from parity.small_resnet import SmallResNet
 
@@ -98,7 +98,8 @@ def ours(name, kind):
 
 def load(module, arrays, kind):
     prefix = f"w/{kind}/"
-    weights = {ours(k.removeprefix(prefix), kind): tensor(v) for k, v in arrays.items() if k.startswith(prefix)}
+    names = [key for key in arrays if key.startswith(prefix)]
+    weights = {ours(key.removeprefix(prefix), kind): ordered(key, tensor(arrays[key])) for key in names}
     module.load_state_dict(weights, strict=True)
 
 
@@ -286,4 +287,4 @@ def test_four_training_steps(arrays, reference, method, batch, monkeypatch):
         assert norm.item() == pytest.approx(official["grad_norm"], rel=1e-5)
     own, ended = method.state_dict(), reference("head_assist")
     for key in (key for key in ended if key.startswith("w/student/")):
-        close(own[ours(key.removeprefix("w/student/"), "student")], ended[key], 1e-5)
+        close(own[ours(key.removeprefix("w/student/"), "student")], ordered(key, tensor(ended[key])), 1e-5)

@@ -17,6 +17,10 @@ LEAST_VISIBLE = 0.45
 USUAL_HUE = 0.75
 """How often a figure has its class's own colour: a hint that is learned early and never enough."""
 
+MOST_DISTRACTORS = 5
+SMALLEST, LARGEST = 0.18, 0.6
+"""Radius of a figure over half the picture's side, drawn evenly on the log scale."""
+
 HALF = [value // 2 for value in range(256)]
 
 
@@ -32,7 +36,7 @@ def draw_scene(rng: Generator, size: int) -> tuple[Image.Image, np.ndarray, np.n
     boxes: list[list[int]] = []
     labels: list[int] = []
     names = list(FIGURES)
-    for is_distractor in rng.permutation([False] * count + [True] * int(rng.integers(0, 6))):
+    for is_distractor in rng.permutation([False] * count + [True] * int(rng.integers(0, MOST_DISTRACTORS + 1))):
         label = int(rng.integers(len(DISTRACTORS) if is_distractor else len(names)))
         figure = DISTRACTORS[label](rng) if is_distractor else FIGURES[names[label]](rng)
         placed = _place(rng, figure, size, owner, areas)
@@ -75,7 +79,7 @@ def draw_background(rng: Generator, size: int) -> Image.Image:
 
 def _place(rng: Generator, figure: Figure, size: int, owner: np.ndarray, areas: list[int]):
     """Mask, corner and cover of the figure where it hides nothing too much, or None after a few tries."""
-    radius = size * 0.5 * np.exp(rng.uniform(np.log(0.18), np.log(0.6)))
+    radius = size * 0.5 * np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST)))
     mask = _mask(rng, figure, radius)
     half_w, half_h = mask.width / 2, mask.height / 2
     for _ in range(6):

@@ -18,6 +18,7 @@ from headstart.engine.folder import RunFolder, atomically, demand_free, new_fold
 from headstart.engine.guards import prove, with_objects
 from headstart.engine.interrupt import Interrupt, Interrupted
 from headstart.engine.keeper import Journal, Keeper
+from headstart.engine.memory import keep_freed_memory
 from headstart.engine.metrics import MetricsFile
 from headstart.engine.module import Lanes
 from headstart.engine.outcome import Outcome, finish
@@ -49,6 +50,7 @@ def fit(
 
     Raises UserError for whatever cannot work, and Interrupted after Ctrl-C, when everything is saved.
     """
+    keep_freed_memory()
     rank, world = place_among_processes(run.train.devices)
     say: Say = print if rank == 0 and not quiet else lambda text: None
     if rank == 0 and folder is None and run.name is not None:

@@ -39,17 +39,21 @@ def make_teacher(
 
 
 def quicken(model: Detector, precision: Precision, say: Callable[[str], None]) -> None:
-    """Folds the backbone's batch norms and, in a run of bf16, stores backbone and neck in it.
+    """Folds the backbone's batch norms and, in a run of bf16, stores convolutions and linear layers in it.
 
-    Autocast would cast frozen weights again for every batch. The head stays as it is: it is small, and distilled from.
+    Autocast would cast frozen weights again for every batch, with the same result.
     """
     model.backbone, sentence = fold_batchnorm(model.backbone)
     say(f"Teacher: {sentence}")
     if precision.dtype is not None:
-        for part in (model.backbone, model.neck):
+        for part in (model.backbone, model.neck, *filter(_is_cast, model.head.modules())):
             part.to(precision.dtype)
     if precision.channels_last:
         model.to(memory_format=torch.channels_last)
+
+
+def _is_cast(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Conv2d | nn.Linear)
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -132,21 +132,24 @@ def _spread(base: Tensor, width: Tensor, rows: Tensor, columns: Tensor) -> tuple
     def per_cell(values: Tensor) -> Tensor:
         return values.expand_as(base).flatten()
 
+    def pick(values: Tensor, index: Tensor) -> Tensor:
+        return values.flatten().index_select(0, index)  # several times as fast as values[index]
+
     grid = base.shape[1]
     each = torch.arange(len(base) * grid).reshape(-1, grid)
     tall, wide = per_cell(_reach(rows)[:, :, None]), per_cell(_reach(columns)[:, None, :])
     cell, y = _lay_out(tall)
-    first = base.flatten()[cell] + y * per_cell(width[:, None, None])[cell]
-    share = rows.flatten()[per_cell(each[:, :, None] * rows.shape[2])[cell] + y]
-    begin = per_cell(each[:, None, :] * columns.shape[2])[cell]
-    line, x = _lay_out(wide[cell])
-    return first[line] + x, share[line] * columns.flatten()[begin[line] + x], tall * wide
+    first = pick(base, cell) + y * pick(per_cell(width[:, None, None]), cell)
+    share = pick(rows, pick(per_cell(each[:, :, None] * rows.shape[2]), cell) + y)
+    begin = pick(per_cell(each[:, None, :] * columns.shape[2]), cell)
+    line, x = _lay_out(pick(wide, cell))
+    return pick(first, line) + x, pick(share, line) * pick(columns, pick(begin, line) + x), tall * wide
 
 
 def _lay_out(counts: Tensor) -> tuple[Tensor, Tensor]:
     """`counts[i]` entries for each i, one after the other: the i of every entry and its place among those of that i."""
     owner = torch.repeat_interleave(counts)
-    return owner, torch.arange(len(owner)) - (counts.cumsum(0) - counts)[owner]
+    return owner, torch.arange(len(owner)) - (counts.cumsum(0) - counts).index_select(0, owner)
 
 
 def _reach(weights: Tensor) -> Tensor:
@@ -167,9 +170,10 @@ class _WeightedRows(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         index, weight, bags = ctx.saved_tensors
         order = index.argsort()
-        sources = torch.repeat_interleave(bags)[order]
+        sources = torch.repeat_interleave(bags).index_select(0, order)
         counts = torch.bincount(index, minlength=ctx.rows)
-        return _sum_bags(grads[0].contiguous(), sources, weight[order], counts), None, None, None
+        weight = weight.index_select(0, order)
+        return _sum_bags(grads[0].contiguous(), sources, weight, counts), None, None, None
 
 
 def _sum_bags(table: Tensor, index: Tensor, weight: Tensor, bags: Tensor) -> Tensor:

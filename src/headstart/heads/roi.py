@@ -32,6 +32,9 @@ class BoxHead(nn.Module):
     void      further outputs behind the background that no class belongs to; they only take part in the softmax
               (unused numbers of an imported file)
 
+    The first layer reads a crop cell by cell, all channels of a cell together: as pooling leaves it, so that nothing
+    is copied. Others read channel by channel; `cell_by_cell` reorders their weights.
+
     The regression is class-specific, in R-CNN's delta code with stds 0.1, 0.1, 0.2, 0.2. Losses over all regions R of
     the batch: `cls` cross-entropy / R, `box` L1 of the positives / R.
     Checked against mmdetection (tests/parity, two_stage_faster).
@@ -87,7 +90,7 @@ class BoxHead(nn.Module):
 
     def read(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> list[Tensor]:
         """What the layers give at given boxes (one (R_i, 4) per image), before their activations: [fc] (R, hidden)."""
-        x = self.pool(pyramid, boxes).flatten(1)
+        x = self.pool(pyramid, boxes).permute(0, 2, 3, 1).flatten(1)
         hidden = []
         for fc in self.fcs:
             hidden.append(fc(x))
@@ -130,3 +133,8 @@ class BoxHead(nn.Module):
         found = found[self.selection.solid(boxes)]
         kept = nms(found.boxes + (found.labels * (max(size) + 1))[:, None], found.scores, self.selection.overlap)
         return found[kept[: self.selection.keep]]
+
+
+def cell_by_cell(weight: Tensor, grid: int) -> Tensor:
+    """A first layer's weight (D, C * grid * grid), as torchvision and mmdetection order its input, in our order."""
+    return weight.unflatten(1, (-1, grid * grid)).transpose(1, 2).flatten(1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
 from torch import Tensor
 
 from headstart.errors import UserError
+from headstart.heads.roi import cell_by_cell
 
 RESNETS: dict[tuple[bool, tuple[int, ...], int, int], str] = {
     (False, (2, 2, 2, 2), 64, 64): "resnet18",
@@ -22,7 +24,7 @@ RESNETS: dict[tuple[bool, tuple[int, ...], int, int], str] = {
     (True, (3, 4, 6, 3), 128, 128): "wide_resnet50_2",
     (True, (3, 4, 23, 3), 128, 128): "wide_resnet101_2",
 }
-"""Bottleneck blocks, blocks per stage, channels of the first 3x3 convolution and how many of them it reads at a time."""
+"""Bottleneck blocks, blocks per stage, channels of the first 3x3 convolution, how many of them each filter reads."""
 
 
 def name_resnet(tensors: Mapping[str, Tensor], prefix: str) -> str:
@@ -39,7 +41,7 @@ def name_resnet(tensors: Mapping[str, Tensor], prefix: str) -> str:
     if kind not in RESNETS:
         shape = "?" if middle is None else "x".join(str(side) for side in middle.shape)
         raise UserError(
-            f"has a ResNet of {'-'.join(map(str, counts))} blocks with a first 3x3 convolution of {shape}, which is not "
+            f"has a ResNet of {'-'.join(map(str, counts))} blocks whose first 3x3 convolution is {shape}; that is not "
             "known: expected ResNet-18 to 152, ResNeXt or wide ResNet"
         )
     return RESNETS[kind]
@@ -58,3 +60,14 @@ def shape_of(tensors: Mapping[str, Tensor], name: str, dims: int) -> tuple[int, 
     if tensor.dim() != dims or 0 in tensor.shape:
         raise UserError(f"has {name} of shape {tuple(tensor.shape)}, expected {dims} sides")
     return tuple(tensor.shape)
+
+
+def order_crops(weight: Tensor, width: int) -> Tensor:
+    """The first layer of a box head, which elsewhere reads a crop channel by channel, for ours.
+
+    Raises UserError if it does not read square crops of `width` channels.
+    """
+    grid = math.isqrt(weight.shape[-1] // width)
+    if weight.dim() != 2 or grid * grid * width != weight.shape[1]:
+        raise UserError(f"has a box head whose first layer of shape {tuple(weight.shape)} reads no {width} channels")
+    return cell_by_cell(weight, grid)

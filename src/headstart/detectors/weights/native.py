@@ -17,7 +17,8 @@ from headstart.detectors.detector import Detector, check_order
 from headstart.errors import UserError
 
 FORMAT = "headstart-detector"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: the first layer of a box head reads its crop cell by cell (1: channel by channel)."""
 
 
 def save_detector(detector: Detector, path: str | Path, **metadata: Any) -> Path:
@@ -82,10 +83,12 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
             f"{path} holds tensors but not a detector of headstart: expected a file that train or distill wrote. "
             "For the ImageNet weights of a backbone use --weights"
         )
-    if header.get("format_version", 0) > FORMAT_VERSION:
+    version = header.get("format_version", 0)
+    if version != FORMAT_VERSION:
+        remedy = "Upgrade headstart" if version > FORMAT_VERSION else "Train it again"
         raise UserError(
-            f"{path} was written by headstart {header.get('headstart_version')} in format {header['format_version']}; "
-            f"this is headstart {headstart.__version__}, which reads up to {FORMAT_VERSION}. Upgrade headstart"
+            f"{path} was written by headstart {header.get('headstart_version')} in format {version}; "
+            f"this is headstart {headstart.__version__}, which reads format {FORMAT_VERSION}. {remedy}"
         )
     return header
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from headstart.detectors.weights import torchvision_names as names
-from headstart.detectors.weights.architecture import count_layers, name_resnet, shape_of
+from headstart.detectors.weights.architecture import count_layers, name_resnet, order_crops, shape_of
 from headstart.detectors.weights.hints import Hints
 from headstart.detectors.weights.matching import Reading, translate
 from headstart.errors import UserError
@@ -91,16 +91,18 @@ def _read_rcnn(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
     if shape_of(ours, "head.roi.reg.weight", 2)[0] != outputs * 4:
         raise UserError(f"has {outputs} classes but boxes for another number of them")
     classes, kept, notes = _choose_outputs(outputs, hints, background=True)
+    width = shape_of(ours, "head.rpn.cls.weight", 4)[1]
     void = [row for row in range(1, outputs) if row not in kept]
     for kind in ("weight", "bias"):
         key = f"head.roi.cls.{kind}"
         ours[key] = ours[key][[*kept, 0, *void]]
         key = f"head.roi.reg.{kind}"
         ours[key] = ours[key].unflatten(0, (-1, 4))[kept].flatten(0, 1)
+    ours["head.roi.fcs.0.weight"] = order_crops(ours["head.roi.fcs.0.weight"], width)
     recipe: dict[str, Any] = {
         "name": "fasterrcnn",
         "classes": list(classes),
-        "width": shape_of(ours, "head.rpn.cls.weight", 4)[1],
+        "width": width,
         "hidden": shape_of(ours, "head.roi.cls.weight", 2)[1],
         "rpn_depth": count_layers(ours, r"head\.rpn\.tower\.convs\.(\d+)\.weight"),
         "void": len(void),
@@ -201,5 +203,7 @@ def _reading(
     source: str, recipe: dict[str, Any], ours: dict[str, Tensor], named: dict[str, str], size: str, notes: list[str]
 ) -> Reading:
     sides = {**SIZES[size], "resize": "torchvision"}
-    said = f"images are resized as by torchvision's builder: {sides['short']} to {sides['long']} pixels (--imgsz changes it)"
+    said = (
+        f"images are resized as torchvision does, to {sides['short']} pixels and at most {sides['long']} (or --imgsz)"
+    )
     return Reading(source, recipe, ours, named, MEAN, STD, "RGB", sides, [*notes, said])
