@@ -16,6 +16,7 @@ _HOMES = {
     "build_detector": "headstart.detectors.zoo",
     "build_method": "headstart.methods",
     "distill": "headstart.api",
+    "import_detector": "headstart.detectors.weights",
     "load_detector": "headstart.detectors.weights",
     "open_dataset": "headstart.data.discover",
     "save_detector": "headstart.detectors.weights",

@@ -55,10 +55,13 @@ class Data(Section):
 
 
 class DetectorChoice(Section):
-    """A detector to build by name, or a file of weights written by headstart."""
+    """A detector to build by name, or a file of weights: headstart's own, torchvision's or mmdetection's."""
 
     name: str | None = Field(None, description="what to build, such as retinanet_r18; see `headstart models`")
-    file: str | None = Field(None, description="weights to start from (.safetensors)")
+    file: str | None = Field(None, description="weights to start from (.safetensors, or a checkpoint of others)")
+    read_as: str | None = Field(None, description="what a foreign file is, where it leaves that open")
+    classes: list[str] | None = Field(None, description="names of a foreign file's classes, where it has none")
+    entry: str | None = Field(None, description="which weights of a foreign file, where it has several")
     backbone: str | None = Field(None, description="another backbone than the name says: short name or any of timm's")
     width: Positive | None = Field(None, description="channels of pyramid and heads")
     pretrained: bool | str = Field(True, description="start from ImageNet weights (imagenet), none, or a file")
@@ -76,6 +79,9 @@ class DetectorChoice(Section):
         built = [key for key in ("backbone", "width", "options") if getattr(self, key)]
         if self.file is not None and built:
             raise ValueError(f"a detector from a file cannot take {', '.join(built)}; the file says what it is")
+        read = [key for key in ("read_as", "classes", "entry") if getattr(self, key)]
+        if self.file is None and read:
+            raise ValueError(f"{', '.join(read)} is for a detector from a foreign file, not for one that is built")
         return self
 
 

@@ -10,6 +10,7 @@ import headstart
 from headstart.cli.config import config
 from headstart.cli.demo import demo
 from headstart.cli.distill import distill
+from headstart.cli.import_ import import_
 from headstart.cli.methods import methods
 from headstart.cli.models import models
 from headstart.cli.predict import predict
@@ -22,8 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, train, distill, val, predict, models, methods):
-    app.command()(command)
+for command in (demo, train, distill, val, predict, import_, models, methods):
+    app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(config, name="config")
 
 

@@ -10,7 +10,12 @@ from headstart.cli import options
 from headstart.cli.errors import spoken
 
 Teacher = Annotated[
-    str | None, Option("--teacher", help="Weights that `headstart train` wrote.", rich_help_panel="Distillation")
+    str | None,
+    Option(
+        "--teacher",
+        help="Weights that `headstart train` wrote, or a checkpoint of torchvision or mmdetection.",
+        rich_help_panel="Distillation",
+    ),
 ]
 Method = Annotated[
     str | None,

@@ -11,7 +11,7 @@ from headstart.cli.errors import spoken
 
 @spoken
 def predict(
-    weights: Annotated[str, Argument(help="Weights that train or distill wrote (.safetensors).")],
+    weights: Annotated[str, Argument(help="Weights that train or distill wrote, or a checkpoint of others.")],
     sources: Annotated[list[str], Argument(help="Images, or folders of images.")],
     out: Annotated[str, Option("--out", help="Folder for the drawn images and predictions.json.")] = "predictions",
     threshold: Annotated[float, Option("--threshold", "--conf", help="Least score of a box, 0 to 1.")] = 0.3,
@@ -25,6 +25,6 @@ def predict(
     """
     from headstart.engine.predict import predict as find_objects
 
-    entries = find_objects(weights, sources, out, threshold=threshold, imgsz=imgsz, device=device, draw=draw)
+    entries = find_objects(weights, sources, out, threshold=threshold, imgsz=imgsz, device=device, draw=draw, say=print)
     count = sum(len(entry["objects"]) for entry in entries)
     print(f"{count} objects in {len(entries)} images: {out}")

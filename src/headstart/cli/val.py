@@ -11,7 +11,7 @@ from headstart.cli.errors import spoken
 
 @spoken
 def val(
-    weights: Annotated[str, Argument(help="Weights that train or distill wrote (.safetensors).")],
+    weights: Annotated[str, Argument(help="Weights that train or distill wrote, or a checkpoint of others.")],
     data: Annotated[str, Option("--data", help="Folder of annotated images.")],
     split: Annotated[str, Option("--split", help="train | val | test.")] = "val",
     imgsz: Annotated[int | None, Option("--imgsz", help="Side of the square for images (as trained).")] = None,
@@ -42,6 +42,7 @@ def val(
         bad_data=bad_data,
         voc=voc,
         device=device,
+        say=print,
     )
     name = Path(weights).stem
     show(results_table({name: metrics}), per_class_table({name: metrics}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from headstart.data.discover import open_dataset
 from headstart.data.loader import train_loader, val_loader
 from headstart.data.transforms import Transform
 from headstart.detectors.detector import Detector
-from headstart.detectors.weights.native import load_detector
+from headstart.detectors.weights.foreign import OWN, open_detector
 from headstart.detectors.zoo import build_detector
 from headstart.engine.ema import Average
 from headstart.engine.lane import Lane
@@ -27,6 +27,8 @@ from headstart.engine.schedule import SCHEDULES, LearningRate, drops
 from headstart.errors import UserError
 from headstart.methods import build_method
 from headstart.methods.base import Frozen
+
+Say = Callable[[str], None]
 
 SMOOTH = 0.9998
 """Decay of the average that `ema: true` means."""
@@ -51,16 +53,21 @@ def training_batches(data: Data, dataset: DetectionDataset, seed: int, rank: int
     return train_loader(dataset, transform, batch_size=share, seed=seed, workers=data.workers, rank=rank, world=world)
 
 
-def validation_batches(data: Data, dataset: DetectionDataset, rank: int = 0, world: int = 1) -> Any:
+def validation_batches(
+    data: Data, dataset: DetectionDataset, rank: int = 0, world: int = 1, *, resize: str = "antialias"
+) -> Any:
     """Every image once over all processes, at the largest training size, unchanged otherwise."""
     short, long = data.sides
-    transform = Transform(short=short if isinstance(short, int) else short[1], long=long, flip=0.0)
+    transform = Transform(short=short if isinstance(short, int) else short[1], long=long, flip=0.0, resize=resize)
     share = max(1, data.batch // world)
     return val_loader(dataset, transform, batch_size=share, workers=data.workers, rank=rank, world=world)
 
 
-def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str) -> Detector:
-    """Built by name for these classes, or loaded from a file that must know the same."""
+def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say: Say | None = None) -> Detector:
+    """Built by name for these classes, or loaded from a file that must know the same.
+
+    `say` is told what was assumed of a file that is not headstart's.
+    """
     if choice.name == GIVEN:
         raise UserError(f"the {who} of this run was handed over in Python; hand it over again to continue.")
     if choice.file is None:
@@ -70,14 +77,24 @@ def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str) -> D
         return build_detector(choice.name or "", classes, backbone=choice.backbone, **options)
     path = Path(choice.file)
     if not path.is_file():
-        raise UserError(f"{who}: the file {path} does not exist. Give weights that headstart wrote (.safetensors).")
-    return load_detector(path)
+        raise UserError(
+            f"{who}: the file {path} does not exist. Give weights that headstart wrote (.safetensors), or a checkpoint "
+            "of torchvision or mmdetection."
+        )
+    try:
+        opened = open_detector(path, read_as=choice.read_as, classes=choice.classes, entry=choice.entry)
+    except UserError as error:
+        raise UserError(f"{who}: {error}") from error
+    if say is not None and opened.source != OWN:
+        for line in (f"The {who} was read as {opened.source}", *(f"- {note}" for note in opened.notes)):
+            say(line)
+    return opened.detector
 
 
-def make_student(choice: DetectorChoice, classes: Sequence[str], seed: int) -> Detector:
+def make_student(choice: DetectorChoice, classes: Sequence[str], seed: int, say: Say | None = None) -> Detector:
     """The same start weights whenever the seed is the same, whatever was built before."""
     start_generators(seed)
-    student = make_detector(choice, classes, "student")
+    student = make_detector(choice, classes, "student", say)
     if tuple(student.classes) != tuple(classes):
         raise UserError(
             f"the student in {choice.file} knows the classes {', '.join(student.classes)}; the data has "
@@ -87,12 +104,21 @@ def make_student(choice: DetectorChoice, classes: Sequence[str], seed: int) -> D
 
 
 def make_lanes(
-    run: Run, classes: Sequence[str], teacher: Frozen | None, total: int, *, student: Detector | None = None
+    run: Run,
+    classes: Sequence[str],
+    teacher: Frozen | None,
+    total: int,
+    *,
+    student: Detector | None = None,
+    say: Say | None = None,
 ) -> list[Lane]:
     """One lane per method, each with its own copy of the same student."""
     lanes = []
     for name, choice in run.choices.items():
-        own = make_student(run.student, classes, run.train.seed) if student is None else copy.deepcopy(student)
+        if student is None:
+            own = make_student(run.student, classes, run.train.seed, None if lanes else say)
+        else:
+            own = copy.deepcopy(student)
         start_generators(run.train.seed)
         guide = None if choice.name == "baseline" else teacher
         lanes.append(make_lane(name, build_method(choice.name, own, guide, **choice.options), run.train, total))

@@ -123,7 +123,7 @@ def _build(
         facts["teacher_weights"] = fingerprint(guide.model)
     if checkpoint is not None:
         demand_same_run({"data": checkpoint["journal"]["data"]}, {"data": facts})
-    lanes = make_lanes(run, train_data.classes, guide, total, student=student)
+    lanes = make_lanes(run, train_data.classes, guide, total, student=student, say=say)
     module = Lanes(lanes, guide, total=total, per_epoch=per_epoch, seed=run.train.seed, precision=precision)
     if precision.channels_last:
         module.methods.to(memory_format=torch.channels_last)

@@ -16,7 +16,7 @@ from headstart.data.discover import open_dataset
 from headstart.data.images import is_image, read_image
 from headstart.data.transforms import Transform
 from headstart.detectors.detector import Detector
-from headstart.detectors.weights.native import load_detector, read_metadata
+from headstart.detectors.weights.foreign import OWN, Imported, open_detector
 from headstart.engine.build import validation_batches
 from headstart.engine.precision import choose_precision
 from headstart.engine.strategy import choose_device
@@ -43,20 +43,24 @@ def validate(
     voc: bool = False,
     device: str = "auto",
     progress: Callable[[int, int | None], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """COCO numbers (and VOC's, if asked for) of a weights file on a split of a folder, `per_class` included.
 
-    The images have the size that the detector was trained at, unless `imgsz` says otherwise.
+    The images have the size that the detector was trained at, unless `imgsz` says otherwise. `say` is told what was
+    assumed of a file that is not headstart's.
     Raises UserError if the data lacks one of the detector's classes.
     """
-    detector = load_detector(weights)
+    opened = open_detector(weights)
+    detector = opened.detector
+    tell(opened, say)
     place = choose_device(device)
     dataset = open_dataset(data, split, classes=list(detector.classes), bad_data=bad_data)
-    sides = _sides(weights, imgsz)
+    sides = _sides(opened.size, imgsz)
     settings = Data(path=str(data), batch=batch, workers=workers, short=sides["short"], long=sides["long"])
     scorers = [CocoScorer(dataset), *([VocScorer(dataset)] if voc else [])]
     dtype = choose_precision("auto", False, place).dtype
-    loader = validation_batches(settings, dataset)
+    loader = validation_batches(settings, dataset, resize=sides["resize"])
     return evaluate(detector, loader, scorers, device=place, autocast=dtype, progress=progress)
 
 
@@ -69,18 +73,22 @@ def predict(
     imgsz: int | None = None,
     device: str = "auto",
     draw: bool = True,
+    say: Callable[[str], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Finds objects in images or folders of images; writes the drawn images and predictions.json into `out`.
 
     Gives one entry per image: file, width, height, and `objects` (class, score, box xyxy in pixels of the image), best
-    first, of at least `threshold`. Raises UserError for a source without images.
+    first, of at least `threshold`. `say` is told what was assumed of a file that is not headstart's. Raises UserError
+    for a source without images.
     """
     if not 0 <= threshold <= 1:
         raise UserError(f"the threshold is a score between 0 and 1, found {threshold}.")
     files = list(dict.fromkeys(file for source in sources for file in find_images(Path(source))))
     place = choose_device(device)
-    detector = load_detector(weights, place)
-    sides = _sides(weights, imgsz)
+    opened = open_detector(weights)
+    detector = opened.detector.to(place)
+    tell(opened, say)
+    sides = _sides(opened.size, imgsz)
     out = Path(out)
     names = _picture_names(files)
     entries = []
@@ -132,10 +140,17 @@ def _entry(file: Path, image: Tensor, found: Detections, classes: Sequence[str],
     return {"file": str(file), "width": image.shape[2], "height": image.shape[1], "objects": objects}
 
 
-def _sides(weights: str | Path, imgsz: int | None) -> dict[str, int]:
-    if imgsz is not None:
-        return {"short": imgsz, "long": imgsz}
-    return read_metadata(weights)["training"].get("size") or {"short": 640, "long": 640}
+def tell(opened: Imported, say: Callable[[str], None] | None) -> None:
+    """Says what a foreign file was taken for."""
+    if say is not None and opened.source != OWN:
+        say(f"Read as {opened.source}")
+        for note in opened.notes:
+            say(f"- {note}")
+
+
+def _sides(size: dict[str, Any], imgsz: int | None) -> dict[str, Any]:
+    known = {"short": 640, "long": 640, "resize": "antialias", **size}
+    return known if imgsz is None else {**known, "short": imgsz, "long": imgsz}
 
 
 def _picture_names(files: Sequence[Path]) -> dict[Path, str]:

@@ -30,7 +30,7 @@ def make_teacher(
         model = copy.deepcopy(given)
     elif run.teacher is not None:
         start_generators(run.train.seed)
-        model = make_detector(run.teacher, classes, "teacher")
+        model = make_detector(run.teacher, classes, "teacher", say)
     else:
         return None
     if run.train.fast_teacher:

@@ -37,14 +37,15 @@ def name_resnet(tensors: Mapping[str, Tensor], prefix: str) -> str:
     counts = tuple(len(blocks.get(stage, ())) for stage in range(1, 5))
     bottleneck = f"{prefix}layer1.0.conv3.weight" in tensors
     middle = tensors.get(f"{prefix}layer1.0.conv2.weight")
-    kind = (bottleneck, counts, *middle.shape[:2]) if middle is not None and middle.dim() == 4 else None
-    if kind not in RESNETS:
+    known = middle is not None and middle.dim() == 4
+    name = RESNETS.get((bottleneck, counts, middle.shape[0], middle.shape[1])) if known else None
+    if name is None:
         shape = "?" if middle is None else "x".join(str(side) for side in middle.shape)
         raise UserError(
             f"has a ResNet of {'-'.join(map(str, counts))} blocks whose first 3x3 convolution is {shape}; that is not "
             "known: expected ResNet-18 to 152, ResNeXt or wide ResNet"
         )
-    return RESNETS[kind]
+    return name
 
 
 def count_layers(tensors: Mapping[str, Tensor], pattern: str) -> int:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from headstart.detectors.detector import Detector
 from headstart.detectors.weights.hints import Hints, collect_hints
 from headstart.detectors.weights.matching import Reading, fit, summarise
+from headstart.detectors.weights.native import FORMAT, load_detector, read_metadata, save_detector
 from headstart.detectors.weights.opening import open_checkpoint
 from headstart.detectors.weights.torchvision import is_torchvision, read_torchvision
 from headstart.detectors.weights.torchvision_names import official_files
@@ -23,6 +26,9 @@ READERS: list[tuple[Callable[[Mapping[str, Tensor]], bool], Callable[..., Readin
     (is_torchvision, read_torchvision),
 ]
 """Who recognises a state dict, and who reads it."""
+
+OWN = "headstart"
+"""The source of a file that is not foreign."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +44,13 @@ class Imported:
 def import_detector(
     path: str | Path,
     *,
-    like: str | None = None,
+    read_as: str | None = None,
     classes: Sequence[str] | None = None,
     entry: str | None = None,
 ) -> Imported:
     """The detector in a checkpoint of torchvision, mmdetection or a program built on them.
 
-    like     a name that settles what the weights leave open, such as fasterrcnn_mobilenet_v3_large_320_fpn
+    read_as  a name that settles what the weights leave open, such as fasterrcnn_mobilenet_v3_large_320_fpn
     classes  names of the classes, for files that have none
     entry    which weights to read, where the file holds several
 
@@ -52,8 +58,8 @@ def import_detector(
     """
     path = Path(path)
     checkpoint = open_checkpoint(path, entry)
-    hints = collect_hints(checkpoint, like, tuple(classes) if classes else None)
-    if like is None:
+    hints = collect_hints(checkpoint, read_as, tuple(classes) if classes else None)
+    if read_as is None:
         hints = replace(hints, name=_official(path) or hints.name)
     try:
         reading = _read(checkpoint.tensors, hints)
@@ -61,6 +67,61 @@ def import_detector(
     except UserError as error:
         raise UserError(f"{path} {error}") from error
     return Imported(detector, reading.source, reading.size, [*checkpoint.notes, *reading.notes])
+
+
+def open_detector(
+    path: str | Path,
+    *,
+    read_as: str | None = None,
+    classes: Sequence[str] | None = None,
+    entry: str | None = None,
+) -> Imported:
+    """The detector of any file: headstart's own, or one that `import_detector` understands.
+
+    Raises UserError as those two, and for an option of an import beside a file of headstart's own.
+    """
+    if is_foreign(Path(path)):
+        return import_detector(path, read_as=read_as, classes=classes, entry=entry)
+    for option, value in (("read_as", read_as), ("classes", classes), ("entry", entry)):
+        if value:
+            raise UserError(f"{path} is headstart's own and says what it is: leave out {option}")
+    return Imported(load_detector(path), OWN, read_metadata(path)["training"].get("size") or {}, [])
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a file is a checkpoint that somebody else's program wrote; damaged ones count as our own."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+        if start[8:] != b"{":
+            return start[:2] == b"PK" or start[:1] == b"\x80"
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format") != json.dumps(FORMAT)
+    except (OSError, SafetensorError):
+        return False
+
+
+def import_file(
+    path: str | Path,
+    out: str | Path | None = None,
+    *,
+    read_as: str | None = None,
+    classes: Sequence[str] | None = None,
+    entry: str | None = None,
+) -> tuple[Path, Imported]:
+    """Writes a foreign checkpoint as a file of headstart's own (beside it, unless `out` says where).
+
+    The other options are those of `import_detector`. Raises UserError as it does, and if the place is taken.
+    """
+    path = Path(path)
+    if path.is_file() and not is_foreign(path):
+        raise UserError(f"{path} is no foreign checkpoint: headstart reads it as it is, or it is damaged")
+    place = Path(out) if out is not None else path.with_suffix(".safetensors")
+    if place.exists():
+        raise UserError(f"{place} exists already and is not overwritten: remove it, or give --out another name")
+    imported = import_detector(path, read_as=read_as, classes=classes, entry=entry)
+    origin = {"file": path.name, "source": imported.source, "notes": imported.notes}
+    return save_detector(imported.detector, place, size=imported.size, imported=origin), imported
 
 
 def _read(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from headstart.detectors.weights.opening import Checkpoint, Skipped
+from headstart.detectors.weights.torchvision_names import coco_classes
+from headstart.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -35,3 +38,22 @@ def collect_hints(checkpoint: Checkpoint, said: str | None, classes: tuple[str, 
     settings = dict(state) if isinstance(state, Mapping) else {}
     name = said or str(settings.get("model") or checkpoint.path.stem)
     return Hints(name, said is not None, settings, classes)
+
+
+def read_classes(text: str | None) -> tuple[str, ...] | None:
+    """Names from `--classes`: separated by commas, in a file line by line, or `coco` for its 80.
+
+    Raises UserError for a name that is empty or given twice.
+    """
+    if text is None:
+        return None
+    if text.lower() == "coco":
+        return coco_classes()
+    file = Path(text)
+    names = file.read_text(encoding="utf-8").splitlines() if file.is_file() else text.split(",")
+    names = [name.strip() for name in names]
+    names = names[:-1] if names and not names[-1] else names
+    wrong = [name for name in names if not name or names.count(name) > 1]
+    if wrong or not names:
+        raise UserError(f"--classes {text}: expected different names, found {wrong[0] if wrong else 'none'!r}")
+    return tuple(names)

@@ -94,7 +94,7 @@ def rename(name: str, renames: Renames) -> str | None:
 def fit(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], named: Mapping[str, str]) -> dict[str, Tensor]:
     """The tensors for a detector whose state is `own`, in its types; counters of batch norms may be missing.
 
-    Raises UserError that lists everything missing, too much, or of another shape, by the file's names where it has them.
+    Raises UserError that lists everything missing, too much or of another shape, by the file's names if it has them.
     """
     counters = {key: own[key] for key in set(own) - set(tensors) if key.endswith("num_batches_tracked")}
     missing = sorted(set(own) - set(tensors) - set(counters))
@@ -117,9 +117,7 @@ def fit(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], named: Mapping
         raise UserError("does not fit; " + "; ".join(problems))
     broken = sorted(named.get(key, key) for key, value in tensors.items() if not bool(value.float().isfinite().all()))
     if broken:
-        raise UserError(
-            f"has values that are not finite numbers in {summarise(broken)}: it comes from a failed training"
-        )
+        raise UserError(f"has values that are not finite numbers in {summarise(broken)}: its training has failed")
     return {key: value.to(own[key].dtype) for key, value in tensors.items()} | counters
 
 

@@ -81,7 +81,8 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     if not header:
         raise UserError(
             f"{path} holds tensors but not a detector of headstart: expected a file that train or distill wrote. "
-            "For the ImageNet weights of a backbone use --weights"
+            "For the ImageNet weights of a backbone use --weights, for torchvision's and mmdetection's detectors "
+            "`headstart import`"
         )
     version = header.get("format_version", 0)
     if version != FORMAT_VERSION:
@@ -178,5 +179,5 @@ def _check_kind(path: Path) -> None:
     if start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
         raise UserError(
             f"{path} is a pickled torch file: expected .safetensors, the file that train and distill write beside "
-            "their checkpoints"
+            "their checkpoints. Checkpoints of torchvision and mmdetection are read by `headstart import`"
         )

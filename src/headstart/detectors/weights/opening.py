@@ -34,22 +34,16 @@ class Skipped:
 
 
 HARMLESS: dict[str, type] = {
-    **{
-        name: Skipped
-        for name in (
-            "mmengine.logging.history_buffer.HistoryBuffer",
-            "builtins.getattr",
-            "argparse.Namespace",
-            "numpy.ndarray",
-            "numpy.dtype",
-            *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
-            *(f"numpy.dtypes.{kind}DType" for kind in ("Float64", "Float32", "Int64", "Int32", "Bool", "UInt8")),
-        )
-    },
-    **{
-        name: OrderedDict
-        for name in ("mmengine.config.config.ConfigDict", "mmcv.utils.config.ConfigDict", "addict.addict.Dict")
-    },
+    "mmengine.logging.history_buffer.HistoryBuffer": Skipped,
+    "mmengine.config.config.ConfigDict": OrderedDict,
+    "mmcv.utils.config.ConfigDict": OrderedDict,
+    "addict.addict.Dict": OrderedDict,
+    "argparse.Namespace": Skipped,
+    "builtins.getattr": Skipped,
+    "numpy.ndarray": Skipped,
+    "numpy.dtype": Skipped,
+    **{f"numpy.{core}.multiarray.{name}": Skipped for core in ("core", "_core") for name in ("_reconstruct", "scalar")},
+    **{f"numpy.dtypes.{kind}DType": Skipped for kind in ("Float64", "Float32", "Int64", "Int32", "Bool", "UInt8")},
 }
 """Objects that training programs leave beside the weights, and what is made in their place: nothing that can act."""
 
@@ -78,6 +72,8 @@ def open_checkpoint(path: str | Path, entry: str | None = None) -> Checkpoint:
         what = "is a folder: expected a file" if path.is_dir() else "does not exist"
         raise UserError(f"{path} {what}. Give a checkpoint (.pth, .pt, .safetensors)")
     content = _read(path)
+    if {"format", "run", "journal"} <= set(content):
+        raise UserError(f"{path} is the state of a run, for --resume: expected student.safetensors beside it")
     name, tensors, notes = _find_tensors(path, content, entry)
     tensors, more = _strip(tensors)
     beside = {key: value for key, value in content.items() if key != name and not _is_state(value)} if name else {}
@@ -112,7 +108,7 @@ def _read_torch(path: Path) -> Any:
         except RuntimeError as error:
             if "TorchScript" in str(error):
                 raise UserError(
-                    f"{path} is a TorchScript program: expected the weights alone, such as torch.save(model.state_dict(), ...)"
+                    f"{path} is a TorchScript program: expected weights, as by torch.save(model.state_dict(), ...)"
                 ) from error
             raise ValueError(_brief(error)) from error
 

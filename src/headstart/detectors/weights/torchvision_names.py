@@ -62,8 +62,10 @@ FASTER_RCNN = [
 MASKS = [(r"roi_heads\.mask_(?:head|predictor)\..+", "masks are left out, boxes are read")]
 
 _MOBILENET_BLOCKS = {
-    **{1: "0.0", 2: "1.0", 3: "1.1", 4: "2.0", 5: "2.1", 6: "2.2", 7: "3.0", 8: "3.1", 9: "3.2", 10: "3.3"},
-    **{11: "4.0", 12: "4.1", 13: "5.0", 14: "5.1", 15: "5.2"},
+    number: f"{stage}.{block}"
+    for number, (stage, block) in enumerate(
+        ((stage, block) for stage, count in enumerate((1, 2, 3, 4, 2, 3)) for block in range(count)), start=1
+    )
 }
 """torchvision numbers the blocks of MobileNetV3 through, timm by stage and block."""
 
