@@ -14,9 +14,9 @@ SCENARIOS = ("full", "img1_empty", "all_empty")
 HEAD_NAMES = [
     (r"(cls|reg)_convs\.(\d+)\.conv\.", r"\1_tower.convs.\2."),
     (r"(cls|reg)_convs\.(\d+)\.gn\.", r"\1_tower.norms.\2."),
-    (r"(?:retina|conv|rpn)_cls\.", "cls."),
-    (r"(?:retina|conv|rpn)_reg\.", "reg."),
-    (r"conv_centerness\.", "centreness."),
+    (r"(?:retina|conv|rpn|atss|gfl)_cls\.", "cls."),
+    (r"(?:retina|conv|rpn|atss|gfl)_reg\.", "reg."),
+    (r"(?:conv|atss)_centerness\.", "centreness."),
     (r"scales\.(\d+)\.scale", r"scales.\1"),
     (r"rpn_conv\.", "tower.convs.0."),
     (r"(?:bbox_head\.)?shared_fcs\.", "fcs."),

@@ -1,9 +1,11 @@
-"""RetinaNet's and FCOS's heads against the official numbers: outputs, targets, losses, gradients, predictions."""
+"""The dense heads against the official numbers: outputs, targets, losses, gradients, predictions."""
 
 import pytest
 import torch
 
 from headstart.boxes import encode_deltas, encode_distances
+from headstart.heads.anchor import AnchorHead
+from headstart.heads.atss import ATSSHead
 from headstart.heads.dense import Selection, flatten
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.retina import RetinaHead
@@ -27,6 +29,8 @@ TRICKS_TEST = Selection(per_level=1000, threshold=0.05, overlap=0.6, keep=100)
 def build(name):
     if name == "dense_retina":
         return RetinaHead(7, 32, STRIDES, width=32)
+    if name == "dense_atss":
+        return ATSSHead(7, 64, STRIDES, width=64)
     if name == "dense_fcos":
         return FCOSHead(7, 64, STRIDES, width=64, selection=FCOS_TEST)
     return FCOSHead(
@@ -43,7 +47,7 @@ def build(name):
     )
 
 
-@pytest.fixture(params=["dense_retina", "dense_fcos", "dense_fcos_tricks"])
+@pytest.fixture(params=["dense_retina", "dense_fcos", "dense_fcos_tricks", "dense_atss"])
 def case(request, reference):
     arrays = reference(request.param)
     head = build(request.param)
@@ -64,10 +68,11 @@ def test_outputs(case):
 
 
 def test_priors(case):
-    name, arrays, head, _, outputs = case
+    _, arrays, head, _, outputs = case
     for level, maps in enumerate(outputs.cls):
         shape = (maps.shape[2], maps.shape[3])
-        ours = head.level_anchors(level, shape) if name == "dense_retina" else head.level_points(level, shape, "cpu")
+        anchors = isinstance(head, AnchorHead)
+        ours = head.level_anchors(level, shape) if anchors else head.level_points(level, shape, "cpu")
         close(ours, arrays[f"prior/level{level}"], 1e-6)
 
 
@@ -83,21 +88,29 @@ def test_targets(case, scenario):
         if key not in arrays:
             assert scenario != "full"
             continue
-        labels = tensor(arrays[key])
+        labels = tensor(arrays[key]).reshape(2, -1)
         boxes = tensor(arrays[f"tgt/{scenario}/bbox_targets{level}"]).reshape(2, -1, 4)
         positive = assigned.positive[:, rows]
-        ours = assigned.boxes[:, rows][positive]
-        assert torch.equal(assigned.labels[:, rows], labels.reshape(2, -1)) or name == "dense_retina"
-        if name == "dense_retina":
+        assert torch.equal(positive, labels < 7)
+        ours, theirs = assigned.boxes[:, rows][positive], boxes[positive]
+        if isinstance(head, AnchorHead):
             weight = tensor(arrays[f"tgt/{scenario}/label_weights{level}"])
             assert torch.equal(assigned.weight[:, rows], weight)
             assert torch.equal(assigned.labels[:, rows][weight > 0], labels[weight > 0])
-            anchors = tensor(arrays[f"prior/level{level}"]).expand(2, -1, 4)[positive]
-            close(encode_deltas(anchors, ours), boxes[positive], 1e-5)
         else:
-            points = tensor(arrays[f"prior/level{level}"]).expand(2, -1, 2)[positive]
-            unit = head.strides[level] if name == "dense_fcos_tricks" else 1
-            close(encode_distances(points, ours) / unit, boxes[positive], 1e-5)
+            assert torch.equal(assigned.labels[:, rows], labels)
+        close(official_code(head, level, arrays, positive, ours), theirs, 1e-5)
+
+
+def official_code(head, level, arrays, positive, boxes):
+    """Our target boxes of the positives in the code in which the official targets are written."""
+    priors = tensor(arrays[f"prior/level{level}"])
+    priors = priors.expand(2, *priors.shape)[positive]
+    if isinstance(head, RetinaHead):
+        return encode_deltas(priors, boxes)
+    if isinstance(head, FCOSHead):
+        return encode_distances(priors, boxes) / (head.strides[level] if head.normalised else 1)
+    return boxes
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -12,6 +12,7 @@ from headstart.assign.sample import RegionSampler
 from headstart.backbones import SHORT_NAMES, Backbone, build_backbone
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
+from headstart.heads.atss import ATSSHead
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.retina import RetinaHead
 from headstart.heads.roi import BoxHead
@@ -74,6 +75,24 @@ def fcos(
     return _assemble(body, neck, head, classes)
 
 
+def atss(
+    classes: Sequence[str],
+    backbone: str,
+    *,
+    pretrained: Weights = True,
+    width: int = 256,
+    depth: int = 4,
+    anchor_scale: float = 8.0,
+    frozen_stages: int | None = None,
+    norm_eval: bool | None = None,
+) -> Detector:
+    """ATSS on P3..P7: one square anchor per cell, `anchor_scale` strides wide, and a centreness."""
+    body = _body(backbone, pretrained, frozen_stages, norm_eval)
+    neck = FPN(body.channels, body.strides, width=width, start=_c3(body), levels=5, extra="on_output")
+    head = ATSSHead(len(classes), width, neck.strides, width=width, depth=depth, anchor_scale=anchor_scale)
+    return _assemble(body, neck, head, classes)
+
+
 def fasterrcnn(
     classes: Sequence[str],
     backbone: str,
@@ -99,7 +118,12 @@ def fasterrcnn(
     return _assemble(body, neck, TwoStageHead(rpn, roi, RegionSampler(regions)), classes)
 
 
-FAMILIES: dict[str, Callable[..., Detector]] = {"retinanet": retinanet, "fcos": fcos, "fasterrcnn": fasterrcnn}
+FAMILIES: dict[str, Callable[..., Detector]] = {
+    "retinanet": retinanet,
+    "fcos": fcos,
+    "atss": atss,
+    "fasterrcnn": fasterrcnn,
+}
 
 DETECTORS: dict[str, tuple[str, str]] = {
     f"{family}_{short}": (family, short) for family in FAMILIES for short in SHORT_NAMES

@@ -51,9 +51,11 @@ class DenseHead(nn.Module):
     """A head that predicts at every cell of a pyramid. Subclasses give priors, predictions, assignment and loss.
 
     num_classes  K; `anchors` A per cell; `strides` of the levels; `selection` for detections, `proposing` for RoIs
+    code_size    R, how many numbers of `reg` make one box
     """
 
     anchors: int = 1
+    code_size: int = 4
     width: int
     cls_tower: Tower
     reg_tower: Tower
@@ -72,7 +74,7 @@ class DenseHead(nn.Module):
         raise NotImplementedError
 
     def decode_level(self, reg: Tensor, level: int, shape: Size) -> Tensor:
-        """Box code (..., H*W*A, 4) of a level -> xyxy boxes of the same shape, not clipped."""
+        """Box code (..., H*W*A, R) of a level -> xyxy boxes (..., H*W*A, 4), not clipped."""
         raise NotImplementedError
 
     def assign(self, outputs: DenseOutputs, targets: list[Targets]) -> Assignment:
@@ -182,7 +184,7 @@ class DenseHead(nn.Module):
     ) -> Detections:
         """Detections of the chosen rows of a level; boxes without area after clipping are dropped."""
         shape = outputs.cls[level].shape[-2:]
-        codes = flatten_level(outputs.reg[level][image : image + 1], 4)[0].float()
+        codes = flatten_level(outputs.reg[level][image : image + 1], self.code_size)[0].float()
         boxes = clip_boxes(self.decode_level(codes, level, (shape[0], shape[1]))[rows], size)
         cell = rows // self.anchors
         index = PixelIndex(torch.full_like(rows, level), cell // shape[1], cell % shape[1], rows % self.anchors)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from headstart.assign.answers import collect_answers
 from headstart.assign.center import CenterRange
-from headstart.boxes import decode_distances, encode_distances
+from headstart.boxes import centreness, decode_distances, encode_distances
 from headstart.heads.dense import DETECTIONS, DenseHead, Selection, flatten, shapes
 from headstart.heads.start import PRIOR_BIAS, draw_normal
 from headstart.heads.tower import Tower
@@ -121,10 +121,3 @@ def level_ranges(strides: Sequence[int], scale: float) -> list[tuple[float, floa
     """
     ends = [stride * scale for stride in strides[:-1]] + [1e8]
     return list(zip([-1.0, *ends[:-1]], ends))
-
-
-def centreness(distances: Tensor) -> Tensor:
-    """sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)) of (N, 4) distances: (N,) in 0..1."""
-    across, down = distances[:, [0, 2]], distances[:, [1, 3]]
-    ratio = (across.amin(dim=1) / across.amax(dim=1)) * (down.amin(dim=1) / down.amax(dim=1))
-    return ratio.clamp(min=0).sqrt()
