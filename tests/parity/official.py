@@ -34,6 +34,7 @@ def rename(name: str) -> str:
 def load_head(head: nn.Module, arrays: dict[str, np.ndarray], prefix: str = "w/") -> None:
     """Load the official weights strictly."""
     weights = {rename(k.removeprefix(prefix)): tensor(v) for k, v in arrays.items() if k.startswith(prefix)}
+    weights.pop("integral.project", None)  # 0, 1, 2, ...: no weight, but there it is saved as one
     head.load_state_dict(weights, strict=True)
 
 

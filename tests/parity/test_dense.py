@@ -8,6 +8,7 @@ from headstart.heads.anchor import AnchorHead
 from headstart.heads.atss import ATSSHead
 from headstart.heads.dense import Selection, flatten
 from headstart.heads.fcos import FCOSHead
+from headstart.heads.gfl import GFLHead
 from headstart.heads.retina import RetinaHead
 from parity.official import (
     SCENARIOS,
@@ -21,7 +22,7 @@ from parity.official import (
 )
 
 STRIDES = [8, 16, 32, 64, 128]
-NAMES = {"cls": "cls", "bbox": "box", "centerness": "quality"}
+NAMES = {"cls": "cls", "bbox": "box", "centerness": "quality", "dfl": "distribution"}
 FCOS_TEST = Selection(per_level=1000, threshold=0.05, overlap=0.5, keep=100)
 TRICKS_TEST = Selection(per_level=1000, threshold=0.05, overlap=0.6, keep=100)
 
@@ -31,6 +32,8 @@ def build(name):
         return RetinaHead(7, 32, STRIDES, width=32)
     if name == "dense_atss":
         return ATSSHead(7, 64, STRIDES, width=64)
+    if name == "dense_gfl":
+        return GFLHead(7, 64, STRIDES, width=64)
     if name == "dense_fcos":
         return FCOSHead(7, 64, STRIDES, width=64, selection=FCOS_TEST)
     return FCOSHead(
@@ -47,7 +50,7 @@ def build(name):
     )
 
 
-@pytest.fixture(params=["dense_retina", "dense_fcos", "dense_fcos_tricks", "dense_atss"])
+@pytest.fixture(params=["dense_retina", "dense_fcos", "dense_fcos_tricks", "dense_atss", "dense_gfl"])
 def case(request, reference):
     arrays = reference(request.param)
     head = build(request.param)

@@ -14,6 +14,7 @@ from headstart.detectors.detector import Detector
 from headstart.errors import UserError
 from headstart.heads.atss import ATSSHead
 from headstart.heads.fcos import FCOSHead
+from headstart.heads.gfl import GFLHead
 from headstart.heads.retina import RetinaHead
 from headstart.heads.roi import BoxHead
 from headstart.heads.rpn import RPNHead
@@ -93,6 +94,27 @@ def atss(
     return _assemble(body, neck, head, classes)
 
 
+def gfl(
+    classes: Sequence[str],
+    backbone: str,
+    *,
+    pretrained: Weights = True,
+    width: int = 256,
+    depth: int = 4,
+    anchor_scale: float = 8.0,
+    reach: int = 16,
+    frozen_stages: int | None = None,
+    norm_eval: bool | None = None,
+) -> Detector:
+    """GFL on P3..P7: one square anchor per cell; each edge is a distribution over 0 to `reach` strides."""
+    body = _body(backbone, pretrained, frozen_stages, norm_eval)
+    neck = FPN(body.channels, body.strides, width=width, start=_c3(body), levels=5, extra="on_output")
+    head = GFLHead(
+        len(classes), width, neck.strides, width=width, depth=depth, anchor_scale=anchor_scale, reach=reach
+    )
+    return _assemble(body, neck, head, classes)
+
+
 def fasterrcnn(
     classes: Sequence[str],
     backbone: str,
@@ -122,6 +144,7 @@ FAMILIES: dict[str, Callable[..., Detector]] = {
     "retinanet": retinanet,
     "fcos": fcos,
     "atss": atss,
+    "gfl": gfl,
     "fasterrcnn": fasterrcnn,
 }
 

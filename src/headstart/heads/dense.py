@@ -120,6 +120,13 @@ class DenseHead(nn.Module):
         """The cell of every row of the flattened outputs."""
         return cells(shapes(outputs), self.anchors, outputs.cls[0].device)
 
+    def row_strides(self, outputs: DenseOutputs) -> Tensor:
+        """(N,) float: the stride of every row of the flattened outputs."""
+        counts = [height * width * self.anchors for height, width in shapes(outputs)]
+        device = outputs.cls[0].device
+        every = [torch.full((count,), float(stride), device=device) for stride, count in zip(self.strides, counts)]
+        return torch.cat(every)
+
     @torch.no_grad()
     def decode(self, outputs: DenseOutputs, sizes: list[Size]) -> list[Detections]:
         """Detections per image: per level the best classes above the threshold, then NMS within each class.
