@@ -38,10 +38,15 @@ def place_anchors(base: Tensor, height: int, width: int, stride: int) -> Tensor:
     return (shift[:, None, :] + base[None]).reshape(-1, 4)
 
 
-def place_points(height: int, width: int, stride: int, device: torch.device | str | None = None) -> Tensor:
-    """The centre of every cell, (H*W, 2) as x, y pixels, in order (y, x)."""
+def place_points(
+    height: int, width: int, stride: int, device: torch.device | str | None = None, *, within: float = 0.5
+) -> Tensor:
+    """A point of every cell, (H*W, 2) as x, y pixels, in order (y, x).
+
+    `within` is where it lies: 0.5 the cell's centre, 0 its upper left corner.
+    """
     y, x = grid(height, width, device)
-    return (torch.stack([x, y], dim=1) + 0.5) * stride
+    return (torch.stack([x, y], dim=1) + within) * stride
 
 
 def cells(shapes: Sequence[Size], anchors: int, device: torch.device | str | None = None) -> PixelIndex:

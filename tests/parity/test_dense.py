@@ -9,6 +9,7 @@ from headstart.heads.atss import ATSSHead
 from headstart.heads.dense import Selection, flatten
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.gfl import GFLHead
+from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.retina import RetinaHead
 from parity.official import (
     SCENARIOS,
@@ -22,7 +23,14 @@ from parity.official import (
 )
 
 STRIDES = [8, 16, 32, 64, 128]
-NAMES = {"cls": "cls", "bbox": "box", "centerness": "quality", "dfl": "distribution"}
+NAMES = {
+    "cls": "cls",
+    "bbox": "box",
+    "centerness": "quality",
+    "dfl": "distribution",
+    "pts_refine": "box",
+    "pts_init": "initial_box",
+}
 FCOS_TEST = Selection(per_level=1000, threshold=0.05, overlap=0.5, keep=100)
 TRICKS_TEST = Selection(per_level=1000, threshold=0.05, overlap=0.6, keep=100)
 
@@ -34,6 +42,8 @@ def build(name):
         return ATSSHead(7, 64, STRIDES, width=64)
     if name == "dense_gfl":
         return GFLHead(7, 64, STRIDES, width=64)
+    if name == "dense_reppoints":
+        return RepPointsHead(7, 64, STRIDES, width=64)
     if name == "dense_fcos":
         return FCOSHead(7, 64, STRIDES, width=64, selection=FCOS_TEST)
     return FCOSHead(
@@ -50,7 +60,9 @@ def build(name):
     )
 
 
-@pytest.fixture(params=["dense_retina", "dense_fcos", "dense_fcos_tricks", "dense_atss", "dense_gfl"])
+@pytest.fixture(
+    params=["dense_retina", "dense_fcos", "dense_fcos_tricks", "dense_atss", "dense_gfl", "dense_reppoints"]
+)
 def case(request, reference):
     arrays = reference(request.param)
     head = build(request.param)
@@ -63,7 +75,9 @@ def test_outputs(case):
     name, arrays, head, _, outputs = case
     for level in range(5):
         close(outputs.cls[level], arrays[f"out/cls{level}"], 6e-5)
-        close(outputs.reg[level], arrays[f"out/reg{level}"], 6e-5)
+        if name == "dense_reppoints":
+            close(outputs.initial[level], arrays[f"out/pts_init{level}"], 6e-5)
+        close(outputs.reg[level], arrays[f"out/{'pts_refine' if outputs.initial else 'reg'}{level}"], 6e-5)
         if outputs.quality is not None:
             close(outputs.quality[level], arrays[f"out/ctr{level}"], 6e-5)
         if name == "dense_fcos_tricks":
@@ -82,6 +96,7 @@ def test_priors(case):
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_targets(case, scenario):
     name, arrays, head, _, outputs = case
+    assert ("tgt/full/labels0" in arrays) == (name != "dense_reppoints")  # whose targets show in its losses only
     assigned = head.assign(outputs, targets(arrays, scenario))
     start = 0
     for level, maps in enumerate(outputs.cls):
@@ -89,7 +104,7 @@ def test_targets(case, scenario):
         start = rows.stop
         key = f"tgt/{scenario}/labels{level}"
         if key not in arrays:
-            assert scenario != "full"
+            assert scenario != "full" or name == "dense_reppoints"
             continue
         labels = tensor(arrays[key]).reshape(2, -1)
         boxes = tensor(arrays[f"tgt/{scenario}/bbox_targets{level}"]).reshape(2, -1, 4)

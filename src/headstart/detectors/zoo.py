@@ -15,6 +15,7 @@ from headstart.errors import UserError
 from headstart.heads.atss import ATSSHead
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.gfl import GFLHead
+from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.retina import RetinaHead
 from headstart.heads.roi import BoxHead
 from headstart.heads.rpn import RPNHead
@@ -109,9 +110,28 @@ def gfl(
     """GFL on P3..P7: one square anchor per cell; each edge is a distribution over 0 to `reach` strides."""
     body = _body(backbone, pretrained, frozen_stages, norm_eval)
     neck = FPN(body.channels, body.strides, width=width, start=_c3(body), levels=5, extra="on_output")
-    head = GFLHead(
-        len(classes), width, neck.strides, width=width, depth=depth, anchor_scale=anchor_scale, reach=reach
-    )
+    head = GFLHead(len(classes), width, neck.strides, width=width, depth=depth, anchor_scale=anchor_scale, reach=reach)
+    return _assemble(body, neck, head, classes)
+
+
+def reppoints(
+    classes: Sequence[str],
+    backbone: str,
+    *,
+    pretrained: Weights = True,
+    width: int = 256,
+    depth: int = 3,
+    point_scale: float = 4.0,
+    frozen_stages: int | None = None,
+    norm_eval: bool | None = None,
+) -> Detector:
+    """RepPoints on P3..P7, GroupNorm in pyramid and head: nine points per cell, moved in two stages.
+
+    Objects of `point_scale` strides and up to twice that belong to a level.
+    """
+    body = _body(backbone, pretrained, frozen_stages, norm_eval)
+    neck = FPN(body.channels, body.strides, width=width, start=_c3(body), levels=5, extra="on_input", norm=True)
+    head = RepPointsHead(len(classes), width, neck.strides, width=width, depth=depth, point_scale=point_scale)
     return _assemble(body, neck, head, classes)
 
 
@@ -145,6 +165,7 @@ FAMILIES: dict[str, Callable[..., Detector]] = {
     "fcos": fcos,
     "atss": atss,
     "gfl": gfl,
+    "reppoints": reppoints,
     "fasterrcnn": fasterrcnn,
 }
 

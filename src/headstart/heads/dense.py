@@ -101,13 +101,9 @@ class DenseHead(nn.Module):
         trace: bool = False,
     ) -> DenseOutputs:
         """Enter both towers at block `start` with maps per level (what `trace[start - 1]` holds) and go to the end."""
-        cls = [self.cls_tower(x, start) for x in cls_maps]
-        reg = [self.reg_tower(x, start) for x in reg_maps]
-        scores, codes, quality = self.predict([x for x, _ in cls], [x for x, _ in reg])
-        traces = ([], [])
-        if trace:
-            traces = tuple([list(level) for level in zip(*(t for _, t in branch))] for branch in (cls, reg))
-        return DenseOutputs(scores, codes, quality, sizes, *traces)
+        cls, cls_trace = climb(self.cls_tower, cls_maps, start, trace)
+        reg, reg_trace = climb(self.reg_tower, reg_maps, start, trace)
+        return DenseOutputs(*self.predict(cls, reg), sizes, cls_trace, reg_trace)
 
     def layers(self, outputs: DenseOutputs) -> dict[str, list[Tensor]]:
         """The activated results of both towers, per level: what an assistant of this kind imitates. Needs a trace."""
@@ -197,6 +193,13 @@ class DenseHead(nn.Module):
         index = PixelIndex(torch.full_like(rows, level), cell // shape[1], cell % shape[1], rows % self.anchors)
         solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         return Detections(boxes, scores, labels, index)[solid.nonzero().flatten()]
+
+
+def climb(tower: Tower, maps: Iterable[Tensor], start: int, trace: bool) -> tuple[list[Tensor], list[list[Tensor]]]:
+    """A tower from block `start` on: its activated result per level, and its trace [block][l] (empty if not asked)."""
+    passed = [tower(x, start) for x in maps]
+    blocks = [list(levels) for levels in zip(*(seen for _, seen in passed))] if trace else []
+    return [x for x, _ in passed], blocks
 
 
 def shapes(outputs: DenseOutputs) -> list[Size]:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headstart.errors import UserError
+from headstart.norm import group_norm
 
 EXTRAS = ("on_input", "on_lateral", "on_output", "maxpool")
 
@@ -20,6 +21,7 @@ class FPN(nn.Module):
     extra       what the first extra level is made of, by a 3x3 convolution of stride 2: the last stage ("on_input"),
                 its lateral map ("on_lateral") or the last output ("on_output"); "maxpool" subsamples, no weights
     relu_extra  a ReLU before every extra convolution but the first
+    norm        GroupNorm after every convolution, which then has no bias
 
     Raises UserError for an unknown `extra` or fewer levels than stages.
     Source: FPN (arXiv:1612.03144), RetinaNet (arXiv:1708.02002); mmdetection's FPN, tests/parity/test_fpn_mnv2.py.
@@ -35,6 +37,7 @@ class FPN(nn.Module):
         levels: int = 5,
         extra: str = "on_input",
         relu_extra: bool = False,
+        norm: bool = False,
     ):
         super().__init__()
         used = list(in_channels)[start:]
@@ -53,13 +56,13 @@ class FPN(nn.Module):
         self.beyond = beyond
         strides = list(in_strides)[start:]
         self.strides = strides + [strides[-1] * 2 ** (i + 1) for i in range(beyond)]
-        self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in used)
-        self.output = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in used)
+        self.lateral = nn.ModuleList(_layer(channels, width, 1, norm=norm) for channels in used)
+        self.output = nn.ModuleList(_layer(width, width, 3, norm=norm) for _ in used)
         self.extra = nn.ModuleList()
         if extra != "maxpool":
             first = used[-1] if extra == "on_input" else width
             inputs = [first] + [width] * (beyond - 1)
-            self.extra.extend(nn.Conv2d(channels, width, 3, stride=2, padding=1) for channels in inputs[:beyond])
+            self.extra.extend(_layer(channels, width, 3, stride=2, norm=norm) for channels in inputs[:beyond])
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)
@@ -84,3 +87,8 @@ class FPN(nn.Module):
                 source = F.relu(pyramid[-1]) if self.relu_extra else pyramid[-1]
             pyramid.append(conv(source))
         return pyramid
+
+
+def _layer(channels: int, width: int, size: int, *, stride: int = 1, norm: bool) -> nn.Module:
+    conv = nn.Conv2d(channels, width, size, stride=stride, padding=size // 2, bias=not norm)
+    return nn.Sequential(conv, group_norm(width)) if norm else conv
