@@ -18,6 +18,11 @@ def areas(boxes: Tensor) -> Tensor:
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
+def middles(boxes: Tensor) -> Tensor:
+    """The centres of boxes: (..., 4) -> (..., 2) as x, y."""
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
+
+
 def intersections(a: Tensor, b: Tensor) -> Tensor:
     """Intersection area of every pair: (N, 4), (M, 4) -> (N, M)."""
     corner = torch.max(a[:, None, :2], b[None, :, :2])
@@ -95,7 +100,7 @@ def decode_deltas(
 
 
 def _centres(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    return (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
+    return middles(boxes), boxes[..., 2:] - boxes[..., :2]
 
 
 def encode_distances(points: Tensor, boxes: Tensor) -> Tensor:
@@ -106,3 +111,10 @@ def encode_distances(points: Tensor, boxes: Tensor) -> Tensor:
 def decode_distances(points: Tensor, distances: Tensor) -> Tensor:
     """The boxes whose sides lie `distances` (left, top, right, bottom) from points; inverse of `encode_distances`."""
     return torch.cat([points - distances[..., :2], points + distances[..., 2:]], dim=-1)
+
+
+def centreness(distances: Tensor) -> Tensor:
+    """sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)) of (N, 4) distances: (N,) in 0..1."""
+    across, down = distances[:, [0, 2]], distances[:, [1, 3]]
+    ratio = (across.amin(dim=1) / across.amax(dim=1)) * (down.amin(dim=1) / down.amax(dim=1))
+    return ratio.clamp(min=0).sqrt()

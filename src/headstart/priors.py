@@ -46,12 +46,15 @@ def place_anchors(base: Tensor, height: int, width: int, step: int | Size) -> Te
 
 
 def place_points(
-    height: int, width: int, step: int | Size, device: torch.device | str | None = None, *, offset: float = 0.5
+    height: int, width: int, step: int | Size, device: torch.device | str | None = None, *, within: float = 0.5
 ) -> Tensor:
-    """A point in every cell, (H*W, 2) as x, y pixels, in order (y, x): its centre, or another part `offset` of it."""
+    """A point of every cell, (H*W, 2) as x, y pixels, in order (y, x).
+
+    `within` is where it lies: 0.5 the cell's centre, 0 its upper left corner.
+    """
     step_y, step_x = _both(step)
     y, x = grid(height, width, device)
-    return torch.stack([(x + offset) * step_x, (y + offset) * step_y], dim=1)
+    return torch.stack([(x + within) * step_x, (y + within) * step_y], dim=1)
 
 
 def _both(step: int | Size) -> Size:

@@ -30,6 +30,8 @@ def _move(value: Any, args: tuple, kwargs: dict) -> Any:
         return value.to(*args, **kwargs)
     if isinstance(value, list | tuple):
         return type(value)(_move(v, args, kwargs) for v in value)
+    if isinstance(value, dict):
+        return {key: _move(v, args, kwargs) for key, v in value.items()}
     return value
 
 
@@ -151,6 +153,9 @@ class DenseOutputs(Moves):
     reg      [l] (B, A*R, H, W) in the head's own box code
     quality  [l] (B, A, H, W) logits (centreness, IoU ...), or None where the head has none
     cls_trace, reg_trace  [block][l] what each tower block gives before its activation, empty unless traced
+    initial  [l] like reg, of the stage before, in heads that refine their boxes; else empty
+    inner    {layer: [l] (B, C, H, W)} the layers between towers and predictions, before their activation; empty
+             unless traced, or where there are none
     """
 
     cls: list[Tensor]
@@ -159,6 +164,8 @@ class DenseOutputs(Moves):
     sizes: list[Size]
     cls_trace: list[list[Tensor]] = field(default_factory=list)
     reg_trace: list[list[Tensor]] = field(default_factory=list)
+    initial: list[Tensor] = field(default_factory=list)
+    inner: dict[str, list[Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -166,13 +173,15 @@ class Assignment(Moves):
     """Who is responsible for what, flattened over (level, y, x, anchor) per image.
 
     labels (B, N) int64, background K; boxes (B, N, 4) xyxy target of the positives; positive (B, N) bool;
-    weight (B, N) float: 0 where the cell must not be trained (ignored region, outside the image, not sampled)
+    weight (B, N) float: 0 where the cell must not be trained (ignored region, outside the image, not sampled);
+    initial: the answers for the stage before, in heads that refine their boxes
     """
 
     labels: Tensor
     boxes: Tensor
     positive: Tensor
     weight: Tensor
+    initial: Assignment | None = None
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headstart.boxes import clip_boxes, encode_deltas, encode_distances, pairwise_cover
+from headstart.boxes import clip_boxes, encode_deltas, encode_distances, middles, pairwise_cover
 from headstart.detectors.zoo import FAMILIES
 from headstart.heads.anchor import AnchorHead
 from headstart.heads.dense import DenseHead, Selection, flatten_level, shapes
 from headstart.heads.fcos import FCOSHead
+from headstart.heads.gfl import GFLHead
+from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.two_stage import TwoStageHead
-from headstart.structures import DenseOutputs, Targets
+from headstart.structures import Targets
 from laws.tiny import (
     DENSE,
     TWO_STAGE,
@@ -132,7 +134,9 @@ def decode_at(head, outputs, image, pixels):
     boxes = torch.zeros(len(pixels), 4)
     for level, (height, width) in enumerate(shapes(outputs)):
         own = pixels.level == level
-        every = head.decode_level(flatten_level(outputs.reg[level][image : image + 1], 4)[0], level, (height, width))
+        every = head.decode_level(
+            flatten_level(outputs.reg[level][image : image + 1], head.code_size)[0], level, (height, width)
+        )
         row = (pixels.y[own] * width + pixels.x[own]) * head.anchors + pixels.anchor[own]
         boxes[own] = every[row].detach()
     return boxes
@@ -140,20 +144,44 @@ def decode_at(head, outputs, image, pixels):
 
 def encode_level(head, boxes, level, shape):
     """The box code of boxes (H*W*A, 4) on a level: written down here a second time, head by head."""
+    stride = head.strides[level]
+    if isinstance(head, GFLHead):
+        distances = encode_distances(middles(head.level_anchors(level, shape)), boxes) / stride
+        return encode_edges(distances.clamp(0, head.reach), head.reach).flatten(1)
     if isinstance(head, AnchorHead):
-        return encode_deltas(head.level_anchors(level, shape), boxes)
+        return encode_deltas(head.level_anchors(level, shape), boxes, head.stds)
+    points = head.level_points(level, shape, boxes.device)
+    if isinstance(head, RepPointsHead):
+        return encode_points((boxes - points.repeat(1, 2)) / stride, head.moment.detach())
     assert isinstance(head, FCOSHead), f"say here how {type(head).__name__} encodes boxes"
-    distances = encode_distances(head.level_points(level, shape, boxes.device), boxes)
-    return distances / head.strides[level] if head.normalised else distances
+    distances = encode_distances(points, boxes)
+    return distances / stride if head.normalised else distances
+
+
+def encode_edges(distances, reach):
+    """Logits (..., reach + 1) that leave only the two whole numbers around each distance, in the right proportion."""
+    share = (1 - (torch.arange(reach + 1) - distances[..., None]).abs()).clamp(min=0)
+    return share.clamp(min=1e-12).log()
+
+
+def encode_points(boxes, moment):
+    """Nine points, dy and dx, on the diagonal of each box: their middle is its centre, their spread half its side."""
+    line = torch.linspace(-1, 1, 9)
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2 / moment.exp()
+    places = middles(boxes)[:, None] + half[:, None] * (line / line.std())[:, None]
+    return places.flip(-1).flatten(1)
 
 
 def test_decoding_what_was_encoded_is_the_identity(outputs_of):
+    """For boxes around their cells, up to 16 strides wide."""
     for head, whole, _ in outputs_of:
         generator = torch.Generator().manual_seed(0)
+        pixels = head.pixels(whole)
         for level, shape in enumerate(shapes(whole)):
-            count = shape[0] * shape[1] * head.anchors
-            corner = torch.rand(count, 2, generator=generator) * 80
-            boxes = torch.cat([corner, corner + 20 + torch.rand(count, 2, generator=generator) * 60], dim=1)
+            own = pixels.level == level
+            place = torch.stack([pixels.x[own], pixels.y[own]], dim=1) + 0.25
+            low, high = 0.5 + 7.5 * torch.rand(2, len(place), 2, generator=generator)
+            boxes = torch.cat([place - low, place + high], dim=1) * head.strides[level]
             again = head.decode_level(encode_level(head, boxes, level, shape), level, shape)
             torch.testing.assert_close(again, boxes, rtol=1e-4, atol=1e-3)
 
@@ -189,7 +217,9 @@ def test_without_objects_losses_and_gradients_are_finite(built, which):
     for name, parameter in built.named_parameters():
         assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
     if which == "no image":
-        assert all(value.item() == 0 for name, value in found.items() if name.endswith(("box", "quality")))
+        assert all(
+            value.item() == 0 for name, value in found.items() if name.endswith(("box", "quality", "distribution"))
+        )
 
 
 def test_what_stands_in_the_padding_changes_nothing(built):
@@ -222,17 +252,18 @@ def crowded(targets, area):
     return [Targets(*(torch.cat([getattr(t, key), getattr(crowd, key)]) for key in vars(crowd))) for t in targets]
 
 
-def centres_inside(head, outputs, area):
-    """(N,) whether each prior stands for a place deep in the area: its anchor lies in it, or its point."""
-    x0, y0, x1, y1 = area
-    rows = []
-    for level, shape in enumerate(shapes(outputs)):
-        if isinstance(head, AnchorHead):
-            low, high = head.level_anchors(level, shape).split(2, dim=1)
-        else:
-            low = high = head.level_points(level, shape, outputs.cls[0].device)
-        rows.append((low > torch.tensor([x0, y0])).all(dim=1) & (high < torch.tensor([x1, y1])).all(dim=1))
-    return torch.cat(rows)
+def priors_inside(head, outputs, area):
+    """(B, N) whether each prior lies in the area: its point, or most of its anchor or of its first box."""
+    if isinstance(head, FCOSHead):
+        every = [head.level_points(level, shape, "cpu") for level, shape in enumerate(shapes(outputs))]
+        own = encode_distances(torch.cat(every), torch.tensor(area)).amin(dim=1) > 0
+    elif isinstance(head, AnchorHead):
+        own = pairwise_cover(head.all_anchors(outputs), torch.tensor([area]))[:, 0] > 0.6
+    else:
+        return torch.stack(
+            [pairwise_cover(image, torch.tensor([area]))[:, 0] > 0.6 for image in head.first_boxes(outputs)]
+        )
+    return own.expand(len(outputs.sizes), -1)
 
 
 def test_ignored_boxes_are_neither_objects_nor_background(outputs_of):
@@ -240,19 +271,14 @@ def test_ignored_boxes_are_neither_objects_nor_background(outputs_of):
     area = [0.0, 0.0, 60.0, 60.0]
     targets = crowded([Targets.empty(), Targets.empty()], area)
     for head, whole, _ in outputs_of:
-        leaves = DenseOutputs(
-            [m.detach().requires_grad_() for m in whole.cls],
-            [m.detach().requires_grad_() for m in whole.reg],
-            [m.detach().requires_grad_() for m in whole.quality] if whole.quality else None,
-            whole.sizes,
-        )
+        leaves = replace(whole, cls=[m.detach().requires_grad_() for m in whole.cls])
         torch.manual_seed(0)
         assigned = head.assign(leaves, targets)
         total(head.loss(leaves, assigned)).backward()
         grads = torch.cat([flatten_level(m.grad, head.num_classes) for m in leaves.cls], dim=1)
-        inside = centres_inside(head, whole, area)
-        assert int(inside.sum()) > 10 and bool((grads[:, inside] == 0).all())
-        assert bool((grads[:, ~inside] != 0).any())
+        inside = priors_inside(head, whole, area)
+        assert bool((inside.sum(dim=1) > 10).all()) and bool((grads[inside] == 0).all())
+        assert bool((grads[~inside] != 0).any())
         assert not bool(assigned.positive.any()) and bool((assigned.labels == head.num_classes).all())
 
 

@@ -12,7 +12,7 @@ from headstart.detectors.zoo import FAMILIES, build_detector
 from headstart.errors import UserError
 from headstart.methods import METHODS, Frozen, build_method, method_options
 from headstart.structures import Progress, Targets
-from laws.tiny import LESSONS, PAIRS, detector, label, lesson, run, scene
+from laws.tiny import LESSONS, PAIRS, REFINING, detector, label, lesson, run, scene
 
 
 @pytest.fixture(params=LESSONS, ids=lambda case: "-".join(map(label, case)), scope="module")
@@ -129,15 +129,17 @@ def test_the_teacher_never_changes_and_the_student_does(method):
     assert any(name.endswith("running_mean") for name in changed)
 
 
-def test_finite_under_autocast(method, lived):
+def test_finite_under_autocast(case, method, lived):
     with torch.autocast("cpu", torch.bfloat16):
         objective = run(method, *small())
     objective.total.backward()
     assert objective.total.dtype == torch.float32
     plain = values(lived[1])
     for name, value in values(objective).items():
+        assert math.isfinite(value)
         # Other regions may be drawn from rounded proposals: what depends on them need only be finite.
-        assert math.isfinite(value) and (name[:8] != "student/" or value == pytest.approx(plain[name], rel=0.3))
+        if name.startswith("student/") and case[3] not in REFINING:
+            assert value == pytest.approx(plain[name], rel=0.3), name
     assert all(bool(p.grad.isfinite().all()) for p in trainable(method).values())
 
 

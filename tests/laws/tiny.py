@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from headstart.detectors.detector import Detector
 from headstart.detectors.zoo import FAMILIES, build_detector
+from headstart.heads.deformable import DeformableConv
 from headstart.heads.dense import DenseHead
 from headstart.heads.fcos import FCOSHead
+from headstart.heads.gfl import GFLHead
 from headstart.methods import Frozen, Method, build_method
 from headstart.structures import DenseOutputs, ImageBatch, Progress, Targets
 
@@ -24,7 +26,9 @@ SMALL = {"width": 16, "hidden": 24, "depth": 2}
 VARIANTS: list[tuple[str, dict]] = [(family, {}) for family in FAMILIES] + [("fcos", {"improved": True})]
 """Every family as it is by default, and the options that change what its head computes."""
 
-DENSE = ["retinanet", "fcos"]
+DENSE = ["retinanet", "fcos", "atss", "gfl", "reppoints"]
+REFINING = ["reppoints"]
+"""Those of `DENSE` that assign by boxes which they predict themselves, so that rounding changes who answers for what."""
 TWO_STAGE = ["fasterrcnn"]
 PAIRS: dict[str, dict[str | None, list[str]]] = {
     "baseline": {teacher: list(FAMILIES) for teacher in (None, *FAMILIES)},
@@ -60,13 +64,15 @@ def detector(family: str, seed: int = 0, *, backbone: str = "mnv2_050", **option
 def stir(built: Detector) -> Detector:
     """Redraws the head's layers, wide enough that scores lie all over 0..1."""
     for layer in built.head.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.Linear | DeformableConv):
             nn.init.normal_(layer.weight, std=1.4 / layer.weight[0].numel() ** 0.5)
             if layer.bias is not None:
                 nn.init.normal_(layer.bias, std=0.3)
     for head in built.head.modules():
         if isinstance(head, FCOSHead) and not head.normalised:
             head.reg.bias.data += 2.5  # exp of it: distances of some 12 pixels instead of one
+        if isinstance(head, GFLHead):
+            head.reg.bias.data -= torch.arange(head.reach + 1).repeat(4) * 0.5  # some 2 strides instead of 8
     return built
 
 
@@ -124,7 +130,8 @@ def total(terms: dict[str, Tensor]) -> Tensor:
 
 def every_map(outputs: DenseOutputs) -> dict[str, Tensor]:
     """All tensors of dense outputs by name."""
-    named = {"cls": outputs.cls, "reg": outputs.reg, "quality": outputs.quality or []}
+    named = {"cls": outputs.cls, "reg": outputs.reg, "quality": outputs.quality or [], "initial": outputs.initial}
+    named |= {f"inner_{name}": maps for name, maps in outputs.inner.items()}
     named |= {f"cls_trace{i}": maps for i, maps in enumerate(outputs.cls_trace)}
     named |= {f"reg_trace{i}": maps for i, maps in enumerate(outputs.reg_trace)}
     return {f"{name}/{level}": m.detach() for name, maps in named.items() for level, m in enumerate(maps)}

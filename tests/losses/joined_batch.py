@@ -8,7 +8,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from headstart.assign.sample import RegionSampler
+from headstart.heads.atss import ATSSHead
 from headstart.heads.fcos import FCOSHead
+from headstart.heads.gfl import GFLHead
+from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.retina import RetinaHead
 from headstart.heads.roi import BoxHead
 from headstart.heads.rpn import RPNHead
@@ -29,6 +32,9 @@ def heads() -> dict[str, nn.Module]:
         "improved fcos": FCOSHead(
             3, 8, STRIDES, width=8, depth=1, normalised=True, centre_sampling=True, box_loss="giou"
         ),
+        "atss": ATSSHead(3, 8, STRIDES, width=8, depth=1, anchor_scale=4.0),
+        "gfl": GFLHead(3, 8, STRIDES, width=8, depth=1, anchor_scale=4.0),
+        "reppoints": RepPointsHead(3, 8, STRIDES, width=8, depth=1, point_scale=2.0),
         "rpn": RPNHead(8, STRIDES, width=8, sample=10**6),
         "roi": BoxHead(3, 8, STRIDES, hidden=8),
     }

@@ -8,8 +8,6 @@ from torch import nn
 
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
-from headstart.heads.fcos import FCOSHead
-from headstart.heads.retina import RetinaHead
 from headstart.methods import Frozen, build_method
 from headstart.structures import Progress, Targets
 from laws.tiny import CLASSES, DENSE, detector, lesson, run, scene, stir
@@ -31,7 +29,7 @@ def batch(seed=0):
 def on_the_teachers_pyramid(kind):
     """A method whose student reads the very pyramid of its teacher, with adapters that change nothing."""
     teacher = detector("fasterrcnn", seed=3)
-    head = {"retinanet": RetinaHead, "fcos": FCOSHead}[kind](len(CLASSES), 16, teacher.neck.strides, width=16, depth=1)
+    head = type(detector(kind).head)(len(CLASSES), 16, teacher.neck.strides, width=16, depth=1)
     parts = copy.deepcopy(teacher.backbone), copy.deepcopy(teacher.neck)
     method = build_method("head", stir(Detector(*parts, head, CLASSES)).eval(), Frozen(teacher))
     for name in ("fc0", "fc1"):

@@ -15,10 +15,17 @@ SCENARIOS = ("full", "img1_empty", "all_empty")
 HEAD_NAMES = [
     (r"(cls|reg)_convs\.(\d+)\.conv\.", r"\1_tower.convs.\2."),
     (r"(cls|reg)_convs\.(\d+)\.gn\.", r"\1_tower.norms.\2."),
-    (r"(?:retina|conv|rpn)_cls\.", "cls."),
-    (r"(?:retina|conv|rpn)_reg\.", "reg."),
-    (r"conv_centerness\.", "centreness."),
+    (r"(?:retina|conv|rpn|atss|gfl)_cls\.", "cls."),
+    (r"(?:retina|conv|rpn|atss|gfl)_reg\.", "reg."),
+    (r"(?:conv|atss)_centerness\.", "centreness."),
     (r"scales\.(\d+)\.scale", r"scales.\1"),
+    (r"reppoints_cls_conv\.", "cls_conv."),
+    (r"reppoints_pts_refine_conv\.", "reg_conv."),
+    (r"reppoints_pts_init_conv\.", "initial_conv."),
+    (r"reppoints_cls_out\.", "cls."),
+    (r"reppoints_pts_refine_out\.", "reg."),
+    (r"reppoints_pts_init_out\.", "initial."),
+    (r"moment_transfer$", "moment"),
     (r"rpn_conv\.", "tower.convs.0."),
     (r"(?:bbox_head\.)?shared_fcs\.", "fcs."),
     (r"(?:bbox_head\.)?fc_(cls|reg)\.", r"\1."),
@@ -40,6 +47,7 @@ def ordered(name: str, weight: Tensor) -> Tensor:
 def load_head(head: nn.Module, arrays: dict[str, np.ndarray], prefix: str = "w/") -> None:
     """Load the official weights strictly."""
     weights = {rename(k.removeprefix(prefix)): ordered(k, tensor(v)) for k, v in arrays.items() if k.startswith(prefix)}
+    weights.pop("integral.project", None)  # 0, 1, 2, ...: no weight, but there it is saved as one
     head.load_state_dict(weights, strict=True)
 
 

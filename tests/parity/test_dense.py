@@ -1,11 +1,15 @@
-"""RetinaNet's and FCOS's heads against the official numbers: outputs, targets, losses, gradients, predictions."""
+"""The dense heads against the official numbers: outputs, targets, losses, gradients, predictions."""
 
 import pytest
 import torch
 
 from headstart.boxes import encode_deltas, encode_distances
+from headstart.heads.anchor import AnchorHead
+from headstart.heads.atss import ATSSHead
 from headstart.heads.dense import Selection, flatten
 from headstart.heads.fcos import FCOSHead
+from headstart.heads.gfl import GFLHead
+from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.retina import RetinaHead
 from parity.official import (
     SCENARIOS,
@@ -19,7 +23,14 @@ from parity.official import (
 )
 
 STRIDES = [8, 16, 32, 64, 128]
-NAMES = {"cls": "cls", "bbox": "box", "centerness": "quality"}
+NAMES = {
+    "cls": "cls",
+    "bbox": "box",
+    "centerness": "quality",
+    "dfl": "distribution",
+    "pts_refine": "box",
+    "pts_init": "initial_box",
+}
 FCOS_TEST = Selection(per_level=1000, threshold=0.05, overlap=0.5, keep=100)
 TRICKS_TEST = Selection(per_level=1000, threshold=0.05, overlap=0.6, keep=100)
 
@@ -27,6 +38,12 @@ TRICKS_TEST = Selection(per_level=1000, threshold=0.05, overlap=0.6, keep=100)
 def build(name):
     if name == "dense_retina":
         return RetinaHead(7, 32, STRIDES, width=32)
+    if name == "dense_atss":
+        return ATSSHead(7, 64, STRIDES, width=64)
+    if name == "dense_gfl":
+        return GFLHead(7, 64, STRIDES, width=64)
+    if name == "dense_reppoints":
+        return RepPointsHead(7, 64, STRIDES, width=64)
     if name == "dense_fcos":
         return FCOSHead(7, 64, STRIDES, width=64, selection=FCOS_TEST)
     return FCOSHead(
@@ -43,7 +60,9 @@ def build(name):
     )
 
 
-@pytest.fixture(params=["dense_retina", "dense_fcos", "dense_fcos_tricks"])
+@pytest.fixture(
+    params=["dense_retina", "dense_fcos", "dense_fcos_tricks", "dense_atss", "dense_gfl", "dense_reppoints"]
+)
 def case(request, reference):
     arrays = reference(request.param)
     head = build(request.param)
@@ -56,7 +75,9 @@ def test_outputs(case):
     name, arrays, head, _, outputs = case
     for level in range(5):
         close(outputs.cls[level], arrays[f"out/cls{level}"], 6e-5)
-        close(outputs.reg[level], arrays[f"out/reg{level}"], 6e-5)
+        if name == "dense_reppoints":
+            close(outputs.initial[level], arrays[f"out/pts_init{level}"], 6e-5)
+        close(outputs.reg[level], arrays[f"out/{'pts_refine' if outputs.initial else 'reg'}{level}"], 6e-5)
         if outputs.quality is not None:
             close(outputs.quality[level], arrays[f"out/ctr{level}"], 6e-5)
         if name == "dense_fcos_tricks":
@@ -64,16 +85,18 @@ def test_outputs(case):
 
 
 def test_priors(case):
-    name, arrays, head, _, outputs = case
+    _, arrays, head, _, outputs = case
     for level, maps in enumerate(outputs.cls):
         shape = (maps.shape[2], maps.shape[3])
-        ours = head.level_anchors(level, shape) if name == "dense_retina" else head.level_points(level, shape, "cpu")
+        anchors = isinstance(head, AnchorHead)
+        ours = head.level_anchors(level, shape) if anchors else head.level_points(level, shape, "cpu")
         close(ours, arrays[f"prior/level{level}"], 1e-6)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_targets(case, scenario):
     name, arrays, head, _, outputs = case
+    assert ("tgt/full/labels0" in arrays) == (name != "dense_reppoints")  # whose targets show in its losses only
     assigned = head.assign(outputs, targets(arrays, scenario))
     start = 0
     for level, maps in enumerate(outputs.cls):
@@ -81,23 +104,31 @@ def test_targets(case, scenario):
         start = rows.stop
         key = f"tgt/{scenario}/labels{level}"
         if key not in arrays:
-            assert scenario != "full"
+            assert scenario != "full" or name == "dense_reppoints"
             continue
-        labels = tensor(arrays[key])
+        labels = tensor(arrays[key]).reshape(2, -1)
         boxes = tensor(arrays[f"tgt/{scenario}/bbox_targets{level}"]).reshape(2, -1, 4)
         positive = assigned.positive[:, rows]
-        ours = assigned.boxes[:, rows][positive]
-        assert torch.equal(assigned.labels[:, rows], labels.reshape(2, -1)) or name == "dense_retina"
-        if name == "dense_retina":
+        assert torch.equal(positive, labels < 7)
+        ours, theirs = assigned.boxes[:, rows][positive], boxes[positive]
+        if isinstance(head, AnchorHead):
             weight = tensor(arrays[f"tgt/{scenario}/label_weights{level}"])
             assert torch.equal(assigned.weight[:, rows], weight)
             assert torch.equal(assigned.labels[:, rows][weight > 0], labels[weight > 0])
-            anchors = tensor(arrays[f"prior/level{level}"]).expand(2, -1, 4)[positive]
-            close(encode_deltas(anchors, ours), boxes[positive], 1e-5)
         else:
-            points = tensor(arrays[f"prior/level{level}"]).expand(2, -1, 2)[positive]
-            unit = head.strides[level] if name == "dense_fcos_tricks" else 1
-            close(encode_distances(points, ours) / unit, boxes[positive], 1e-5)
+            assert torch.equal(assigned.labels[:, rows], labels)
+        close(official_code(head, level, arrays, positive, ours), theirs, 1e-5)
+
+
+def official_code(head, level, arrays, positive, boxes):
+    """Our target boxes of the positives in the code in which the official targets are written."""
+    priors = tensor(arrays[f"prior/level{level}"])
+    priors = priors.expand(2, *priors.shape)[positive]
+    if isinstance(head, RetinaHead):
+        return encode_deltas(priors, boxes)
+    if isinstance(head, FCOSHead):
+        return encode_distances(priors, boxes) / (head.strides[level] if head.normalised else 1)
+    return boxes
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

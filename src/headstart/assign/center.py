@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from headstart.assign.max_iou import IGNORED, NEGATIVE
-from headstart.boxes import areas, encode_distances
+from headstart.boxes import areas, encode_distances, middles
 from headstart.structures import Targets
 
 
@@ -54,7 +54,7 @@ class CenterRange:
     def _near(self, points: Tensor, strides: Tensor, boxes: Tensor, distances: Tensor) -> Tensor:
         if self.radius is None:
             return distances.amin(dim=-1) > 0
-        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        centres = middles(boxes)
         reach = (strides * self.radius)[:, None, None]
         low = torch.max(centres[None] - reach, boxes[None, :, :2])
         high = torch.min(centres[None] + reach, boxes[None, :, 2:])

@@ -50,12 +50,7 @@ class MaxIoU:
             matched = torch.where(best >= self.positive, wanted[index], matched)
             if self.rescue is not None:
                 matched = self._rescue(overlap, wanted, matched)
-        if len(wanted) < len(targets):
-            crowd = pairwise_cover(boxes, targets.boxes[targets.ignored]).amax(dim=1) > self.cover
-            matched = torch.where((matched == NEGATIVE) & crowd, IGNORED, matched)
-        if usable is not None:
-            matched = torch.where(usable, matched, IGNORED)
-        return matched
+        return set_aside(matched, boxes, targets, wanted, usable, self.cover)
 
     def _rescue(self, overlap: Tensor, wanted: Tensor, matched: Tensor) -> Tensor:
         top = overlap.amax(dim=1, keepdim=True)
@@ -63,3 +58,17 @@ class MaxIoU:
         order = torch.arange(len(wanted), device=wanted.device)
         last = torch.where(saved, order[:, None], -1).amax(dim=0)
         return torch.where(last >= 0, wanted[last], matched)
+
+
+def set_aside(
+    matched: Tensor, boxes: Tensor, targets: Targets, wanted: Tensor, usable: Tensor | None, cover: float
+) -> Tensor:
+    """An assigner's answer (N,) with IGNORED for boxes that are not `usable` and for background in ignored regions.
+
+    A box (N, 4) lies in a region if more than the share `cover` of it does. `wanted` are the indices of the targets
+    that are not ignored, so that whether there is anything to do need not be asked of the device again.
+    """
+    if len(wanted) < len(targets):
+        crowd = pairwise_cover(boxes, targets.boxes[targets.ignored]).amax(dim=1) > cover
+        matched = torch.where((matched == NEGATIVE) & crowd, IGNORED, matched)
+    return matched if usable is None else torch.where(usable, matched, IGNORED)

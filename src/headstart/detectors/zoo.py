@@ -13,9 +13,13 @@ from headstart.assign.sample import RegionSampler
 from headstart.backbones import SHORT_NAMES, Backbone, build_backbone
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
+from headstart.heads import adaptive
+from headstart.heads.atss import ATSSHead
 from headstart.heads.convention import CONVENTIONS, Convention
 from headstart.heads.dense import DETECTIONS, Selection
 from headstart.heads.fcos import FCOSHead
+from headstart.heads.gfl import GFLHead
+from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.retina import RetinaHead
 from headstart.heads.roi import BoxHead
 from headstart.heads.rpn import DETECTING, RPNHead
@@ -48,8 +52,7 @@ def retinanet(
     `norm`: GroupNorm in the towers; `extra`, `relu_extra`: what P6 and P7 are made of.
     """
     body = _body(backbone, pretrained, frozen_stages, norm_eval, body_options)
-    start = _c3(body)
-    neck = FPN(body.channels, body.strides, width=width, start=start, levels=5, extra=extra, relu_extra=relu_extra)
+    neck = _pyramid(body, width, extra, relu_extra)
     head = RetinaHead(
         len(classes),
         width,
@@ -73,6 +76,7 @@ def fcos(
     depth: int = 4,
     improved: bool = False,
     range_scale: float = 8.0,
+    extra: str = "on_output",
     relu_extra: bool = True,
     selection: Options | None = None,
     convention: str = "mmdetection",
@@ -85,10 +89,7 @@ def fcos(
     `range_scale` strides is the largest distance each level but the last answers for (8: 64, 128, 256, 512 pixels).
     """
     body = _body(backbone, pretrained, frozen_stages, norm_eval, body_options)
-    start = _c3(body)
-    neck = FPN(
-        body.channels, body.strides, width=width, start=start, levels=5, extra="on_output", relu_extra=relu_extra
-    )
+    neck = _pyramid(body, width, extra, relu_extra)
     head = FCOSHead(
         len(classes),
         width,
@@ -105,6 +106,80 @@ def fcos(
         convention=_convention(convention),
     )
     return _assemble(body, neck, head, classes)
+
+
+def atss(
+    classes: Sequence[str],
+    backbone: str,
+    *,
+    pretrained: Weights = True,
+    width: int = 256,
+    depth: int = 4,
+    anchor_scale: float = 8.0,
+    extra: str = "on_output",
+    relu_extra: bool = False,
+    selection: Options | None = None,
+    frozen_stages: int | None = None,
+    norm_eval: bool | None = None,
+    body_options: Options | None = None,
+) -> Detector:
+    """ATSS on P3..P7: one square anchor per cell, `anchor_scale` strides wide, and a centreness."""
+    body = _body(backbone, pretrained, frozen_stages, norm_eval, body_options)
+    neck = _pyramid(body, width, extra, relu_extra)
+    chosen = choose(adaptive.DETECTIONS, selection)
+    options = {"width": width, "depth": depth, "anchor_scale": anchor_scale, "selection": chosen}
+    return _assemble(body, neck, ATSSHead(len(classes), width, neck.strides, **options), classes)
+
+
+def gfl(
+    classes: Sequence[str],
+    backbone: str,
+    *,
+    pretrained: Weights = True,
+    width: int = 256,
+    depth: int = 4,
+    anchor_scale: float = 8.0,
+    reach: int = 16,
+    extra: str = "on_output",
+    relu_extra: bool = False,
+    selection: Options | None = None,
+    frozen_stages: int | None = None,
+    norm_eval: bool | None = None,
+    body_options: Options | None = None,
+) -> Detector:
+    """GFL on P3..P7: one square anchor per cell; each edge is a distribution over 0 to `reach` strides."""
+    body = _body(backbone, pretrained, frozen_stages, norm_eval, body_options)
+    neck = _pyramid(body, width, extra, relu_extra)
+    chosen = choose(adaptive.DETECTIONS, selection)
+    options = {"width": width, "depth": depth, "anchor_scale": anchor_scale, "reach": reach, "selection": chosen}
+    return _assemble(body, neck, GFLHead(len(classes), width, neck.strides, **options), classes)
+
+
+def reppoints(
+    classes: Sequence[str],
+    backbone: str,
+    *,
+    pretrained: Weights = True,
+    width: int = 256,
+    depth: int = 3,
+    point_scale: float = 4.0,
+    norm: bool = True,
+    extra: str = "on_input",
+    relu_extra: bool = False,
+    selection: Options | None = None,
+    frozen_stages: int | None = None,
+    norm_eval: bool | None = None,
+    body_options: Options | None = None,
+) -> Detector:
+    """RepPoints on P3..P7: nine points per cell, moved in two stages. `norm`: GroupNorm in pyramid and head.
+
+    Objects of `point_scale` strides and up to twice that belong to a level.
+    """
+    body = _body(backbone, pretrained, frozen_stages, norm_eval, body_options)
+    neck = _pyramid(body, width, extra, relu_extra, "group" if norm else None)
+    chosen = choose(DETECTIONS, selection)
+    options = {"width": width, "depth": depth, "point_scale": point_scale, "norm": norm, "selection": chosen}
+    return _assemble(body, neck, RepPointsHead(len(classes), width, neck.strides, **options), classes)
 
 
 def fasterrcnn(
@@ -162,7 +237,14 @@ def fasterrcnn(
     return _assemble(body, neck, TwoStageHead(rpn, roi, RegionSampler(regions)), classes)
 
 
-FAMILIES: dict[str, Callable[..., Detector]] = {"retinanet": retinanet, "fcos": fcos, "fasterrcnn": fasterrcnn}
+FAMILIES: dict[str, Callable[..., Detector]] = {
+    "retinanet": retinanet,
+    "fcos": fcos,
+    "atss": atss,
+    "gfl": gfl,
+    "reppoints": reppoints,
+    "fasterrcnn": fasterrcnn,
+}
 
 DETECTORS: dict[str, tuple[str, str]] = {
     f"{family}_{short}": (family, short) for family in FAMILIES for short in SHORT_NAMES
@@ -243,8 +325,19 @@ def _convention(name: str) -> Convention:
     return CONVENTIONS[name]
 
 
-def _c3(body: Backbone) -> int:
-    return body.strides.index(8)
+def _pyramid(body: Backbone, width: int, extra: str, relu_extra: bool, norm: str | None = None) -> FPN:
+    """P3..P7."""
+    start = body.strides.index(8)
+    return FPN(
+        body.channels,
+        body.strides,
+        width=width,
+        start=start,
+        levels=5,
+        extra=extra,
+        relu_extra=relu_extra,
+        norm=norm,
+    )
 
 
 def _assemble(body: Backbone, neck: FPN, head: Any, classes: Sequence[str]) -> Detector:

@@ -1,14 +1,13 @@
-"""What heads with anchors share: their priors, delta code and assignment by overlap (RetinaNet, RPN)."""
+"""What heads with anchors share: their priors, delta code and assignment."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from headstart.assign.answers import collect_answers
-from headstart.assign.max_iou import MaxIoU
 from headstart.boxes import decode_deltas
 from headstart.heads.convention import OWN, Convention
 from headstart.heads.dense import DenseHead, Selection, shapes
@@ -17,12 +16,15 @@ from headstart.structures import Assignment, DenseOutputs, Size, Targets
 
 
 class AnchorHead(DenseHead):
-    """A dense head whose box code is (dx, dy, dw, dh) relative to anchors; `assigner` says who answers for what.
+    """A dense head whose box code is (dx, dy, dw, dh) relative to anchors, in units of `stds`.
 
     scales  anchors' sides in strides;  sizes  or in pixels, the same on every level
+
+    `assigner(anchors, targets, usable)` says which ground truth every anchor answers for (`assign.max_iou`).
     """
 
-    assigner: MaxIoU
+    assigner: Callable[..., Tensor]
+    stds: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
 
     def __init__(
         self,
@@ -53,14 +55,19 @@ class AnchorHead(DenseHead):
 
     def decode_level(self, reg: Tensor, level: int, shape: Size, step: Size | None = None) -> Tensor:
         anchors = self.level_anchors(level, shape, step)
-        return decode_deltas(anchors, reg, shrink_limit=self.convention.shrink_limit)
+        return decode_deltas(anchors, reg, self.stds, shrink_limit=self.convention.shrink_limit)
+
+    def match(self, anchors: Tensor, counts: list[int], target: Targets, usable: Tensor) -> Tensor:
+        """The assigner's answer (N,) for one image; `counts` are the anchors of each level."""
+        return self.assigner(anchors, target, usable)
 
     @torch.no_grad()
     def assign(self, outputs: DenseOutputs, targets: list[Targets]) -> Assignment:
         """Labels and boxes of every anchor. Anchors beyond an image's own padding are not trained."""
         anchors, pixels = self.all_anchors(outputs), self.pixels(outputs)
+        counts = [height * width * self.anchors for height, width in shapes(outputs)]
         matched = [
-            self.assigner(anchors, target, inside(pixels, self.strides, size))
+            self.match(anchors, counts, target, inside(pixels, self.strides, size))
             for target, size in zip(targets, outputs.sizes)
         ]
         return collect_answers(matched, targets, self.num_classes)

@@ -60,11 +60,13 @@ def flatten(maps: Iterable[Tensor], width: int) -> Tensor:
 class DenseHead(nn.Module):
     """A head that predicts at every cell of a pyramid. Subclasses give priors, predictions, assignment and loss.
 
-    num_classes  K; `anchors` A per cell; `strides` of the levels; `selection` for detections, `proposing` for RoIs;
+    num_classes  K; `anchors` A per cell; `strides` of the levels; `selection` for detections, `proposing` for RoIs
+    code_size    R, how many numbers of `reg` make one box
     convention   how weights of other libraries are to be read
     """
 
     anchors: int = 1
+    code_size: int = 4
     width: int
     cls_tower: Tower
     reg_tower: Tower
@@ -86,7 +88,7 @@ class DenseHead(nn.Module):
         raise NotImplementedError
 
     def decode_level(self, reg: Tensor, level: int, shape: Size, step: Size | None = None) -> Tensor:
-        """Box code (..., H*W*A, 4) of a level -> xyxy boxes of the same shape, not clipped.
+        """Box code (..., H*W*A, R) of a level -> xyxy boxes (..., H*W*A, 4), not clipped.
 
         `step` is the distance of cells (y, x) in pixels, where it is not the level's stride.
         """
@@ -116,13 +118,9 @@ class DenseHead(nn.Module):
         trace: bool = False,
     ) -> DenseOutputs:
         """Enter both towers at block `start` with maps per level (what `trace[start - 1]` holds) and go to the end."""
-        cls = [self.cls_tower(x, start) for x in cls_maps]
-        reg = [self.reg_tower(x, start) for x in reg_maps]
-        scores, codes, quality = self.predict([x for x, _ in cls], [x for x, _ in reg])
-        traces = ([], [])
-        if trace:
-            traces = tuple([list(level) for level in zip(*(t for _, t in branch))] for branch in (cls, reg))
-        return DenseOutputs(scores, codes, quality, sizes, *traces)
+        cls, cls_trace = climb(self.cls_tower, cls_maps, start, trace)
+        reg, reg_trace = climb(self.reg_tower, reg_maps, start, trace)
+        return DenseOutputs(*self.predict(cls, reg), sizes, cls_trace, reg_trace)
 
     def layers(self, outputs: DenseOutputs) -> dict[str, list[Tensor]]:
         """The activated results of both towers, per level: what an assistant of this kind imitates. Needs a trace."""
@@ -142,6 +140,13 @@ class DenseHead(nn.Module):
     def pixels(self, outputs: DenseOutputs) -> PixelIndex:
         """The cell of every row of the flattened outputs."""
         return cells(shapes(outputs), self.anchors, outputs.cls[0].device)
+
+    def row_strides(self, outputs: DenseOutputs) -> Tensor:
+        """(N,) float: the stride of every row of the flattened outputs."""
+        counts = [height * width * self.anchors for height, width in shapes(outputs)]
+        device = outputs.cls[0].device
+        every = [torch.full((count,), float(stride), device=device) for stride, count in zip(self.strides, counts)]
+        return torch.cat(every)
 
     @torch.no_grad()
     def decode(self, outputs: DenseOutputs, sizes: list[Size]) -> list[Detections]:
@@ -218,12 +223,19 @@ class DenseHead(nn.Module):
     ) -> Detections:
         """Detections of the chosen rows of a level; boxes too small after clipping are dropped."""
         shape = outputs.cls[level].shape[-2:]
-        codes = flatten_level(outputs.reg[level][image : image + 1], 4)[0].float()
+        codes = flatten_level(outputs.reg[level][image : image + 1], self.code_size)[0].float()
         step = self.steps(outputs)[level]
         boxes = clip_boxes(self.decode_level(codes, level, (shape[0], shape[1]), step)[rows], size)
         cell = rows // self.anchors
         index = PixelIndex(torch.full_like(rows, level), cell // shape[1], cell % shape[1], rows % self.anchors)
         return Detections(boxes, scores, labels, index)[chosen.solid(boxes).nonzero().flatten()]
+
+
+def climb(tower: Tower, maps: Iterable[Tensor], start: int, trace: bool) -> tuple[list[Tensor], list[list[Tensor]]]:
+    """A tower from block `start` on: its activated result per level, and its trace [block][l] (empty if not asked)."""
+    passed = [tower(x, start) for x in maps]
+    blocks = [list(levels) for levels in zip(*(seen for _, seen in passed))] if trace else []
+    return [x for x, _ in passed], blocks
 
 
 def shapes(outputs: DenseOutputs) -> list[Size]:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from headstart.assign.answers import collect_answers
 from headstart.assign.center import CenterRange
-from headstart.boxes import decode_distances, encode_distances
+from headstart.boxes import centreness, decode_distances, encode_distances
 from headstart.heads.convention import OWN, Convention
 from headstart.heads.dense import DETECTIONS, DenseHead, Selection, flatten, shapes
 from headstart.heads.start import PRIOR_BIAS, draw_normal
@@ -75,7 +75,7 @@ class FCOSHead(DenseHead):
 
     def level_points(self, level: int, shape: Size, device: torch.device, step: Size | None = None) -> Tensor:
         """(H*W, 2) x, y pixels."""
-        return place_points(*shape, step or self.strides[level], device, offset=self.convention.point)
+        return place_points(*shape, step or self.strides[level], device, within=self.convention.point)
 
     def decode_level(self, reg: Tensor, level: int, shape: Size, step: Size | None = None) -> Tensor:
         reg = reg * self.strides[level] if self.normalised else reg
@@ -124,10 +124,3 @@ def level_ranges(strides: Sequence[int], scale: float) -> list[tuple[float, floa
     """
     ends = [stride * scale for stride in strides[:-1]] + [1e8]
     return list(zip([-1.0, *ends[:-1]], ends))
-
-
-def centreness(distances: Tensor) -> Tensor:
-    """sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)) of (N, 4) distances: (N,) in 0..1."""
-    across, down = distances[:, [0, 2]], distances[:, [1, 3]]
-    ratio = (across.amin(dim=1) / across.amax(dim=1)) * (down.amin(dim=1) / down.amax(dim=1))
-    return ratio.clamp(min=0).sqrt()

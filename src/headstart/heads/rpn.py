@@ -12,7 +12,7 @@ from headstart.assign.sample import choose
 from headstart.boxes import encode_deltas
 from headstart.heads.anchor import AnchorHead
 from headstart.heads.convention import OWN, Convention
-from headstart.heads.dense import Selection, flatten
+from headstart.heads.dense import Selection, climb, flatten
 from headstart.heads.start import draw_normal
 from headstart.heads.tower import Tower
 from headstart.losses.box import absolute
@@ -66,9 +66,7 @@ class RPNHead(AnchorHead):
         trace: bool = False,
     ) -> DenseOutputs:
         """As for every dense head; the two branches share one tower, so `cls_maps` and `reg_maps` are the same maps."""
-        passed = [self.tower(x, start) for x in cls_maps]
-        maps = [x for x, _ in passed]
-        traced = [list(level) for level in zip(*(t for _, t in passed))] if trace else []
+        maps, traced = climb(self.tower, cls_maps, start, trace)
         return DenseOutputs(*self.predict(maps, maps), sizes, traced, traced)
 
     def predict(self, cls: list[Tensor], reg: list[Tensor]) -> tuple[list[Tensor], list[Tensor], None]:

@@ -6,11 +6,13 @@ import math
 
 from torch import nn
 
+from headstart.heads.deformable import DeformableConv
+
 PRIOR_BIAS = -math.log((1 - 0.01) / 0.01)
 """Bias of a classifier that starts by calling one cell in a hundred an object (arXiv:1708.02002)."""
 
 
-def draw_normal(layer: nn.Conv2d | nn.Linear, std: float, bias: float = 0.0) -> None:
+def draw_normal(layer: nn.Conv2d | nn.Linear | DeformableConv, std: float, bias: float = 0.0) -> None:
     """Weights from N(0, std), a constant bias where there is one."""
     nn.init.normal_(layer.weight, std=std)
     if layer.bias is not None:

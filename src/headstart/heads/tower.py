@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headstart.heads.start import draw_normal
+from headstart.norm import group_norm
 
 
 class Tower(nn.Module):
@@ -23,9 +24,7 @@ class Tower(nn.Module):
         sides = [channels] + [width] * (depth - 1)
         convs = [nn.Conv2d(c, width, 3, padding=1, bias=bias) for c in sides]
         self.convs = nn.ModuleList(convs)
-        # A group of one channel has no spread on a map of one cell, which is what the last level of a small image is.
-        groups = min(math.gcd(32, width), max(width // 2, 1))
-        self.norms = nn.ModuleList(nn.GroupNorm(groups, width) if norm else nn.Identity() for _ in sides)
+        self.norms = nn.ModuleList(group_norm(width) if norm else nn.Identity() for _ in sides)
         for conv in convs:
             # RetinaNet's 0.01 at 256 channels; a narrow tower keeps that gain instead of fading block by block.
             draw_normal(conv, 0.01 * math.sqrt(256 / conv.in_channels))

@@ -13,6 +13,11 @@ def absolute(prediction: Tensor, goal: Tensor) -> Tensor:
     return functional.l1_loss(prediction, goal, reduction="sum")
 
 
+def smooth(prediction: Tensor, goal: Tensor, beta: float) -> Tensor:
+    """Sum of |d| - beta/2, of d^2 / (2 beta) where |d| < beta, over all entries of two tensors of one shape."""
+    return functional.smooth_l1_loss(prediction, goal, reduction="sum", beta=beta)
+
+
 def iou_log(boxes: Tensor, goal: Tensor, weight: Tensor) -> Tensor:
     """Sum of -log IoU of aligned boxes (N, 4) times `weight` (N,); IoU is clamped at 1e-6 (arXiv:1608.01471)."""
     iou, _ = aligned_iou(boxes, goal)

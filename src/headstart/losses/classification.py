@@ -1,4 +1,4 @@
-"""Focal loss on logits."""
+"""Losses of classes on logits: sums, the caller divides by its one normaliser."""
 
 from __future__ import annotations
 
@@ -45,6 +45,21 @@ class _Focal(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return gradient * grads[0], None, None, None, None
+
+
+def quality_focal(logits: Tensor, labels: Tensor, quality: Tensor, weight: Tensor, *, beta: float = 2.0) -> Tensor:
+    """Sum of the quality focal loss (arXiv:2006.04388): an object's score is to be the quality of its box.
+
+    logits (N, K); labels (N,) in 0..K, K being background; quality (N,) in 0..1, without a gradient and without
+    meaning for background; weight (N,) per row. Every entry's binary cross-entropy with its goal (0 but for an
+    object's own class) is weighted by |goal - probability|^beta. Returns a scalar.
+    """
+    rows = (labels < logits.shape[1]).nonzero().flatten()
+    hit, goal = logits[rows, labels[rows]], quality[rows]
+    effort = functional.binary_cross_entropy_with_logits(hit, goal, reduction="none")
+    objects = ((goal - hit.sigmoid()).abs().pow(beta) * effort * weight[rows]).sum()
+    # The other entries are the focal loss without its objects.
+    return objects + focal(logits, labels, weight, alpha=0.0, gamma=beta)
 
 
 def binary(logits: Tensor, goal: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -142,7 +142,8 @@ def check_pair(student: Detector, teacher: Frozen | None) -> tuple[DenseHead, Bo
     if not isinstance(student.head, DenseHead):
         kind = type(student.head).__name__
         raise UserError(
-            f"method head needs a student with a dense head (retinanet_* or fcos_*); this student has a {kind}"
+            "method head needs a student with a dense head (retinanet_*, fcos_*, atss_*, gfl_* or reppoints_*); "
+            f"this student has a {kind}"
         )
     if tuple(student.classes) != tuple(teacher.classes):
         raise UserError(

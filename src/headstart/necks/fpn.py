@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headstart.errors import UserError
+from headstart.norm import group_norm
 
 EXTRAS = ("on_input", "on_lateral", "on_output", "maxpool")
 NORMS = (None, "batch", "group")
@@ -22,7 +22,7 @@ class FPN(nn.Module):
     extra       what the first extra level is made of, by a 3x3 convolution of stride 2: the last stage ("on_input"),
                 its lateral map ("on_lateral") or the last output ("on_output"); "maxpool" subsamples, no weights
     relu_extra  a ReLU before every extra convolution but the first
-    norm        after each convolution, which then has no bias: "batch", "group" (32 groups), or None
+    norm        after each convolution, which then has no bias: "batch", "group" (GroupNorm), or None
 
     Raises UserError for an unknown `extra` or fewer levels than stages.
     Source: FPN (arXiv:1612.03144), RetinaNet (arXiv:1708.02002); mmdetection's FPN, tests/parity/test_fpn_mnv2.py.
@@ -96,7 +96,7 @@ def _layer(channels: int, width: int, size: int, norm: str | None, stride: int =
     conv = nn.Conv2d(channels, width, size, stride=stride, padding=size // 2, bias=norm is None)
     if norm is None:
         return conv
-    return nn.Sequential(conv, nn.BatchNorm2d(width) if norm == "batch" else nn.GroupNorm(math.gcd(32, width), width))
+    return nn.Sequential(conv, nn.BatchNorm2d(width) if norm == "batch" else group_norm(width))
 
 
 def _at_least_two_wide(maps: Tensor) -> Tensor:
