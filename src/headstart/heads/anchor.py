@@ -12,7 +12,7 @@ from headstart.assign.max_iou import MaxIoU
 from headstart.boxes import decode_deltas
 from headstart.heads.dense import DenseHead, Selection, shapes
 from headstart.priors import base_anchors, inside, place_anchors
-from headstart.structures import Assignment, DenseOutputs, Size, Targets
+from headstart.structures import Assignment, DenseOutputs, PixelIndex, Size, Targets
 
 
 class AnchorHead(DenseHead):
@@ -44,12 +44,16 @@ class AnchorHead(DenseHead):
     def decode_level(self, reg: Tensor, level: int, shape: Size) -> Tensor:
         return decode_deltas(self.level_anchors(level, shape), reg)
 
+    def usable(self, anchors: Tensor, pixels: PixelIndex, size: Size) -> Tensor:
+        """Which anchors (N,) of an image of `size` may be trained."""
+        return inside(pixels, self.strides, size)
+
     @torch.no_grad()
     def assign(self, outputs: DenseOutputs, targets: list[Targets]) -> Assignment:
         """Labels and boxes of every anchor. Anchors beyond an image's own padding are not trained."""
         anchors, pixels = self.all_anchors(outputs), self.pixels(outputs)
         matched = [
-            self.assigner(anchors, target, inside(pixels, self.strides, size))
+            self.assigner(anchors, target, self.usable(anchors, pixels, size))
             for target, size in zip(targets, outputs.sizes)
         ]
         return collect_answers(matched, targets, self.num_classes)
