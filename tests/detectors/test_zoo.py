@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from headstart.backbones import SHORT_NAMES
-from headstart.detectors import zoo
+from headstart.detectors import parts, two_stage
 from headstart.detectors.zoo import DETECTORS, FAMILIES, build_detector
 from headstart.errors import UserError
+from headstart.heads.cascade import CascadeHead
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.retina import RetinaHead
 from headstart.heads.two_stage import TwoStageHead
@@ -30,6 +31,8 @@ def test_every_family_on_every_short_name():
         ("retinanet_r10", {"depth": 1}, RetinaHead, [8, 16, 32, 64, 128]),
         ("fcos_mnv3s", {"depth": 1}, FCOSHead, [8, 16, 32, 64, 128]),
         ("fasterrcnn_mnv2_050", {"hidden": 8}, TwoStageHead, [4, 8, 16, 32, 64]),
+        ("fasterrcnn_r10", {"hidden": 8, "box_head": "4conv1fc", "rpn_depth": 2}, TwoStageHead, [4, 8, 16, 32, 64]),
+        ("cascadercnn_mnv2_050", {"hidden": 8}, CascadeHead, [4, 8, 16, 32, 64]),
         ("fcos", {"backbone": "mobilenetv2_035", "improved": True}, FCOSHead, [8, 16, 32, 64, 128]),
     ],
 )
@@ -70,6 +73,18 @@ def test_options_change_what_they_say():
     small, large = (build("retinanet_mnv2_050", anchor_scale=s).head for s in (2.0, 4.0))
     torch.testing.assert_close(small.base0 * 2, large.base0)
     assert build("fasterrcnn_mnv2_050", hidden=8, regions=64).head.sampler.count == 64
+    head = build("fasterrcnn_mnv2_050", hidden=8, box_head="4conv1fc", rpn_depth=2).head
+    assert head.roi.layers == ("fc0",) and len(head.roi.convs) == 4 and len(head.rpn.tower) == 2
+    head = build("cascadercnn_mnv2_050", hidden=8, box_head="4conv1fc", rpn_depth=2, regions=64).head
+    assert [sampler.count for sampler in head.roi.samplers] == [64] * 3 and len(head.rpn.tower) == 2
+    assert [stage.layers for stage in head.roi.heads] == [("fc0",)] * 3
+
+
+@pytest.mark.parametrize(("family", "weights"), [("fasterrcnn", 41_753_056), ("cascadercnn", 69_394_766)])
+def test_as_many_weights_as_the_official_detectors(family, weights):
+    with torch.device("meta"):
+        built = build_detector(f"{family}_r50", [f"class {i}" for i in range(80)], pretrained=False)
+    assert sum(p.numel() for p in built.parameters()) == weights
 
 
 def test_normalisation_is_the_backbones():
@@ -85,10 +100,10 @@ def test_normalisation_is_the_backbones():
 def test_what_is_frozen_by_default(monkeypatch, name, pretrained, frozen, still):
     """Stem, first stage and statistics of pretrained ResNets only, as in the papers; otherwise as asked."""
     asked = {}
-    monkeypatch.setattr(zoo, "build_backbone", lambda name, **options: asked.update(options))
-    zoo._body(name, pretrained, None, None)
+    monkeypatch.setattr(parts, "build_backbone", lambda name, **options: asked.update(options))
+    parts.make_body(name, pretrained, None, None)
     assert (asked["frozen_stages"], asked["norm_eval"]) == (frozen, still) and asked["pretrained"] == pretrained
-    zoo._body(name, pretrained, 2, False)
+    parts.make_body(name, pretrained, 2, False)
     assert (asked["frozen_stages"], asked["norm_eval"]) == (2, False)
 
 
@@ -102,6 +117,8 @@ def test_what_is_frozen_by_default(monkeypatch, name, pretrained, frozen, still)
         ("retinanet_r18", {"widht": 8}, "detector retinanet_r18 has no option 'widht'; did you mean width?"),
         ("retinanet_r18", {"hidden": 8}, "has no option 'hidden'"),
         ("fasterrcnn_r18", {"improved": True}, "has no option 'improved'"),
+        ("fasterrcnn_r18", {"box_head": "3fc"}, "fasterrcnn: box_head must be 2fc or 4conv1fc, not '3fc'"),
+        ("cascadercnn_r18", {"box_head": "fc"}, "cascadercnn: box_head must be 2fc or 4conv1fc, not 'fc'"),
         ("retinanet", {"backbone": "resnet81"}, "no backbone is called 'resnet81'.*did you mean"),
         ("fcos", {"backbone": "vit_tiny_patch16_224"}, "needs maps at strides 8, 16 and 32"),
         ("fcos_r18", {"frozen_stages": 9}, "frozen_stages must be between 0 and 4"),
@@ -118,10 +135,11 @@ def test_classes_are_names(classes, says):
         build_detector("retinanet_r18", classes, pretrained=False)
 
 
-def test_a_two_stage_detector_needs_stride_4(monkeypatch):
+@pytest.mark.parametrize("family", ["fasterrcnn", "cascadercnn"])
+def test_a_two_stage_detector_needs_stride_4(monkeypatch, family):
     class Coarse:
         strides = [8, 16, 32]
 
-    monkeypatch.setattr(zoo, "_body", lambda *_: Coarse)
-    with pytest.raises(UserError, match="fasterrcnn needs a map at stride 4; backbone r18 begins at stride 8"):
-        build("fasterrcnn_r18")
+    monkeypatch.setattr(two_stage, "make_body", lambda *_: Coarse)
+    with pytest.raises(UserError, match=f"{family} needs a map at stride 4; backbone r18 begins at stride 8"):
+        build(f"{family}_r18")

@@ -75,6 +75,15 @@ def test_the_rpn_draws_a_sample(objects):
     assert not torch.equal(assigned.weight, head.assign(outputs, targets).weight)
 
 
+def test_anchors_that_reach_out_of_the_image_may_be_left_out():
+    size = (50, 60)
+    every, inner = (RPNHead(4, STRIDES, width=4, sample=10**6, anchor_scale=2, crossing=c) for c in (True, False))
+    anchors = every.all_anchors(blank(every, [size]))
+    weights = [head.assign(blank(head, [size]), [Targets.empty()]).weight[0] for head in (every, inner)]
+    contained = (anchors >= 0).all(dim=1) & (anchors < torch.tensor([60, 50, 60, 50])).all(dim=1)
+    assert weights[0].all() and torch.equal(weights[1] > 0, contained) and 0 < contained.sum() < len(anchors)
+
+
 def test_the_rpns_losses_by_hand():
     """Divided by the sampled anchors, one more for each image without objects."""
     head = RPNHead(4, STRIDES, width=4, sample=32)

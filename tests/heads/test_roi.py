@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
 
 from headstart.boxes import encode_deltas
 from headstart.heads.dense import Selection
-from headstart.heads.roi import STDS, BoxHead, cell_by_cell
+from headstart.heads.roi import BOX_HEADS, STDS, BoxHead, cell_by_cell
 from headstart.structures import Detections, PixelIndex, RegionOutputs, Regions
 from laws.tiny import detector, scene
 
@@ -155,3 +157,70 @@ def test_its_proposals_are_the_rpns():
         built.head.proposals(outputs, batch.sizes), built.head.rpn.proposals(outputs.rpn, batch.sizes)
     ):
         assert torch.equal(ours.boxes, theirs.boxes) and torch.equal(ours.pixels.y, theirs.pixels.y)
+
+
+def test_the_convolutional_box_head_is_torchvisions():
+    """Same weights, same crops, same vector."""
+    torch.manual_seed(0)
+    theirs = FastRCNNConvFCHead((8, 7, 7), [8] * 4, [10], norm_layer=nn.BatchNorm2d).eval()
+    roi = BoxHead(2, 8, STRIDES, hidden=10, **BOX_HEADS["4conv1fc"]).eval()
+    for block in range(4):
+        conv, norm = theirs[block][0], theirs[block][1]
+        for buffer in (norm.running_mean, norm.running_var):
+            nn.init.uniform_(buffer, 0.5, 2.0)
+        roi.convs[block].load_state_dict(conv.state_dict())
+        roi.norms[block].load_state_dict(norm.state_dict())
+    roi.fcs[0].weight.data = cell_by_cell(theirs[5].weight.data, 7)
+    roi.fcs[0].bias.data = theirs[5].bias.data
+    pyramid, boxes = [torch.randn(1, 8, 64 // s, 64 // s) for s in STRIDES[:4]], [torch.tensor([[4.0, 4, 30, 30]])]
+    hidden = roi.read(pyramid, boxes)
+    assert len(hidden) == 1 and roi.layers == ("fc0",)
+    torch.testing.assert_close(hidden[0].relu(), theirs(roi.pool(pyramid, boxes)))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_convolutional_box_head_reads_no_region(training):
+    roi = BoxHead(2, 3, STRIDES, hidden=6, grid=2, convs=2, fcs=1).train(training)
+    outputs = roi([torch.randn(1, 3, 64 // s, 64 // s) for s in (4, 8, 16, 32)], [torch.zeros(0, 4)])
+    assert outputs.cls.shape == (0, 3)
+    outputs.cls.sum().backward()
+    assert all(bool(b.isfinite().all()) for b in roi.buffers())
+
+
+def test_one_box_for_all_classes():
+    """In the stds of the head; smooth L1 with beta 1 takes half the square of small differences."""
+    stds = (0.05, 0.05, 0.1, 0.1)
+    roi = head(agnostic=True, stds=stds, beta=1.0)
+    assert roi.reg.out_features == 4
+    reg = torch.tensor([[2.5, 0, 0, 0], [99, 99, 99, 99]])
+    found = roi.loss(RegionOutputs([], torch.zeros(2, 3), reg), [regions(ROW, BACKGROUND)])
+    assert found["box"].item() == pytest.approx(0.5 * (2.5 - 0.1 / 0.05) ** 2 / 2)
+    moved = torch.tensor([[10.0, 10, 30, 30]])
+    codes = encode_deltas(moved, torch.tensor([[14.0, 8, 28, 40]]), stds)
+    index = torch.zeros(1, dtype=torch.int64)
+    proposals = Detections(moved, torch.ones(1), index, PixelIndex(*[index] * 4))
+    decoded = roi.decode(RegionOutputs([], torch.zeros(1, 3), codes), [proposals], [(100, 100)])[0]
+    torch.testing.assert_close(decoded.boxes, torch.tensor([[14.0, 8, 28, 40]] * 2))
+    assert decoded.labels.sort().values.tolist() == [0, 1]
+
+
+def test_refining_follows_the_likeliest_class_and_never_background():
+    roi = head()
+    boxes = [torch.tensor([[10.0, 10, 30, 30], [10, 10, 30, 30]]), torch.tensor([[50.0, 50, 70, 70]])]
+    goals = torch.tensor([[[0, 0, 20, 20], [5, 5, 50, 50]]] * 2 + [[[40, 40, 80, 95], [1, 1, 2, 2]]]).float()
+    reg = encode_deltas(torch.cat(boxes)[:, None].expand_as(goals), goals, STDS).flatten(1)
+    outputs = RegionOutputs([], torch.tensor([[2.0, 1, 9], [1, 2, 9], [0, -1, -9]]), reg.requires_grad_())
+    first, second = roi.refine(outputs, boxes, [(40, 40), (90, 90)])
+    torch.testing.assert_close(first, torch.tensor([[0.0, 0, 20, 20], [5, 5, 40, 40]]))
+    torch.testing.assert_close(second, torch.tensor([[40.0, 40, 80, 90]]))
+    assert not first.requires_grad
+
+
+def test_a_twin_is_of_the_same_make():
+    roi = BoxHead(2, 3, STRIDES, hidden=6, grid=2, convs=1, fcs=3, agnostic=True, stds=(1, 1, 1, 1), beta=0.5)
+    twin = roi.twin(5, [8, 16, 32, 64, 128])
+    assert twin.make == roi.make and twin.num_classes == 2 and twin.strides == [8, 16, 32, 64]
+    assert twin.layers == ("fc0", "fc1", "fc2") and twin.convs[0].in_channels == 5 and len(twin.norms) == 1
+    assert (twin.agnostic, twin.stds, twin.beta) == (True, (1, 1, 1, 1), 0.5)
+    other = head().twin(3, STRIDES, num_classes=5)
+    assert (other.cls.out_features, other.reg.out_features) == (6, 20)

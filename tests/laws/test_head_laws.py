@@ -12,19 +12,21 @@ from headstart.heads.dense import DenseHead, Selection, flatten_level, shapes
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.gfl import GFLHead
 from headstart.heads.reppoints import RepPointsHead
-from headstart.heads.two_stage import TwoStageHead
+from headstart.heads.two_stage import ProposingHead
 from headstart.structures import Targets
 from laws.tiny import (
     DENSE,
     TWO_STAGE,
     VARIANTS,
     at_pixels,
+    box_heads,
     dense_heads,
     detector,
     every_map,
     label,
     losses,
     scene,
+    stages_of,
     total,
 )
 
@@ -45,15 +47,16 @@ def outputs_of(built):
     return [(head, head(features, batch.sizes, trace=True), batch) for head in dense_heads(built)]
 
 
-@pytest.fixture(params=TWO_STAGE)
+@pytest.fixture(params=[v for v in VARIANTS if v[0] in TWO_STAGE], ids=lambda variant: "-".join(map(label, variant)))
 def two_stage(request):
-    return detector(request.param)
+    family, options = request.param
+    return detector(family, **options)
 
 
 def test_every_family_is_listed(built):
     """The families of `DENSE` and `TWO_STAGE` are what they are listed as, and no family is missing."""
     assert set(DENSE + TWO_STAGE) == set(FAMILIES)
-    kind = TwoStageHead if built.recipe["name"] in TWO_STAGE else DenseHead
+    kind = ProposingHead if built.recipe["name"] in TWO_STAGE else DenseHead
     assert isinstance(built.head, kind) and dense_heads(built)
 
 
@@ -116,13 +119,41 @@ def test_a_detections_score_and_box_are_those_of_its_cell(outputs_of):
 def test_a_two_stage_detection_comes_from_the_proposal_at_its_cell(two_stage):
     batch, _ = scene()
     outputs = two_stage.eval()(batch)
-    chances = outputs.roi.cls.softmax(dim=1).split([len(p) for p in outputs.proposals])
+    stages = stages_of(outputs)
+    logits = torch.stack([stage.roi.cls for stage in stages]).mean(dim=0)
+    chances = logits.softmax(dim=1).split([len(p) for p in stages[0].proposals])
     for image, found in enumerate(two_stage.head.decode(outputs, batch.sizes)):
-        proposals = outputs.proposals[image]
+        proposals = stages[-1].proposals[image]
         row = {cell: i for i, cell in enumerate(named_cells(proposals.pixels))}
         assert len(row) == len(proposals) and len(found) > 3
         rows = torch.tensor([row[cell] for cell in named_cells(found.pixels)])
         torch.testing.assert_close(found.scores, chances[image][rows, found.labels].detach())
+
+
+@torch.no_grad()
+def test_box_heads_can_be_read_one_by_one(two_stage):
+    """At the boxes that training sampled: reading is pure, in hidden layers, classes and boxes."""
+    batch, targets = scene()
+    features = two_stage.extract(batch)
+    stages = stages_of(two_stage.head(features, batch.sizes, targets))
+    assert len(stages) == len(box_heads(two_stage))
+    for head, stage in zip(box_heads(two_stage), stages):
+        again = head(features.pyramid, [r.boxes for r in stage.regions])
+        assert torch.equal(again.cls, stage.roi.cls) and torch.equal(again.reg, stage.roi.reg)
+        read = head.read(features.pyramid, [r.boxes for r in stage.regions])
+        assert len(read) == len(head.layers)
+        assert all(torch.equal(a, b) and bool((a < 0).any()) for a, b in zip(read, stage.roi.hidden))
+
+
+def test_regions_are_ground_truth_or_what_was_offered_with_its_cell(two_stage):
+    batch, targets = scene()
+    for stage in stages_of(two_stage(batch, targets)):
+        for regions, proposals, target in zip(stage.regions, stage.proposals, targets):
+            offered = dict(zip(named_cells(proposals.pixels), proposals.boxes.tolist()))
+            assert len(offered) == len(proposals) and torch.equal(regions.boxes[: len(target)], target.boxes)
+            assert not regions.boxes.requires_grad and len(regions) > len(target)
+            for cell, box in list(zip(named_cells(regions.pixels), regions.boxes.tolist()))[len(target) :]:
+                assert offered[cell] == box
 
 
 def named_cells(pixels):
@@ -287,10 +318,11 @@ def test_regions_in_ignored_boxes_are_not_sampled(two_stage):
     for t in targets:
         t.boxes.copy_(torch.tensor([[64.0, 30, 76, 60]]))
     area = [0.0, 0.0, 60.0, 60.0]
-    with_crowd, without = (two_stage(batch, t).regions for t in (crowded(targets, area), targets))
-    assert [covered(r.boxes, area) for r in with_crowd] == [0, 0]
-    assert min(covered(r.boxes, area) for r in without) > 0
-    assert all(int((r.labels < 3).sum()) >= 1 for r in with_crowd)
+    both = (stages_of(two_stage(batch, t)) for t in (crowded(targets, area), targets))
+    for with_crowd, without in zip(*([stage.regions for stage in stages] for stages in both), strict=True):
+        assert [covered(r.boxes, area) for r in with_crowd] == [0, 0]
+        assert min(covered(r.boxes, area) for r in without) > 0
+        assert all(int((r.labels < 3).sum()) >= 1 for r in with_crowd)
 
 
 def covered(boxes, area):

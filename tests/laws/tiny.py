@@ -6,16 +6,20 @@ A detector is covered by standing in `FAMILIES`, a method by standing in `METHOD
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from headstart.detectors.detector import Detector
 from headstart.detectors.zoo import FAMILIES, build_detector
+from headstart.heads.cascade import CascadeOutputs, StageOutputs
 from headstart.heads.deformable import DeformableConv
 from headstart.heads.dense import DenseHead
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.gfl import GFLHead
+from headstart.heads.roi import BoxHead
+from headstart.heads.two_stage import TwoStageOutputs
 from headstart.methods import Frozen, Method, build_method
 from headstart.structures import DenseOutputs, ImageBatch, Progress, Targets
 
@@ -23,13 +27,17 @@ CLASSES = ("circle", "square", "star")
 MIDWAY = Progress(step=500, total=1000)
 SMALL = {"width": 16, "hidden": 24, "depth": 2}
 
-VARIANTS: list[tuple[str, dict]] = [(family, {}) for family in FAMILIES] + [("fcos", {"improved": True})]
+VARIANTS: list[tuple[str, dict]] = [
+    *((family, {}) for family in FAMILIES),
+    ("fcos", {"improved": True}),
+    ("fasterrcnn", {"box_head": "4conv1fc", "rpn_depth": 2}),
+]
 """Every family as it is by default, and the options that change what its head computes."""
 
 DENSE = ["retinanet", "fcos", "atss", "gfl", "reppoints"]
 REFINING = ["reppoints"]
-"""Those of `DENSE` that assign by boxes which they predict themselves, so that rounding changes who answers for what."""
-TWO_STAGE = ["fasterrcnn"]
+"""Those of `DENSE` that assign by boxes which they predict themselves: rounding changes who answers for what."""
+TWO_STAGE = ["fasterrcnn", "cascadercnn"]
 PAIRS: dict[str, dict[str | None, list[str]]] = {
     "baseline": {teacher: list(FAMILIES) for teacher in (None, *FAMILIES)},
     "head": {"fasterrcnn": DENSE},
@@ -97,6 +105,16 @@ def scene(seed: int = 0, *, objects: int = 3, size: int = 96) -> tuple[ImageBatc
 def dense_heads(built: Detector) -> list[DenseHead]:
     """Every dense head inside: the detector's own, or the one that proposes."""
     return [module for module in built.head.modules() if isinstance(module, DenseHead)]
+
+
+def box_heads(built: Detector) -> list[BoxHead]:
+    """The box heads of a two-stage detector, in the order in which they read."""
+    return [module for module in built.head.modules() if isinstance(module, BoxHead)]
+
+
+def stages_of(outputs: TwoStageOutputs | CascadeOutputs) -> Sequence[TwoStageOutputs | StageOutputs]:
+    """What each box head was offered (`proposals`), sampled (`regions`) and said (`roi`)."""
+    return outputs.stages if isinstance(outputs, CascadeOutputs) else [outputs]
 
 
 def at_pixels(maps: list[Tensor], width: int, image: int, pixels) -> Tensor:

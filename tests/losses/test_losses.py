@@ -47,6 +47,13 @@ def test_focal_leaves_out_what_has_no_weight():
     assert logits.grad.any(dim=1).tolist() == [False, True, False]
 
 
+def test_smooth_l1_is_a_parabola_below_beta():
+    prediction, goal = torch.tensor([0.5, -3.0]), torch.zeros(2)
+    assert absolute(prediction, goal).item() == pytest.approx(3.5)
+    assert absolute(prediction, goal, 1.0).item() == pytest.approx(0.125 + 2.5)
+    assert absolute(prediction, goal, 0.25).item() == pytest.approx(0.375 + 2.875)
+
+
 def test_binary_is_a_weighted_sum():
     logits, goal, weight = torch.randn(6), torch.tensor([0, 1, 0.3, 1, 0, 1]), torch.rand(6)
     each = functional.binary_cross_entropy_with_logits(logits, goal, reduction="none")

@@ -48,6 +48,18 @@ def test_an_assistant_on_the_teachers_pyramid_has_nothing_to_learn(student):
     assert run(method, *batch()).terms["akd/rcnn/fc0"].item() > 0
 
 
+def test_an_assistant_is_of_its_teachers_make(student):
+    """Convolutions, norms and all; what it imitates are the layers that the teacher has."""
+    teacher = detector("fasterrcnn", seed=3, box_head="4conv1fc")
+    method = build_method("head", detector(student), Frozen(teacher)).train()
+    assert method.fresh == [] and len(method.assistant.head.norms) == 4
+    terms = run(method, *batch()).terms
+    assert [name for name in terms if name.startswith("akd/")] == ["akd/rcnn/fc0"] and terms["ckd/rcnn"].item() > 0
+    terms["akd/rcnn/fc0"].backward()
+    assert all(bool(conv.weight.grad.any()) for conv in method.assistant.head.convs)
+    assert [row["from"] for row in method.describe()] == ["ground truth", "teacher fc0", "teacher fc0"]
+
+
 ROUTES = {
     "student/": {"backbone", "neck", "head.cls_tower", "head.reg_tower", "head.cls", "head.reg", "head.other"},
     "assistant/": {"backbone", "neck", "assistant"},

@@ -27,8 +27,9 @@ HEAD_NAMES = [
     (r"reppoints_pts_init_out\.", "initial."),
     (r"moment_transfer$", "moment"),
     (r"rpn_conv\.", "tower.convs.0."),
-    (r"(?:bbox_head\.)?shared_fcs\.", "fcs."),
-    (r"(?:bbox_head\.)?fc_(cls|reg)\.", r"\1."),
+    (r"bbox_head\.(\d+)\.", r"heads.\1."),
+    (r"(heads\.\d+\.|)(?:bbox_head\.)?shared_fcs\.", r"\1fcs."),
+    (r"(heads\.\d+\.|)(?:bbox_head\.)?fc_(cls|reg)\.", r"\1\2."),
 ]
 
 

@@ -12,7 +12,7 @@ from headstart.boxes import decode_deltas
 from headstart.heads.convention import OWN, Convention
 from headstart.heads.dense import DenseHead, Selection, shapes
 from headstart.priors import base_anchors, inside, place_anchors
-from headstart.structures import Assignment, DenseOutputs, Size, Targets
+from headstart.structures import Assignment, DenseOutputs, PixelIndex, Size, Targets
 
 
 class AnchorHead(DenseHead):
@@ -61,13 +61,17 @@ class AnchorHead(DenseHead):
         """The assigner's answer (N,) for one image; `counts` are the anchors of each level."""
         return self.assigner(anchors, target, usable)
 
+    def usable(self, anchors: Tensor, pixels: PixelIndex, size: Size) -> Tensor:
+        """Which anchors (N,) of an image of `size` may be trained."""
+        return inside(pixels, self.strides, size)
+
     @torch.no_grad()
     def assign(self, outputs: DenseOutputs, targets: list[Targets]) -> Assignment:
         """Labels and boxes of every anchor. Anchors beyond an image's own padding are not trained."""
         anchors, pixels = self.all_anchors(outputs), self.pixels(outputs)
         counts = [height * width * self.anchors for height, width in shapes(outputs)]
         matched = [
-            self.match(anchors, counts, target, inside(pixels, self.strides, size))
+            self.match(anchors, counts, target, self.usable(anchors, pixels, size))
             for target, size in zip(targets, outputs.sizes)
         ]
         return collect_answers(matched, targets, self.num_classes)

@@ -1,8 +1,9 @@
-"""The R-CNN box head: RoIAlign, two fully connected layers, a class and a box per region."""
+"""The R-CNN box head: RoIAlign, a few layers, a class and a box per region."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,31 +14,39 @@ from headstart.boxes import clip_boxes, decode_deltas, encode_deltas
 from headstart.heads.convention import OWN, Convention
 from headstart.heads.dense import DETECTIONS, Selection
 from headstart.heads.pooling import read_regions
-from headstart.heads.start import draw_normal, draw_xavier
+from headstart.heads.start import draw_he, draw_normal, draw_xavier
 from headstart.losses.box import absolute
 from headstart.losses.classification import softmax_entropy
 from headstart.losses.normalise import mean_over_ranks
 from headstart.structures import Detections, RegionOutputs, Regions, Size
 
-STDS = (0.1, 0.1, 0.2, 0.2)
+Stds = tuple[float, float, float, float]
+
+STDS: Stds = (0.1, 0.1, 0.2, 0.2)
+
+BOX_HEADS: dict[str, dict[str, Any]] = {"2fc": {"convs": 0, "fcs": 2}, "4conv1fc": {"convs": 4, "fcs": 1}}
+"""Box heads by name: Faster R-CNN's, and that of torchvision's second version."""
 
 
 class BoxHead(nn.Module):
-    """Shared2FC of Faster R-CNN on the first four levels of a pyramid.
+    """The box head of Faster R-CNN on the first four levels of a pyramid.
 
     strides   of the levels it pools from; a region of w x h pixels is read at level floor(log2(sqrt(w h) / 56)),
               counted from the first level whatever its stride (HEAD pools the student from P3..P6, its teacher
               from P2..P5: the same rule, index-aligned)
-    hidden    width of the two layers, pooled to `grid` x `grid` cells
+    convs     3 x 3 convolutions of a crop of `grid` x `grid` cells, as wide as the pyramid, each with batch norm
+    fcs       fully connected layers after them, `hidden` wide, which `layers` names fc0, fc1 ...
+    agnostic  one box per region whatever its class, as cascades need it; else one for each class
     void      further outputs behind the background that no class belongs to; they only take part in the softmax
               (unused numbers of an imported file)
+    stds      of R-CNN's delta code
+    beta      where the smooth L1 of the box loss turns into L1; 0: L1
 
-    The first layer reads a crop cell by cell, all channels of a cell together: as pooling leaves it, so that nothing
-    is copied. Others read channel by channel; `cell_by_cell` reorders their weights.
+    The first fully connected layer reads a crop cell by cell, all channels of a cell together: as pooling leaves it,
+    so that nothing is copied. Others read channel by channel; `cell_by_cell` reorders their weights.
 
-    The regression is class-specific, in R-CNN's delta code with stds 0.1, 0.1, 0.2, 0.2. Losses over all regions R of
-    the batch: `cls` cross-entropy / R, `box` L1 of the positives / R.
-    Checked against mmdetection (tests/parity, two_stage_faster).
+    Losses over all regions R of the batch: `cls` cross-entropy / R, `box` L1 of the positives / R.
+    Checked against mmdetection (tests/parity, two_stage_faster and two_stage_cascade).
     """
 
     finest = 56.0
@@ -51,24 +60,51 @@ class BoxHead(nn.Module):
         channels: int,
         strides: Sequence[int],
         *,
+        convs: int = 0,
+        fcs: int = 2,
         hidden: int = 1024,
         grid: int = 7,
+        agnostic: bool = False,
         void: int = 0,
+        stds: Stds = STDS,
+        beta: float = 0.0,
         selection: Selection = DETECTIONS,
         convention: Convention = OWN,
     ) -> None:
         super().__init__()
         self.void, self.convention = void, convention
         self.num_classes, self.strides, self.grid, self.hidden = num_classes, list(strides)[:4], grid, hidden
-        self.selection = selection
-        first, second = nn.Linear(channels * grid * grid, hidden), nn.Linear(hidden, hidden)
-        self.fcs = nn.ModuleList([first, second])
+        self.agnostic, self.stds, self.beta, self.selection = agnostic, stds, beta, selection
+        self.make: dict[str, Any] = {
+            "convs": convs,
+            "fcs": fcs,
+            "hidden": hidden,
+            "grid": grid,
+            "agnostic": agnostic,
+            "void": void,
+            "stds": stds,
+            "beta": beta,
+            "selection": selection,
+            "convention": convention,
+        }
+        crops = [nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(convs)]
+        sides = [channels * grid * grid] + [hidden] * (fcs - 1)
+        vectors = [nn.Linear(side, hidden) for side in sides]
+        self.convs, self.fcs = nn.ModuleList(crops), nn.ModuleList(vectors)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in crops)
+        self.layers = tuple(f"fc{index}" for index in range(fcs))
         self.cls = nn.Linear(hidden, num_classes + 1 + void)
-        self.reg = nn.Linear(hidden, num_classes * 4)
-        for fc in (first, second):
+        self.reg = nn.Linear(hidden, 4 if agnostic else num_classes * 4)
+        for conv in crops:
+            draw_he(conv)
+        for fc in vectors:
             draw_xavier(fc)
         draw_normal(self.cls, 0.01)
         draw_normal(self.reg, 0.001)
+
+    def twin(self, channels: int, strides: Sequence[int], num_classes: int | None = None) -> BoxHead:
+        """A new head of the same make for another pyramid and, if given, another number of classes."""
+        return BoxHead(self.num_classes if num_classes is None else num_classes, channels, strides, **self.make)
 
     def pool(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
         """(R, C, grid, grid) crops of every image's boxes, in order, by RoIAlign."""
@@ -89,8 +125,11 @@ class BoxHead(nn.Module):
         )
 
     def read(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> list[Tensor]:
-        """What the layers give at given boxes (one (R_i, 4) per image), before their activations: [fc] (R, hidden)."""
-        x = self.pool(pyramid, boxes).permute(0, 2, 3, 1).flatten(1)
+        """What `layers` give at given boxes (one (R_i, 4) per image), before their activations: [fc] (R, hidden)."""
+        crops = self.pool(pyramid, boxes)
+        for conv, norm in zip(self.convs, self.norms):
+            crops = functional.relu(norm(conv(crops)))
+        x = crops.permute(0, 2, 3, 1).flatten(1)
         hidden = []
         for fc in self.fcs:
             hidden.append(fc(x))
@@ -109,9 +148,31 @@ class BoxHead(nn.Module):
         boxes, matched = torch.cat([r.boxes for r in regions]), torch.cat([r.matched for r in regions])
         count = mean_over_ranks(torch.tensor(float(max(len(labels), 1)), device=labels.device))
         rows = (labels < self.num_classes).nonzero().flatten()
-        reg = outputs.reg.float().reshape(len(labels), self.num_classes, 4)[rows, labels[rows]]
-        box = absolute(reg, encode_deltas(boxes[rows], matched[rows], STDS))
+        reg = self._codes(outputs)[rows, self._column(labels[rows])]
+        box = absolute(reg, encode_deltas(boxes[rows], matched[rows], self.stds), self.beta)
         return {"cls": softmax_entropy(outputs.cls.float(), labels) / count, "box": box / count}
+
+    def _codes(self, outputs: RegionOutputs) -> Tensor:
+        """(R, K, 4), or (R, 1, 4) where all classes share a box."""
+        return outputs.reg.float().reshape(len(outputs.reg), 1 if self.agnostic else self.num_classes, 4)
+
+    def _column(self, labels: Tensor) -> Tensor:
+        """Which of a region's boxes is that of a class: (N,) -> (N,)."""
+        return torch.zeros_like(labels) if self.agnostic else labels
+
+    def _decoded(self, boxes: Tensor, codes: Tensor) -> Tensor:
+        return decode_deltas(boxes, codes, self.stds, shrink_limit=self.convention.shrink_limit)
+
+    @torch.no_grad()
+    def refine(self, outputs: RegionOutputs, boxes: list[Tensor], sizes: list[Size]) -> list[Tensor]:
+        """The boxes that the head makes of those it read, row by row: (R_i, 4) per image, clipped to it.
+
+        Where every class has its own, the box of the likeliest class.
+        """
+        best = outputs.cls[:, : self.num_classes].argmax(dim=1)
+        rows = torch.arange(len(best), device=best.device)
+        codes = self._codes(outputs)[rows, self._column(best)].split([len(b) for b in boxes])
+        return [clip_boxes(self._decoded(b, c), size) for b, c, size in zip(boxes, codes, sizes)]
 
     @torch.no_grad()
     def decode(self, outputs: RegionOutputs, proposals: list[Detections], sizes: list[Size]) -> list[Detections]:
@@ -121,14 +182,13 @@ class BoxHead(nn.Module):
         """
         counts = [len(p) for p in proposals]
         scores = outputs.cls.float().softmax(dim=1)[:, : self.num_classes].split(counts)
-        codes = outputs.reg.float().reshape(len(outputs.reg), self.num_classes, 4).split(counts)
+        codes = self._codes(outputs).split(counts)
         return [self._decode_image(*image) for image in zip(scores, codes, proposals, sizes)]
 
     def _decode_image(self, scores: Tensor, codes: Tensor, proposals: Detections, size: Size) -> Detections:
         rows, labels = (scores > (self.selection.threshold or 0.0)).nonzero(as_tuple=True)
-        limit = self.convention.shrink_limit
-        boxes = decode_deltas(proposals.boxes[rows], codes[rows, labels], STDS, shrink_limit=limit)
-        boxes = clip_boxes(boxes, size)
+        codes = codes[rows, self._column(labels)]
+        boxes = clip_boxes(self._decoded(proposals.boxes[rows], codes), size)
         found = Detections(boxes, scores[rows, labels], labels, proposals.pixels[rows])
         found = found[self.selection.solid(boxes)]
         kept = nms(found.boxes + (found.labels * (max(size) + 1))[:, None], found.scores, self.selection.overlap)

@@ -18,7 +18,7 @@ from headstart.heads.tower import Tower
 from headstart.losses.box import absolute
 from headstart.losses.classification import binary
 from headstart.losses.normalise import mean_over_ranks
-from headstart.structures import Assignment, DenseOutputs, Size, Targets
+from headstart.structures import Assignment, DenseOutputs, PixelIndex, Size, Targets
 
 DETECTING = Selection(per_level=1000, threshold=None, overlap=0.7, keep=1000)
 """What the second stage reads when detecting; in training it samples from `dense.PROPOSALS`."""
@@ -29,8 +29,9 @@ class RPNHead(AnchorHead):
 
     A step trains `sample` anchors per image, at most half of them objects. Losses: `cls` BCE and `box` L1 on deltas,
     divided by the number of sampled anchors. `depth` is the tower's (1; torchvision's v2 has 2). Anchors are
-    `anchor_scale` strides wide, or have `anchor_sizes` (pixels) on every level.
-    Checked against mmdetection (tests/parity, two_stage_faster).
+    `anchor_scale` strides wide, or have `anchor_sizes` (pixels) on every level. Cascade R-CNN smooths the L1 (`beta`
+    1/9) and, in mmdetection, trains no anchor that reaches out of the image (`crossing` False).
+    Checked against mmdetection (tests/parity, two_stage_faster and two_stage_cascade).
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class RPNHead(AnchorHead):
         anchor_sizes: Sequence[float] | None = None,
         ratios: Sequence[float] = (0.5, 1.0, 2.0),
         sample: int = 256,
+        beta: float = 0.0,
+        crossing: bool = True,
         selection: Selection = DETECTING,
         convention: Convention = OWN,
     ) -> None:
         super().__init__(1, strides, selection, [anchor_scale], ratios, sizes=anchor_sizes, convention=convention)
-        self.sample = sample
+        self.sample, self.beta, self.crossing = sample, beta, crossing
         self.assigner = MaxIoU(positive=0.7, negative=0.3, rescue=0.3)
         self.tower = Tower(channels, width, depth)
         self.cls = nn.Conv2d(width, self.anchors, 1)
@@ -72,6 +75,13 @@ class RPNHead(AnchorHead):
     def predict(self, cls: list[Tensor], reg: list[Tensor]) -> tuple[list[Tensor], list[Tensor], None]:
         return [self.cls(x) for x in cls], [self.reg(x) for x in reg], None
 
+    def usable(self, anchors: Tensor, pixels: PixelIndex, size: Size) -> Tensor:
+        usable = super().usable(anchors, pixels, size)
+        if self.crossing:
+            return usable
+        height, width = size
+        return usable & (anchors[:, :2] >= 0).all(dim=1) & (anchors[:, 2] < width) & (anchors[:, 3] < height)
+
     @torch.no_grad()
     def assign(self, outputs: DenseOutputs, targets: list[Targets]) -> Assignment:
         """Every anchor's answer, of which only a random sample of each image keeps its weight."""
@@ -92,5 +102,5 @@ class RPNHead(AnchorHead):
         cls = binary(flatten(outputs.cls, 1)[..., 0].float(), goal, assignment.weight)
         image, row = assignment.positive.nonzero(as_tuple=True)
         deltas = encode_deltas(self.all_anchors(outputs)[row], assignment.boxes[image, row])
-        box = absolute(flatten(outputs.reg, 4)[image, row].float(), deltas)
+        box = absolute(flatten(outputs.reg, 4)[image, row].float(), deltas, self.beta)
         return {"cls": cls / count, "box": box / count}

@@ -19,6 +19,11 @@ def draw_normal(layer: nn.Conv2d | nn.Linear | DeformableConv, std: float, bias:
         nn.init.constant_(layer.bias, bias)
 
 
+def draw_he(layer: nn.Conv2d) -> None:
+    """Weights from a normal that keeps the size of gradients through a ReLU (arXiv:1502.01852)."""
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+
 def draw_xavier(layer: nn.Linear) -> None:
     """Weights by Xavier's uniform rule, bias zero."""
     nn.init.xavier_uniform_(layer.weight)

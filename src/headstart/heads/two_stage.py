@@ -23,40 +23,59 @@ from headstart.structures import (
 
 
 @dataclass(frozen=True)
-class TwoStageOutputs(Moves):
-    """rpn: the dense outputs; proposals: boxes read when detecting; regions: boxes read when training, else empty."""
+class ProposalOutputs(Moves):
+    """rpn: the dense outputs of what proposes."""
 
     rpn: DenseOutputs
+
+
+@dataclass(frozen=True)
+class TwoStageOutputs(ProposalOutputs):
+    """proposals: boxes read when detecting; regions: boxes read when training, else empty."""
+
     proposals: list[Detections]
     regions: list[Regions]
     roi: RegionOutputs
 
 
-class TwoStageHead(nn.Module):
+class ProposingHead(nn.Module):
+    """What two-stage heads share: an RPN whose boxes are read by something."""
+
+    def __init__(self, rpn: RPNHead, num_classes: int) -> None:
+        super().__init__()
+        self.rpn = rpn
+        self.num_classes, self.strides = num_classes, rpn.strides
+
+    def candidates(self, rpn: DenseOutputs, sizes: list[Size], *, training: bool) -> list[Detections]:
+        """The boxes to read, or in training to sample from: there are more of those."""
+        return self.rpn.propose(rpn, sizes, self.rpn.proposing if training else self.rpn.selection)
+
+    def assign(self, outputs: ProposalOutputs, targets: list[Targets]) -> Assignment:
+        """The RPN's assignment; the regions were assigned when they were sampled."""
+        return self.rpn.assign(outputs.rpn, targets)
+
+    def proposals(self, outputs: ProposalOutputs, sizes: list[Size]) -> list[Detections]:
+        """The RPN's, each with its cell."""
+        return self.rpn.proposals(outputs.rpn, sizes)
+
+
+class TwoStageHead(ProposingHead):
     """Faster R-CNN's head. With targets, regions are sampled for training; without, the proposals are read."""
 
     def __init__(self, rpn: RPNHead, roi: BoxHead, sampler: RegionSampler | None = None) -> None:
-        super().__init__()
-        self.rpn, self.roi, self.sampler = rpn, roi, sampler or RegionSampler()
-        self.num_classes, self.strides = roi.num_classes, rpn.strides
+        super().__init__(rpn, roi.num_classes)
+        self.roi, self.sampler = roi, sampler or RegionSampler()
 
     def forward(
         self, features: Features, sizes: list[Size], targets: list[Targets] | None = None, *, trace: bool = False
     ) -> TwoStageOutputs:
         rpn = self.rpn(features, sizes, trace=trace)
+        proposals = self.candidates(rpn, sizes, training=targets is not None)
         regions: list[Regions] = []
-        if targets is None:
-            proposals = self.rpn.propose(rpn, sizes, self.rpn.selection)
-            boxes = [p.boxes for p in proposals]
-        else:
-            proposals = self.rpn.proposals(rpn, sizes)
+        if targets is not None:
             regions = [self.sampler(p, t, self.num_classes) for p, t in zip(proposals, targets)]
-            boxes = [r.boxes for r in regions]
+        boxes = [places.boxes for places in regions or proposals]
         return TwoStageOutputs(rpn, proposals, regions, self.roi(features.pyramid, boxes))
-
-    def assign(self, outputs: TwoStageOutputs, targets: list[Targets]) -> Assignment:
-        """The RPN's assignment; the regions were assigned when they were sampled."""
-        return self.rpn.assign(outputs.rpn, targets)
 
     def loss(self, outputs: TwoStageOutputs, assignment: Assignment) -> dict[str, Tensor]:
         """{"rpn_cls", "rpn_box", "cls", "box"}: scalars."""
@@ -66,7 +85,3 @@ class TwoStageHead(nn.Module):
 
     def decode(self, outputs: TwoStageOutputs, sizes: list[Size]) -> list[Detections]:
         return self.roi.decode(outputs.roi, outputs.proposals, sizes)
-
-    def proposals(self, outputs: TwoStageOutputs, sizes: list[Size]) -> list[Detections]:
-        """The RPN's, each with its cell."""
-        return self.rpn.proposals(outputs.rpn, sizes)

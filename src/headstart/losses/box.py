@@ -8,9 +8,12 @@ from torch.nn import functional
 from headstart.boxes import aligned_giou, aligned_iou
 
 
-def absolute(prediction: Tensor, goal: Tensor) -> Tensor:
-    """Sum of |prediction - goal| over all entries of two tensors of one shape (L1)."""
-    return functional.l1_loss(prediction, goal, reduction="sum")
+def absolute(prediction: Tensor, goal: Tensor, beta: float = 0.0) -> Tensor:
+    """Sum of |prediction - goal| over all entries of two tensors of one shape (L1).
+
+    With `beta`, smooth L1: d^2 / 2 beta where the difference d is below it, d - beta / 2 beyond (arXiv:1504.08083).
+    """
+    return functional.smooth_l1_loss(prediction, goal, reduction="sum", beta=beta)
 
 
 def smooth(prediction: Tensor, goal: Tensor, beta: float) -> Tensor:

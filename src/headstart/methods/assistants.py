@@ -32,7 +32,7 @@ class RCNNAssistant(nn.Module):
 
     def __init__(self, teacher: BoxHead, channels: int, strides: list[int], sampler: RegionSampler) -> None:
         super().__init__()
-        self.head = BoxHead(teacher.num_classes, channels, strides, hidden=teacher.hidden, grid=teacher.grid)
+        self.head = teacher.twin(channels, strides)
         self.sampler = sampler
 
     def inherit(self, teacher: BoxHead) -> list[str]:

@@ -19,7 +19,6 @@ from headstart.methods.base import Frozen, Method
 from headstart.methods.weighting import Scale, until, warm
 from headstart.structures import ImageBatch, Objective, Progress, Targets
 
-LAYERS = ("fc0", "fc1")
 PAPER = {"akd": 2.0, "ckd": 2.0}
 AUTO = {"akd": 0.5, "ckd": 0.5}
 
@@ -27,9 +26,9 @@ AUTO = {"akd": 0.5, "ckd": 0.5}
 class HEAD(Method):
     """A two-stage teacher's head rides on the student's pyramid as the assistant and is taught beside the student.
 
-    AKD: the assistant's two layers imitate the teacher's at the same regions. CKD: the student's classification tower
-    imitates the teacher's last layer at the cells its regions came from. Student and teacher share nothing but the
-    classes: widths, strides and preprocessing may differ.
+    AKD: the assistant's fully connected layers imitate the teacher's at the same regions. CKD: the student's
+    classification tower imitates the teacher's last layer at the cells its regions came from. Student and teacher
+    share nothing but the classes: widths, strides and preprocessing may differ.
 
     akd, ckd          switches; both off leaves the assistant with ground truth only ("assist")
     weights           "auto": each squared error in units of its target's variance (see `Scale`), times 0.5;
@@ -82,7 +81,7 @@ class HEAD(Method):
         width = guide.hidden
         self.adapters = nn.ModuleDict()
         if akd:
-            self.adapters.update({layer: nn.Linear(width, width) for layer in LAYERS})
+            self.adapters.update({layer: nn.Linear(width, width) for layer in guide.layers})
         if ckd:
             self.adapters["ckd"] = ADAPTERS[adapter](head.anchors, head.width, width)
         self.scales = nn.ModuleDict({name: Scale() for name in self.adapters} if weights == "auto" else {})
@@ -104,13 +103,13 @@ class HEAD(Method):
         ready = warm(progress, self.warmup if self.warmup is not None else min(2000, progress.total // 10))
         monitors = {}
         if self.akd:
-            for layer in LAYERS:
+            for layer in self.guide.layers:
                 gap = squared(self.adapters[layer](mine.hidden[layer]), guide[layer])
                 gap = self.scaled(gap, layer, guide[layer], progress)
                 terms[f"akd/rcnn/{layer}"] = gap * (self.akd_weight * ready)
         if self.ckd:
             vectors, traced, anchor = read_cells(outputs.cls_trace[-1], mine.places)
-            goal = guide[LAYERS[-1]][traced]
+            goal = guide[self.guide.layers[-1]][traced]
             gap = squared(self.adapters["ckd"](functional.relu(vectors), anchor), goal)
             gap = self.scaled(gap, "ckd", goal, progress)
             terms["ckd/rcnn"] = gap * (self.ckd_weight * ready * until(progress, self.ckd_stop))
@@ -162,17 +161,15 @@ def pairing(method: HEAD) -> list[dict[str, str]]:
     rows = [{"from": "ground truth", "to": f"assistant/rcnn on {where}{fresh}", "through": "", "weight": "1"}]
     unit = " / variance" if method.weights == "auto" else ""
     if method.akd:
-        for index, layer in enumerate(LAYERS):
+        for layer in boxes.layers:
             through = f"linear {boxes.hidden} -> {boxes.hidden}"
             weight = f"{method.akd_weight:g}{unit}"
-            rows.append(
-                {"from": f"teacher fc{index}", "to": f"assistant {layer}", "through": through, "weight": weight}
-            )
+            rows.append({"from": f"teacher {layer}", "to": f"assistant {layer}", "through": through, "weight": weight})
     if method.ckd:
         through = f"{method.adapter_kind} {head.width} -> {boxes.hidden}"
         target = f"student cls tower block {len(head.cls_tower) - 1} at traced cells"
         weight = f"{method.ckd_weight:g}{unit}"
-        rows.append({"from": f"teacher {LAYERS[-1]}", "to": target, "through": through, "weight": weight})
+        rows.append({"from": f"teacher {boxes.layers[-1]}", "to": target, "through": through, "weight": weight})
     return rows
 
 

@@ -1,0 +1,176 @@
+"""Cascade R-CNN (arXiv:1712.00726): box heads one after the other, each reading what the one before refined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from headstart.assign.sample import RegionSampler
+from headstart.heads.roi import BoxHead, Stds
+from headstart.heads.rpn import RPNHead
+from headstart.heads.two_stage import ProposalOutputs, ProposingHead
+from headstart.structures import Assignment, Detections, Features, Moves, RegionOutputs, Regions, Size, Targets
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What makes one stage of a cascade different from the others.
+
+    overlap  IoU from which a box is an object; `stds` of its delta code; `weight` of its losses
+    """
+
+    overlap: float
+    stds: Stds
+    weight: float
+
+
+STAGES = (
+    Stage(0.5, (0.1, 0.1, 0.2, 0.2), 1.0),
+    Stage(0.6, (0.05, 0.05, 0.1, 0.1), 0.5),
+    Stage(0.7, (0.033, 0.033, 0.067, 0.067), 0.25),
+)
+
+
+@dataclass(frozen=True)
+class StageOutputs(Moves):
+    """proposals: the boxes offered to a stage; regions: those sampled from them when training, else empty.
+
+    roi: what the stage says about its `places`, the regions if there are any.
+    """
+
+    proposals: list[Detections]
+    regions: list[Regions]
+    roi: RegionOutputs
+
+    @property
+    def places(self) -> list[Regions] | list[Detections]:
+        """What the stage read, image by image."""
+        return self.regions or self.proposals
+
+
+@dataclass(frozen=True)
+class CascadeOutputs(ProposalOutputs):
+    """stages: what each box head read and said."""
+
+    stages: list[StageOutputs]
+
+
+class Cascade(nn.Module):
+    """Box heads that give one box for all classes, one after the other; who offers the first boxes stands outside.
+
+    A step in training: for each stage `samplers[s]` assigns and samples anew, ground truth added, `heads[s]` reads, and
+    `refine_places` says what the next stage is offered. The three are separate and pure, so that two cascades can
+    read the same places stage by stage.
+
+    regions  sampled per image and stage, a quarter of them objects
+    options  of every box head (`hidden`, `grid` ...)
+
+    Losses `stage0_cls`, `stage0_box` ...: the box heads' (smooth L1, beta 1), times the stages' weights. Detections
+    have the last stage's boxes and the softmax of the mean of all stages' logits.
+    Checked against mmdetection (tests/parity, two_stage_cascade).
+    """
+
+    heads: Any
+    num_classes: int
+
+    def __init__(
+        self,
+        num_classes: int,
+        channels: int,
+        strides: Sequence[int],
+        *,
+        stages: Sequence[Stage] = STAGES,
+        regions: int = 512,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.stages = num_classes, tuple(stages)
+        self.make: dict[str, Any] = {"stages": stages, "regions": regions, **options}
+        self.samplers = [RegionSampler(regions, overlap=stage.overlap) for stage in stages]
+        self.heads = nn.ModuleList(
+            BoxHead(num_classes, channels, strides, agnostic=True, stds=stage.stds, beta=1.0, **options)
+            for stage in stages
+        )
+
+    def twin(self, channels: int, strides: Sequence[int], num_classes: int | None = None) -> Cascade:
+        """A new cascade of the same make for another pyramid and, if given, another number of classes."""
+        return Cascade(self.num_classes if num_classes is None else num_classes, channels, strides, **self.make)
+
+    def forward(
+        self,
+        pyramid: Sequence[Tensor],
+        proposals: list[Detections],
+        sizes: list[Size],
+        targets: list[Targets] | None = None,
+    ) -> list[StageOutputs]:
+        """Every stage in turn, from `proposals` per image; without targets every offered box is read."""
+        outputs = []
+        for head, sampler in zip(self.heads, self.samplers):
+            regions: list[Regions] = []
+            if targets is not None:
+                regions = [sampler(p, t, self.num_classes) for p, t in zip(proposals, targets)]
+            places = regions or proposals
+            roi = head(pyramid, [p.boxes for p in places])
+            outputs.append(StageOutputs(proposals, regions, roi))
+            if len(outputs) < len(self.heads):
+                proposals = refine_places(head, roi, places, sizes)
+        return outputs
+
+    def loss(self, outputs: list[StageOutputs]) -> dict[str, Tensor]:
+        """{"stage0_cls", "stage0_box", "stage1_cls" ...}: weighted scalars, of outputs made with targets."""
+        losses = {}
+        for index, (head, stage, read) in enumerate(zip(self.heads, self.stages, outputs)):
+            for name, value in head.loss(read.roi, read.regions).items():
+                losses[f"stage{index}_{name}"] = value * stage.weight
+        return losses
+
+    def decode(self, outputs: list[StageOutputs], sizes: list[Size]) -> list[Detections]:
+        """Detections per image, of outputs made without targets."""
+        logits = torch.stack([read.roi.cls.float() for read in outputs]).mean(dim=0)
+        last = outputs[-1]
+        return self.heads[-1].decode(RegionOutputs([], logits, last.roi.reg), last.proposals, sizes)
+
+
+@torch.no_grad()
+def refine_places(
+    head: BoxHead, outputs: RegionOutputs, places: Sequence[Regions | Detections], sizes: list[Size]
+) -> list[Detections]:
+    """What the next stage is offered: the boxes that `head` makes of the places it read, each with its old cell.
+
+    Rows keep their order, but ground-truth boxes (level -1) are left out: the next sampler adds them unmoved. Scores
+    are the largest class probabilities of `outputs`, labels 0, as for proposals.
+    """
+    refined = head.refine(outputs, [p.boxes for p in places], sizes)
+    scores = outputs.cls.float().softmax(dim=1)[:, : head.num_classes].amax(dim=1).split([len(p) for p in places])
+    offered = []
+    for boxes, score, place in zip(refined, scores, places):
+        kept = (place.pixels.level >= 0).nonzero().flatten()
+        offered.append(Detections(boxes, score, torch.zeros_like(place.labels), place.pixels)[kept])
+    return offered
+
+
+class CascadeHead(ProposingHead):
+    """Cascade R-CNN's head: what Faster R-CNN's is with one box head, with several."""
+
+    def __init__(self, rpn: RPNHead, roi: Cascade) -> None:
+        super().__init__(rpn, roi.num_classes)
+        self.roi = roi
+
+    def forward(
+        self, features: Features, sizes: list[Size], targets: list[Targets] | None = None, *, trace: bool = False
+    ) -> CascadeOutputs:
+        rpn = self.rpn(features, sizes, trace=trace)
+        proposals = self.candidates(rpn, sizes, training=targets is not None)
+        return CascadeOutputs(rpn, self.roi(features.pyramid, proposals, sizes, targets))
+
+    def loss(self, outputs: CascadeOutputs, assignment: Assignment) -> dict[str, Tensor]:
+        """{"rpn_cls", "rpn_box"} and the stages' losses: scalars."""
+        rpn = self.rpn.loss(outputs.rpn, assignment)
+        return {"rpn_cls": rpn["cls"], "rpn_box": rpn["box"], **self.roi.loss(outputs.stages)}
+
+    def decode(self, outputs: CascadeOutputs, sizes: list[Size]) -> list[Detections]:
+        return self.roi.decode(outputs.stages, sizes)
