@@ -104,6 +104,7 @@ def _read_rcnn(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
         "classes": list(classes),
         "width": width,
         "hidden": shape_of(ours, "head.roi.cls.weight", 2)[1],
+        "box_head": "4conv1fc" if "head.roi.convs.0.weight" in ours else "2fc",
         "rpn_depth": count_layers(ours, r"head\.rpn\.tower\.convs\.(\d+)\.weight"),
         "void": len(void),
         "neck_norm": "batch" if batch else None,

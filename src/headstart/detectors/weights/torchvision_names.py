@@ -55,6 +55,9 @@ FASTER_RCNN = [
     (r"rpn\.head\.bbox_pred\.(weight|bias)", r"head.rpn.reg.\1"),
     (r"roi_heads\.box_head\.fc6\.(weight|bias)", r"head.roi.fcs.0.\1"),
     (r"roi_heads\.box_head\.fc7\.(weight|bias)", r"head.roi.fcs.1.\1"),
+    (r"roi_heads\.box_head\.([0-3])\.0\.weight", r"head.roi.convs.\1.weight"),
+    (r"roi_heads\.box_head\.([0-3])\.1\.(\w+)", r"head.roi.norms.\1.\2"),
+    (r"roi_heads\.box_head\.5\.(weight|bias)", r"head.roi.fcs.0.\1"),
     (r"roi_heads\.box_predictor\.cls_score\.(weight|bias)", r"head.roi.cls.\1"),
     (r"roi_heads\.box_predictor\.bbox_pred\.(weight|bias)", r"head.roi.reg.\1"),
 ]
