@@ -13,6 +13,7 @@ from headstart.backbones import mobilenet
 from headstart.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from headstart.backbones.names import resolve_name
 from headstart.backbones.pretrained import create_pretrained, load_file
+from headstart.backbones.swin import DetectionSwin
 from headstart.errors import UserError
 
 OWN_BODIES: dict[str, Callable[..., nn.Module]] = {
@@ -35,6 +36,7 @@ def build_backbone(
     strides: Sequence[int] | None = None,
     first_stride: bool = False,
     norm_eps: float | None = None,
+    normed_stages: Sequence[int] | None = None,
 ) -> Backbone:
     """The feature extractor of a detector.
 
@@ -46,6 +48,7 @@ def build_backbone(
     first_stride    a bottleneck block halves its map in its first convolution, as ResNets converted from Caffe do, and
                     not in its 3x3 one
     norm_eps        another epsilon for every batch norm
+    normed_stages   of a Swin: only these stages (0: C2) with a layer norm on each, and windows as mmdetection lays them
 
     Raises UserError for an unknown name, missing strides, weights that cannot be fetched or do not fit.
     """
@@ -65,13 +68,17 @@ def build_backbone(
         raise UserError(f"channels and strides of backbone '{name_or_module}' follow from its name: leave them out")
     timm_name = resolve_name(name_or_module)
     body, picked = _create(name_or_module, timm_name, pretrained)
+    settings = getattr(body, "pretrained_cfg", None) or {}
+    if normed_stages is not None:
+        if not timm_name.startswith("swin_"):
+            raise UserError(f"normed_stages is for Swin, not for {name_or_module}")
+        body, picked = DetectionSwin(body, normed_stages), None
     if first_stride:
         stride_first(body, name_or_module)
     if norm_eps is not None:
         for module in body.modules():
             if isinstance(module, _BatchNorm):
                 module.eps = norm_eps
-    settings = getattr(body, "pretrained_cfg", None) or {}
     return Backbone(
         body,
         name=name_or_module,

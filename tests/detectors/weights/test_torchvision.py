@@ -10,8 +10,8 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from detectors.weights.strangers import SMALL, build, compare, found_by_both, imported, picture, stir
-from headstart.detectors.weights import foreign, import_detector, import_file, load_detector, torchvision_names
-from headstart.detectors.weights.torchvision_names import coco_classes, official_files
+from headstart.detectors.weights import foreign, import_detector, import_file, load_detector
+from headstart.detectors.weights.torchvision.names import coco_classes, coco_outputs, official_files
 from headstart.engine.predict import find_objects
 from headstart.errors import UserError
 
@@ -97,7 +97,7 @@ def test_the_names_of_older_versions(tmp_path):
 def test_the_91_outputs_of_coco(name, tmp_path):
     """Unused numbers are no classes, but in a softmax they still count."""
     model = build(name, outputs=91)
-    every = torchvision_names.coco_outputs()
+    every = coco_outputs()
     silent = [row for row, label in enumerate(every) if label in ("__background__", "N/A")]
     head = model.head.classification_head.cls_logits if "retina" in name else model.roi_heads.box_predictor.cls_score
     for row in silent[1:]:

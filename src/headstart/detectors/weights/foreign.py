@@ -16,14 +16,16 @@ from torch import Tensor
 from headstart.detectors.detector import Detector
 from headstart.detectors.weights.hints import Hints, collect_hints
 from headstart.detectors.weights.matching import Reading, fit, summarise
+from headstart.detectors.weights.mmdetection.reader import is_mmdetection, read_mmdetection
 from headstart.detectors.weights.native import FORMAT, load_detector, read_metadata, save_detector
 from headstart.detectors.weights.opening import open_checkpoint
-from headstart.detectors.weights.torchvision import is_torchvision, read_torchvision
-from headstart.detectors.weights.torchvision_names import official_files
+from headstart.detectors.weights.torchvision.names import official_files
+from headstart.detectors.weights.torchvision.reader import is_torchvision, read_torchvision
 from headstart.errors import UserError
 
 READERS: list[tuple[Callable[[Mapping[str, Tensor]], bool], Callable[..., Reading]]] = [
     (is_torchvision, read_torchvision),
+    (is_mmdetection, read_mmdetection),
 ]
 """Who recognises a state dict, and who reads it."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.detectors.weights.opening import Checkpoint, Skipped
-from headstart.detectors.weights.torchvision_names import coco_classes
+from headstart.detectors.weights.torchvision.names import coco_classes
 from headstart.errors import UserError
 
 
@@ -18,12 +18,14 @@ class Hints:
     """name      what the file is to be read as: the word of the user (`--as`), else what it is called
     said      whether the user said so
     settings  arguments of the training program that were saved beside the weights (argparse)
+    meta      what mmdetection saves beside the weights: its configuration as text, the classes
     classes   names that the user gave, or None
     """
 
     name: str
     said: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
 
     def says(self, pattern: str) -> bool:
@@ -37,7 +39,8 @@ def collect_hints(checkpoint: Checkpoint, said: str | None, classes: tuple[str, 
     state = saved.state if isinstance(saved, Skipped) else saved
     settings = dict(state) if isinstance(state, Mapping) else {}
     name = said or str(settings.get("model") or checkpoint.path.stem)
-    return Hints(name, said is not None, settings, classes)
+    meta = checkpoint.beside.get("meta")
+    return Hints(name, said is not None, settings, dict(meta) if isinstance(meta, Mapping) else {}, classes)
 
 
 def read_classes(text: str | None) -> tuple[str, ...] | None:

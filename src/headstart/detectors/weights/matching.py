@@ -51,7 +51,7 @@ class Translated:
     left_out: dict[str, list[str]]
 
     def notes(self) -> list[str]:
-        return [f"{why}: {summarise(names)}" for why, names in self.left_out.items()]
+        return [f"{why}: {summarise(names, most=3)}" for why, names in self.left_out.items()]
 
 
 def translate(tensors: Mapping[str, Tensor], renames: Renames, left_out: LeftOut = ()) -> Translated:

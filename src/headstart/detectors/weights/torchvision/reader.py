@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headstart.detectors.weights import torchvision_names as names
 from headstart.detectors.weights.architecture import count_layers, name_resnet, order_crops, shape_of
 from headstart.detectors.weights.hints import Hints
 from headstart.detectors.weights.matching import Reading, translate
+from headstart.detectors.weights.torchvision import names
 from headstart.errors import UserError
 
 MEAN = (123.675, 116.28, 103.53)
@@ -76,7 +76,7 @@ def _read_dense(tensors: Mapping[str, Tensor], hints: Hints, family: str) -> Rea
         on_output = shape_of(ours, "neck.extra.0.weight", 4)[1] == width
         recipe |= {"norm": "head.cls_tower.norms.0.weight" in ours, "extra": "on_output" if on_output else "on_input"}
         recipe |= {"selection": {"keep": 300, "least": None}}
-    source = f"torchvision's {family} on {backbone}"
+    source = f"torchvision's {names.TITLES[family]} on {backbone}"
     return _reading(source, recipe, ours, translated.named, "800", translated.notes() + notes)
 
 
@@ -122,7 +122,7 @@ def _read_rcnn(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
     else:
         backbone, body = _read_resnet(tensors, hints, kind)
         recipe |= {"backbone": backbone, **body}
-    source = f"torchvision's {kind} on {'mobilenet_v3_large' if mobile else recipe['backbone']}"
+    source = f"torchvision's {names.TITLES[kind]} on {'mobilenet_v3_large' if mobile else recipe['backbone']}"
     return _reading(source, recipe, ours, translated.named, size, translated.notes() + notes)
 
 

@@ -95,17 +95,25 @@ RPN = [
     (r"rpn_head\.rpn_(cls|reg)\.(\w+)", r"head.rpn.\1.\2"),
 ]
 
-BOX_HEAD = [
-    (r"roi_head\.bbox_head\.shared_fcs\.(\d+)\.(\w+)", r"head.roi.fcs.\1.\2"),
-    (r"roi_head\.bbox_head\.fc_(cls|reg)\.(\w+)", r"head.roi.\1.\2"),
-]
+
+def box_head_rules(theirs: str, ours: str) -> list[tuple[str, str]]:
+    """The rules of the box head called `theirs` (a regular expression)."""
+    return [
+        (rf"{theirs}\.shared_convs\.(\d+)\.conv\.weight", rf"{ours}.convs.\1.weight"),
+        (rf"{theirs}\.shared_convs\.(\d+)\.bn\.(\w+)", rf"{ours}.norms.\1.\2"),
+        (rf"{theirs}\.shared_fcs\.(\d+)\.(\w+)", rf"{ours}.fcs.\1.\2"),
+        (rf"{theirs}\.fc_(cls|reg)\.(\w+)", rf"{ours}.\1.\2"),
+    ]
+
+
+BOX_HEAD = box_head_rules(r"roi_head\.bbox_head", "head.roi")
+CASCADE = [r for stage in range(3) for r in box_head_rules(rf"roi_head\.bbox_head\.{stage}", f"head.roi.heads.{stage}")]
 
 MASKS = [(r"roi_head\.mask_head\..+", "masks are left out, boxes are read")]
 AVERAGES = [(r"ema_.+", "the other set of an average of the weights is left out")]
-ASSISTANTS = [
-    (r"roi_head\..+", "the assistant of HEAD, which only training needs, is left out"),
-    (r"_distiller\..+", "adapters of a distillation, which only training needs, are left out"),
-]
+ASSISTANTS = [(r"roi_head\..+", "the assistant of HEAD, which only training needs, is left out")]
+ADAPTERS = [(r"_distiller\..+", "adapters of a distillation, which only training needs, are left out")]
+CONSTANTS = [(r"bbox_head\.integral\.project", "the places 0, 1, 2 ... of GFL's distributions are no weights")]
 
 FAMILIES = {
     "bbox_head.retina_cls.weight": "retinanet",
@@ -115,6 +123,19 @@ FAMILIES = {
     "bbox_head.gfl_cls.weight": "gfl",
     "bbox_head.reppoints_cls_out.weight": "reppoints",
     "roi_head.bbox_head.fc_cls.weight": "fasterrcnn",
-    "roi_head.bbox_head.0.fc_cls.weight": "cascade",
+    "roi_head.bbox_head.0.fc_cls.weight": "cascadercnn",
 }
 """The tensor by which each family is known."""
+
+TITLES = {
+    ("retinanet", False): "RetinaNet",
+    ("fcos", False): "FCOS",
+    ("atss", False): "ATSS",
+    ("gfl", False): "GFL",
+    ("reppoints", False): "RepPoints",
+    ("fasterrcnn", False): "Faster R-CNN",
+    ("fasterrcnn", True): "Mask R-CNN",
+    ("cascadercnn", False): "Cascade R-CNN",
+    ("cascadercnn", True): "Cascade Mask R-CNN",
+}
+"""What people call a family, without and with masks."""

@@ -103,6 +103,8 @@ MOBILENET_V3 = [
     (r"backbone\.body\.16\.1\.(\w+)", r"backbone.body.blocks.6.0.bn1.\1"),
 ]
 
+TITLES = {"retinanet": "RetinaNet", "fcos": "FCOS", "fasterrcnn": "Faster R-CNN", "maskrcnn": "Mask R-CNN"}
+
 BACKGROUND, UNUSED = "__background__", "N/A"
 """What torchvision calls outputs without a class among the 91 of its COCO weights."""
 

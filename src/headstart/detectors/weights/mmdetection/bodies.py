@@ -1,0 +1,150 @@
+"""The backbones of mmdetection's detectors: which one, how it departs from timm's, and how it wants its images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headstart.detectors.weights.architecture import count_layers, name_resnet, shape_of
+from headstart.detectors.weights.hints import Hints
+from headstart.detectors.weights.matching import LeftOut, Renames
+from headstart.detectors.weights.mmdetection import names
+from headstart.detectors.weights.mmdetection.config import Pixels, read_pixels, read_style
+from headstart.detectors.weights.mmdetection.config_text import look
+from headstart.errors import UserError
+
+SWINS = {
+    (96, (2, 2, 6, 2)): "swin_tiny_patch4_window7_224",
+    (96, (2, 2, 18, 2)): "swin_small_patch4_window7_224",
+    (128, (2, 2, 18, 2)): "swin_base_patch4_window7_224",
+    (192, (2, 2, 18, 2)): "swin_large_patch4_window7_224",
+}
+"""Channels and blocks per stage of a Swin with windows of 7."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """What the reader needs to know of a backbone.
+
+    name      timm's, or our short one;  options  of the detector's builder
+    renames   of its tensors;  left_out  of them, and why;  reorder  changes the tensors under our names
+    """
+
+    name: str
+    options: dict[str, Any]
+    renames: Renames
+    pixels: Pixels
+    left_out: LeftOut = ()
+    reorder: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
+    notes: list[str] = field(default_factory=list)
+
+
+def read_body(
+    tensors: Mapping[str, Tensor], config: Mapping[str, Any], hints: Hints, *, plain_fcos: bool, assisted: bool
+) -> Body:
+    """The backbone of a state dict. Raises UserError if it is none of those that can be imported."""
+    if any("conv_offset" in key for key in tensors):
+        raise UserError("has deformable convolutions (DCN) beyond those of RepPoints, which cannot be imported")
+    if "backbone.patch_embed.projection.weight" in tensors:
+        return _swin(tensors, config, hints)
+    if "backbone.layer1.0.depthwise_conv.conv.weight" in tensors:
+        return _mobilenet(tensors, config, hints, assisted)
+    if "backbone.conv1.weight" in tensors:
+        return _resnet(tensors, config, hints, plain_fcos)
+    found = sorted({".".join(key.split(".")[:2]) for key in tensors if key.startswith("backbone.")})
+    raise UserError(
+        "has a backbone that is not known: expected a ResNet, ResNeXt, Swin or MobileNetV2, found "
+        f"{', '.join(found[:8])}"
+    )
+
+
+def _resnet(tensors: Mapping[str, Tensor], config: Mapping[str, Any], hints: Hints, plain_fcos: bool) -> Body:
+    name = name_resnet(tensors, "backbone.")
+    caffe = read_style(config, hints, name)
+    options: dict[str, Any] = {"first_stride": True} if caffe else {}
+    eps = look(config, "model.backbone.norm_cfg.eps", 1e-5)
+    if eps != 1e-5:
+        options["norm_eps"] = float(eps)
+    builder: dict[str, Any] = {"frozen_stages": 1, "norm_eval": True}
+    return Body(
+        name,
+        builder | ({"body_options": options} if options else {}),
+        names.RESNET,
+        read_pixels(config, hints, name, caffe=caffe, plain_fcos=plain_fcos),
+        notes=["blocks halve their maps in the first convolution (Caffe's style)"] if caffe else [],
+    )
+
+
+def _mobilenet(tensors: Mapping[str, Tensor], config: Mapping[str, Any], hints: Hints, assisted: bool) -> Body:
+    last = count_layers(tensors, r"neck\.lateral_convs\.(\d+)\..+") - 1
+    channels = shape_of(tensors, f"neck.lateral_convs.{last}.conv.weight", 4)[1]
+    leaky = _is_leaky(config, hints, assisted)
+    name = {(True, 1280): "mnv2", (False, 320): "mobilenetv2_100"}.get((leaky, channels))
+    if name is None:
+        kind = "LeakyReLU" if leaky else "ReLU6"
+        raise UserError(
+            f"has a MobileNetV2 with {kind} whose last map has {channels} channels; expected ReLU6 with 320, or as "
+            "HEAD has it, LeakyReLU with 1280"
+        )
+    unused = [] if leaky else [(r"backbone\.conv2\..+", "the classifier's convolution, which is not used, is left out")]
+    pixels = read_pixels(config, hints, name, caffe=False, plain_fcos=False)
+    return Body(name, {"frozen_stages": 0, "norm_eval": False}, names.MOBILENET_V2, pixels, unused)
+
+
+def _is_leaky(config: Mapping[str, Any], hints: Hints, assisted: bool) -> bool:
+    """Whether the activation is LeakyReLU(0.1), as in HEAD's light students, or ReLU6; weights do not show it."""
+    if look(config, "model.backbone"):
+        kind = look(config, "model.backbone.act_cfg.type", "ReLU6")
+        slope = look(config, "model.backbone.act_cfg.negative_slope", 0.01)
+        if kind not in ("ReLU6", "LeakyReLU") or (kind == "LeakyReLU" and slope != 0.1):
+            raise UserError(f"has a MobileNetV2 with {kind}; expected ReLU6, or LeakyReLU of slope 0.1")
+        return kind == "LeakyReLU"
+    if assisted or hints.says("leaky"):
+        return True
+    if hints.says("relu6"):
+        return False
+    raise UserError(
+        "does not say which activation its MobileNetV2 has: give --as relu6 (mmdetection's), or --as leaky "
+        "(LeakyReLU 0.1, HEAD's light student)"
+    )
+
+
+def _swin(tensors: Mapping[str, Tensor], config: Mapping[str, Any], hints: Hints) -> Body:
+    blocks = tuple(count_layers(tensors, rf"backbone\.stages\.{s}\.blocks\.(\d+)\..+") for s in range(4))
+    channels = shape_of(tensors, "backbone.patch_embed.projection.weight", 4)[0]
+    table = tensors.get("backbone.stages.0.blocks.0.attn.w_msa.relative_position_bias_table")
+    name = SWINS.get((channels, blocks)) if table is not None and len(table) == 169 else None
+    if name is None:
+        raise UserError(
+            f"has a Swin of {channels} channels and {'-'.join(map(str, blocks))} blocks that is not known: expected "
+            "Swin-T, S, B or L with windows of 7"
+        )
+    for key, value in tensors.items():
+        if key.endswith("relative_position_index") and not torch.equal(value.long(), _relative_positions()):
+            raise UserError(f"has other positions in {key} than a Swin's windows of 7 have")
+    stages = [stage for stage in range(4) if f"backbone.norm{stage}.weight" in tensors]
+    norms = [(rf"backbone\.norm{s}\.(\w+)", rf"backbone.body.norms.{i}.\1") for i, s in enumerate(stages)]
+    constant = [(r"backbone\..+\.relative_position_index", "positions, the same in every Swin, are left out")]
+    options = {"frozen_stages": 0, "norm_eval": False, "body_options": {"normed_stages": stages}}
+    pixels = read_pixels(config, hints, name, caffe=False, plain_fcos=False)
+    return Body(name, options, [*names.SWIN, *norms], pixels, constant, _merge_in_timms_order)
+
+
+def _relative_positions(window: int = 7) -> Tensor:
+    """(49, 49): which of the 169 offsets between two places of a window each pair has."""
+    y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
+    places = (y * (2 * window - 1) + x).flatten()
+    return places[:, None] - places[None, :] + (window - 1) * 2 * window
+
+
+def _merge_in_timms_order(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The layers that merge 2x2 patches read them channel by channel there, patch by patch (columns first) in timm."""
+    for key, value in tensors.items():
+        if ".downsample." in key:
+            merged = value.unflatten(-1, (-1, 4))[..., [0, 2, 1, 3]]
+            tensors[key] = merged.transpose(-1, -2).flatten(-2)
+    return tensors

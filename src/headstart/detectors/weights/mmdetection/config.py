@@ -1,0 +1,132 @@
+"""What mmdetection's configuration, or else a file's name, says that its weights leave open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from headstart.detectors.weights.hints import Hints
+from headstart.detectors.weights.mmdetection.config_text import find_type, look, read_config
+from headstart.errors import UserError
+
+Pixels = tuple[tuple[float, float, float], tuple[float, float, float], str]
+"""Mean and deviation of values in 0..255, and the order of channels that they are in."""
+
+TORCHVISION: Pixels = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "RGB")
+CAFFE: Pixels = ((103.53, 116.28, 123.675), (1.0, 1.0, 1.0), "BGR")
+FIRST_CAFFE: Pixels = ((102.9801, 115.9465, 122.7717), (1.0, 1.0, 1.0), "BGR")
+"""Of the ResNets that FCOS was first trained with."""
+DETECTRON2: Pixels = ((103.53, 116.28, 123.675), (57.375, 57.12, 58.395), "BGR")
+"""Of the ResNeXt-101 32x8d that mmdetection took from there."""
+
+OFFICIAL = r"(retinanet|fcos|atss|gfl|reppoints|r-?cnn).*[_-](r|x|swin|mobilenet)"
+"""Names as mmdetection gives them to its files: those for Caffe's backbones say so."""
+
+BOTTLENECKS = ("resnet50", "resnet101", "resnet152")
+
+
+def config_of(hints: Hints) -> dict[str, Any]:
+    """The configuration in a checkpoint (2.x: `config`, 3.x: `cfg`), {} if there is none that can be read."""
+    text = hints.meta.get("cfg", hints.meta.get("config"))
+    return read_config(text) if isinstance(text, str) else {}
+
+
+def read_style(config: Mapping[str, Any], hints: Hints, backbone: str) -> bool:
+    """Whether blocks halve their maps in the first convolution (Caffe's style), which shapes do not show.
+
+    Raises UserError where nothing says so.
+    """
+    if backbone not in BOTTLENECKS:
+        return look(config, "model.backbone.style") == "caffe"
+    if look(config, "model.backbone"):
+        return look(config, "model.backbone.style", "pytorch") == "caffe"
+    if hints.says("caffe"):
+        return True
+    if hints.says("pytorch") or hints.says(OFFICIAL):
+        return False
+    raise UserError(
+        f"does not say which {backbone} it has, PyTorch's (RGB images, stride in 3x3 convolutions) or Caffe's (BGR, "
+        "stride in 1x1 ones): give --as pytorch or --as caffe, or the name of its configuration"
+    )
+
+
+def read_pixels(config: Mapping[str, Any], hints: Hints, backbone: str, *, caffe: bool, plain_fcos: bool) -> Pixels:
+    """How the images are normalised."""
+    found = look(config, "model.data_preprocessor")
+    if isinstance(found, Mapping) and found.get("mean"):
+        return _pixels(found, rgb=bool(found.get("bgr_to_rgb", False)))
+    found = next(find_type([config.get("data"), config.get("test_pipeline")], "Normalize"), None)
+    found = found or config.get("img_norm_cfg")
+    if isinstance(found, Mapping) and found.get("mean"):
+        return _pixels(found, rgb=bool(found.get("to_rgb", True)))
+    if backbone == "resnext101_32x8d":
+        if hints.says("x101_32x8d|x101-32x8d|detectron2"):
+            return DETECTRON2
+        raise UserError(
+            "does not say how its images are normalised, and for a ResNeXt-101 32x8d two ways are common: give --as "
+            "detectron2 (BGR, as in mmdetection's own files), or save the checkpoint with its configuration"
+        )
+    if caffe:
+        return FIRST_CAFFE if plain_fcos else CAFFE
+    return TORCHVISION
+
+
+def _pixels(found: Mapping[str, Any], *, rgb: bool) -> Pixels:
+    rows = []
+    for key in ("mean", "std"):
+        row = found.get(key)
+        if not isinstance(row, list) or len(row) != 3 or not all(isinstance(v, int | float) for v in row):
+            raise UserError(f"has a configuration whose {key} of the pixels is no three numbers: {row}")
+        rows.append((float(row[0]), float(row[1]), float(row[2])))
+    if 0.0 in rows[1]:
+        raise UserError("has a configuration that divides pixels by zero")
+    return rows[0], rows[1], "RGB" if rgb else "BGR"
+
+
+def read_size(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The size of images when it was tested, and what is to be said of it."""
+    places = [config.get("test_pipeline"), look(config, "test_dataloader"), look(config, "data.test")]
+    scale = None
+    for kind, key in (("MultiScaleFlipAug", "img_scale"), ("Resize", "scale")):
+        scale = scale or next((found.get(key) for found in find_type(places, kind) if found.get(key)), None)
+    scale = scale[0] if isinstance(scale, list) and len(scale) == 1 else scale
+    if isinstance(scale, list) and len(scale) == 2 and all(isinstance(side, int) and side > 0 for side in scale):
+        return {"short": min(scale), "long": max(scale), "resize": "opencv"}, []
+    note = "images are fitted into 1333 x 800 pixels, as mmdetection does unless told otherwise (or --imgsz)"
+    return {"short": 800, "long": 1333, "resize": "opencv"}, [note]
+
+
+def read_selection(config: Mapping[str, Any], part: str | None = None) -> dict[str, Any]:
+    """Changes to how boxes are selected when testing; `part` is rpn or rcnn in two-stage detectors."""
+    test = look(config, "model.test_cfg", look(config, "test_cfg", {}))
+    test = look(test, part, {}) if part else test
+    nms = look(test, "nms", {})
+    found = {
+        "per_level": look(test, "nms_pre"),
+        "threshold": look(test, "score_thr"),
+        "overlap": look(nms, "iou_threshold", look(nms, "iou_thr", look(test, "nms_thr"))),
+        "keep": look(test, "max_per_img", look(test, "max_num", look(test, "nms_post"))),
+    }
+    if part == "rpn":
+        found.pop("threshold")
+    wrong = [key for key, value in found.items() if value is not None and not isinstance(value, int | float)]
+    if wrong or look(nms, "type", "nms") not in ("nms", "soft_nms"):
+        raise UserError(f"has a configuration for testing that cannot be followed: {test}")
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def demand(config: Mapping[str, Any], path: str, *allowed: Any) -> None:
+    """Raises UserError if the configuration says something else at `path` than what is allowed; silence is allowed."""
+    found = look(config, path)
+    if found is not None and not any(_alike(found, value) for value in allowed):
+        raise UserError(
+            f"has {path} {found} in its configuration, and only {' or '.join(map(str, allowed))} can be imported"
+        )
+
+
+def _alike(found: Any, value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return isinstance(found, list) and len(found) == len(value) and all(map(_alike, found, value))
+    if isinstance(value, float) and isinstance(found, int | float):
+        return abs(found - value) < 1e-9
+    return found == value
