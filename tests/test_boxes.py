@@ -1,5 +1,7 @@
 """Box geometry: hand-made numbers, torchvision's answers, and codes that undo each other."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -104,6 +106,13 @@ def test_an_untrained_head_cannot_overflow():
     huge = decode_deltas(anchor, torch.tensor([[0.0, 0, 1e4, -1e4]]))
     assert torch.exp(torch.tensor(MAX_RATIO)) == pytest.approx(62.5)
     torch.testing.assert_close(huge[0, 2:] - huge[0, :2], torch.tensor([625.0, 0.16]))
+
+
+def test_shrinking_may_have_no_limit():
+    """As in torchvision, which limits growth only."""
+    anchor = torch.tensor([[0.0, 0, 10, 10]])
+    found = decode_deltas(anchor, torch.tensor([[0.0, 0, 1e4, -9.0]]), shrink_limit=False)
+    torch.testing.assert_close(found[0, 2:] - found[0, :2], torch.tensor([625.0, 10 * math.exp(-9)]))
 
 
 def test_several_codes_per_anchor():

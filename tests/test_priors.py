@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from headstart.boxes import areas
 from headstart.priors import base_anchors, cells, grid, inside, place_anchors, place_points
@@ -27,6 +28,20 @@ def test_anchors_stand_on_corners_points_in_the_middle():
     assert placed[6].tolist() == [-2, 7, 2, 9]  # then the next row
     points = place_points(2, 3, 8)
     assert points.tolist() == [[4, 4], [12, 4], [20, 4], [4, 12], [12, 12], [20, 12]]
+
+
+def test_steps_of_each_axis():
+    """torchvision shares the padded image evenly among cells, and puts FCOS's points on their corners."""
+    base = torch.tensor([[-2.0, -1, 2, 1]])
+    assert place_anchors(base, 2, 2, (7, 8))[3].tolist() == [6, 6, 10, 8]
+    assert place_points(2, 2, (7, 8), within=0.0).tolist() == [[0, 0], [8, 0], [0, 7], [8, 7]]
+
+
+def test_whole_anchors_are_those_of_torchvision():
+    sizes = [4 * 2 ** (octave / 3) for octave in range(3)]
+    own = base_anchors(8, sizes, [0.5, 1.0, 2.0], whole=True)
+    theirs = AnchorGenerator(((32, 40, 50),), ((0.5, 1.0, 2.0),)).cell_anchors[0]
+    assert torch.equal(own, theirs) and not torch.equal(own, base_anchors(8, sizes, [0.5, 1.0, 2.0]))
 
 
 def test_grid_is_row_major():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from headstart.heads.convention import Convention
 from headstart.heads.dense import PROPOSALS, DenseHead, Selection, flatten
 from headstart.heads.fcos import FCOSHead
 from headstart.structures import DenseOutputs
@@ -129,6 +130,36 @@ def test_the_selection_of_proposals_limits_each_level():
     found = only(make().propose(said(*spread), [SIZE], Selection(3, None, 0.7, 100)))
     assert found.pixels.level.bincount().tolist() == [3, 3]
     assert sorted(found.pixels.x[found.pixels.level == 0].tolist()) == [6, 7, 8]
+
+
+def test_proposals_may_have_a_threshold():
+    outputs = said((0, 3, 3, 0, 0.6, BOX), (1, 3, 3, 2, 0.9, BOX))
+    found = only(make().propose(outputs, [SIZE], Selection(100, 0.5, 0.7, 100)))
+    assert found.scores.tolist() == pytest.approx([0.9, 0.6], abs=1e-5)
+
+
+@pytest.mark.parametrize(("least", "kept"), [(None, [0, 1, 2, 3]), (0.0, [1, 2, 3]), (1.0, [2, 3])])
+def test_boxes_too_small_are_dropped(least, kept):
+    boxes = torch.tensor([[5.0, 5, 5, 9], [5, 5, 5.5, 9], [5, 5, 6, 9], [5, 5, 9, 9]])
+    assert Selection(1, None, 0.5, 1, least).solid(boxes).nonzero().flatten().tolist() == kept
+
+
+def test_a_joint_score_chooses_the_candidates():
+    """torchvision's FCOS: the root of class times quality is what must pass the threshold and what the boxes get."""
+    outputs = said((0, 3, 3, 0, 0.9, BOX), quality=0.4)
+    plain, joint = make(), make()
+    joint.convention = Convention(joint_score=True)
+    assert only(plain.decode(outputs, [SIZE])).scores.tolist() == pytest.approx([0.36], abs=1e-5)
+    assert only(joint.decode(outputs, [SIZE])).scores.tolist() == pytest.approx([0.6], abs=1e-5)
+    joint.selection = Selection(100, 0.61, 0.5, 50)
+    assert not len(only(joint.decode(outputs, [SIZE])))
+
+
+def test_cells_may_share_the_image_evenly():
+    head = DenseHead(3, [8, 16], PROPOSALS, Convention(even_steps=True))
+    maps = [torch.zeros(1, 3, 12, 4), torch.zeros(1, 3, 6, 3)]
+    assert head.steps(DenseOutputs(maps, maps, None, [(96, 32)])) == [(8, 8), (16, 10)]
+    assert make().steps(said()) == [(STRIDES[0], STRIDES[0]), (STRIDES[1], STRIDES[1])]
 
 
 def test_layers_are_the_activated_ends_of_both_towers():

@@ -28,18 +28,19 @@ def maps(dtype=torch.float32, channels=5):
     return [torch.randn(shape, generator=generator).to(dtype).requires_grad_() for shape in shapes]
 
 
-def expected(pyramid, image, boxes, level, grid):
+def expected(pyramid, image, boxes, level, grid, *, half_pixel=True, samples=0):
     """One region at a time, by torchvision."""
     crops = []
     for i, box, at in zip(image.tolist(), boxes, level.tolist()):
         rois = torch.cat([torch.tensor([float(i)]), box])[None].to(pyramid[at].dtype)
-        crops.append(roi_align(pyramid[at], rois, grid, 1 / STRIDES[at], -1, True))
+        crops.append(roi_align(pyramid[at], rois, grid, 1 / STRIDES[at], samples or -1, half_pixel))
     return torch.cat(crops)
 
 
-def check(boxes, image, level, grid=7, tolerance=1e-4):
+def check(boxes, image, level, grid=7, tolerance=1e-4, **how):
     ours, theirs = maps(), maps()
-    found, goal = read_regions(ours, STRIDES, image, boxes, level, grid), expected(theirs, image, boxes, level, grid)
+    found = read_regions(ours, STRIDES, image, boxes, level, grid, **how)
+    goal = expected(theirs, image, boxes, level, grid, **how)
     torch.testing.assert_close(found, goal, rtol=tolerance, atol=tolerance)
     weight = torch.randn(found.shape, generator=torch.Generator().manual_seed(1))
     (found * weight).sum().backward()
@@ -49,14 +50,24 @@ def check(boxes, image, level, grid=7, tolerance=1e-4):
         torch.testing.assert_close(mine.grad, grad, rtol=tolerance, atol=tolerance * 10)
 
 
+def everywhere(kind):
+    """Each box of a kind in both images and on all levels: boxes, images, levels."""
+    boxes = torch.tensor(KINDS[kind])
+    each = torch.arange(len(boxes) * 6)
+    return boxes.repeat_interleave(6, dim=0), each % 2, each // 2 % 3
+
+
 @pytest.mark.parametrize("grid", [7, 1, 2])
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_and_gradients(kind, grid):
-    boxes = torch.tensor(KINDS[kind])
-    count = len(boxes) * 6
-    image = torch.arange(count) % 2
-    level = torch.arange(count) // 2 % 3
-    check(boxes.repeat_interleave(6, dim=0), image, level, grid)
+    check(*everywhere(kind), grid)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("how", [{"samples": 2}, {"half_pixel": False}, {"half_pixel": False, "samples": 2}])
+def test_the_other_conventions(kind, how):
+    """torchvision's detectors count from the corner and take two samples."""
+    check(*everywhere(kind), **how)
 
 
 def test_a_box_inside_out_reads_nothing():

@@ -110,6 +110,7 @@ def test_a_detections_score_and_box_are_those_of_its_cell(outputs_of):
             scores = logits.sigmoid()[torch.arange(len(found)), found.labels]
             if whole.quality is not None:
                 scores = scores * at_pixels(whole.quality, 1, image, found.pixels)[:, 0].sigmoid()
+                scores = scores.sqrt() if head.convention.joint_score else scores
             torch.testing.assert_close(found.scores, scores)
             boxes = clip_boxes(decode_at(head, whole, image, found.pixels), batch.sizes[image])
             torch.testing.assert_close(found.boxes, boxes)
@@ -165,23 +166,22 @@ def decode_at(head, outputs, image, pixels):
     boxes = torch.zeros(len(pixels), 4)
     for level, (height, width) in enumerate(shapes(outputs)):
         own = pixels.level == level
-        every = head.decode_level(
-            flatten_level(outputs.reg[level][image : image + 1], head.code_size)[0], level, (height, width)
-        )
+        codes = flatten_level(outputs.reg[level][image : image + 1], head.code_size)[0]
+        every = head.decode_level(codes, level, (height, width), head.steps(outputs)[level])
         row = (pixels.y[own] * width + pixels.x[own]) * head.anchors + pixels.anchor[own]
         boxes[own] = every[row].detach()
     return boxes
 
 
-def encode_level(head, boxes, level, shape):
+def encode_level(head, boxes, level, shape, step=None):
     """The box code of boxes (H*W*A, 4) on a level: written down here a second time, head by head."""
     stride = head.strides[level]
     if isinstance(head, GFLHead):
         distances = encode_distances(middles(head.level_anchors(level, shape)), boxes) / stride
         return encode_edges(distances.clamp(0, head.reach), head.reach).flatten(1)
     if isinstance(head, AnchorHead):
-        return encode_deltas(head.level_anchors(level, shape), boxes, head.stds)
-    points = head.level_points(level, shape, boxes.device)
+        return encode_deltas(head.level_anchors(level, shape, step), boxes, head.stds)
+    points = head.level_points(level, shape, boxes.device, step)
     if isinstance(head, RepPointsHead):
         return encode_points((boxes - points.repeat(1, 2)) / stride, head.moment.detach())
     assert isinstance(head, FCOSHead), f"say here how {type(head).__name__} encodes boxes"
@@ -230,7 +230,8 @@ def test_answering_every_target_exactly_costs_nothing(outputs_of):
             solid = torch.where(
                 assigned.positive[:, rows, None], assigned.boxes[:, rows], torch.tensor([0.0, 0, 90, 90])
             )
-            codes = torch.stack([encode_level(head, boxes, level, shape) for boxes in solid])
+            step = head.steps(whole)[level]
+            codes = torch.stack([encode_level(head, boxes, level, shape, step) for boxes in solid])
             reg.append(codes.reshape(2, *shape, -1).permute(0, 3, 1, 2))
         perfect = head.loss(replace(whole, reg=reg), assigned)["box"].item()
         assert perfect == pytest.approx(0, abs=1e-4) and head.loss(whole, assigned)["box"].item() > 0.1

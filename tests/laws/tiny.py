@@ -31,6 +31,9 @@ VARIANTS: list[tuple[str, dict]] = [
     *((family, {}) for family in FAMILIES),
     ("fcos", {"improved": True}),
     ("fasterrcnn", {"box_head": "4conv1fc", "rpn_depth": 2}),
+    ("retinanet", {"convention": "torchvision", "norm": True}),
+    ("fcos", {"convention": "torchvision", "improved": True}),
+    ("fasterrcnn", {"convention": "torchvision"}),
 ]
 """Every family as it is by default, and the options that change what its head computes."""
 

@@ -50,6 +50,14 @@ def test_gradients_in_bf16_on_maps_of_one_column():
         torch.testing.assert_close(own.grad.float(), other.grad, rtol=0.05, atol=0.05 * other.grad.abs().max().item())
 
 
+@pytest.mark.parametrize(("norm", "kind"), [("batch", torch.nn.BatchNorm2d), ("group", torch.nn.GroupNorm)])
+def test_norms_replace_biases(norm, kind):
+    neck = FPN(CHANNELS, STRIDES, width=64, norm=norm)
+    layers = [*neck.lateral, *neck.output, *neck.extra]
+    assert all(layer[0].bias is None and isinstance(layer[1], kind) for layer in layers)
+    assert [p.shape[1] for p in neck.eval()(stages())] == [64] * 5
+
+
 def test_initial_values():
     neck = FPN(CHANNELS, STRIDES, width=64)
     assert all(not conv.bias.any() for group in (neck.lateral, neck.output, neck.extra) for conv in group)
@@ -58,7 +66,7 @@ def test_initial_values():
     assert 0.9 * bound < float(weight.detach().abs().max()) <= bound
 
 
-@pytest.mark.parametrize("options", [{"extra": "on_top"}, {"levels": 2}, {"start": 4}])
+@pytest.mark.parametrize("options", [{"extra": "on_top"}, {"levels": 2}, {"start": 4}, {"norm": "layer"}])
 def test_mistakes_are_explained(options):
     with pytest.raises(UserError, match="FPN"):
         FPN(CHANNELS, STRIDES, **options)
