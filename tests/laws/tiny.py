@@ -28,7 +28,7 @@ VARIANTS: list[tuple[str, dict]] = [(family, {}) for family in FAMILIES] + [("fc
 
 DENSE = ["retinanet", "fcos", "atss", "gfl", "reppoints"]
 REFINING = ["reppoints"]
-"""Those of `DENSE` that assign by boxes which they predict themselves, so that rounding changes who answers for what."""
+"""Those of `DENSE` that assign by boxes which they predict themselves: rounding changes who answers for what."""
 TWO_STAGE = ["fasterrcnn"]
 PAIRS: dict[str, dict[str | None, list[str]]] = {
     "baseline": {teacher: list(FAMILIES) for teacher in (None, *FAMILIES)},
