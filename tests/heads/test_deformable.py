@@ -75,6 +75,13 @@ def test_half_precision_keeps_its_type_and_the_coordinates_exact():
     torch.testing.assert_close(halved.float(), plain, rtol=0.05, atol=0.1)
 
 
+def test_elsewhere_the_kernel_serves():
+    """On a device without numbers, at least in the right shape and type."""
+    layer, (x, offsets) = make().bfloat16().to("meta"), draw((2, 5, 7), 1.0)
+    result = layer(x.to("meta", torch.bfloat16), offsets.to("meta"))
+    assert result.shape == (2, 6, 5, 7) and result.dtype == torch.bfloat16 and result.device.type == "meta"
+
+
 def test_memory_format_does_not_matter():
     layer, (x, offsets) = make(), draw((2, 5, 7), 1.0)
     plain = layer(x, offsets)
