@@ -50,11 +50,10 @@ def test_gradients_in_bf16_on_maps_of_one_column():
         torch.testing.assert_close(own.grad.float(), other.grad, rtol=0.05, atol=0.05 * other.grad.abs().max().item())
 
 
-@pytest.mark.parametrize(("norm", "kind"), [("batch", torch.nn.BatchNorm2d), ("group", torch.nn.GroupNorm)])
-def test_norms_replace_biases(norm, kind):
-    neck = FPN(CHANNELS, STRIDES, width=64, norm=norm)
+def test_batch_norm_after_every_convolution():
+    neck = FPN(CHANNELS, STRIDES, width=64, norm="batch")
     layers = [*neck.lateral, *neck.output, *neck.extra]
-    assert all(layer[0].bias is None and isinstance(layer[1], kind) for layer in layers)
+    assert all(layer[0].bias is None and isinstance(layer[1], torch.nn.BatchNorm2d) for layer in layers)
     assert [p.shape[1] for p in neck.eval()(stages())] == [64] * 5
 
 
@@ -64,6 +63,21 @@ def test_initial_values():
     weight = neck.output[0].weight
     bound = (6 / (2 * 64 * 9)) ** 0.5
     assert 0.9 * bound < float(weight.detach().abs().max()) <= bound
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_group_norm_after_every_convolution(extra):
+    """In place of their biases; every map comes out normalised."""
+    neck = FPN(CHANNELS, STRIDES, width=8, extra=extra, norm="group")
+    convs = [m for m in neck.modules() if isinstance(m, torch.nn.Conv2d)]
+    norms = [m for m in neck.modules() if isinstance(m, torch.nn.GroupNorm)]
+    assert len(convs) == len(norms) and all(conv.bias is None for conv in convs)
+    pyramid = neck(stages(256, 256))
+    assert [tuple(p.shape) for p in pyramid] == [(2, 8, 256 // s, 256 // s) for s in neck.strides]
+    for maps in pyramid[:3]:
+        assert maps.unflatten(1, (4, 2)).mean(dim=(2, 3, 4)).abs().max() < 1e-5
+    sum((p * torch.randn_like(p)).sum() for p in pyramid).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in neck.parameters())
 
 
 @pytest.mark.parametrize("options", [{"extra": "on_top"}, {"levels": 2}, {"start": 4}, {"norm": "layer"}])
