@@ -16,9 +16,11 @@ kept = {keep} and keep_freed_memory()
 def step():
     return torch.ones(16_000_000).add_(1)
 
-step()
+for _ in range(20):  # the first few find no block that fits
+    step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-step()
+for _ in range(5):
+    step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -34,4 +36,4 @@ def faults(keep):
 def test_a_large_block_is_not_mapped_anew():
     if not keep_freed_memory():
         pytest.skip("another C library")
-    assert faults(keep=True) < 100 < 1000 < faults(keep=False)
+    assert faults(keep=True) < 1000 < 10_000 < faults(keep=False)

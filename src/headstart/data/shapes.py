@@ -13,7 +13,7 @@ from headstart.data.shapes_figures import FIGURES
 from headstart.data.shapes_scene import draw_scene
 from headstart.errors import UserError
 
-DRAWING = 3
+DRAWING = 4
 """Number of the drawing code: raised when its pictures change, so that an old folder is drawn anew."""
 
 OURS = {"annotations", "train", "val", "shapes.json"}

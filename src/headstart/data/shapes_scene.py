@@ -14,11 +14,11 @@ SUPERSAMPLE = 4
 LEAST_VISIBLE = 0.45
 """Every figure keeps at least this part of its area in view: what would hide more is not placed."""
 
-USUAL_HUE = 0.75
+USUAL_HUE = 0.9
 """How often a figure has its class's own colour: a hint that is learned early and never enough."""
 
-MOST_DISTRACTORS = 5
-SMALLEST, LARGEST = 0.18, 0.6
+MOST_DISTRACTORS = 2
+SMALLEST, LARGEST = 0.24, 0.6
 """Radius of a figure over half the picture's side, drawn evenly on the log scale."""
 
 HALF = [value // 2 for value in range(256)]

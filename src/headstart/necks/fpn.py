@@ -82,5 +82,14 @@ class FPN(nn.Module):
         for index, conv in enumerate(self.extra):
             if index > 0:
                 source = F.relu(pyramid[-1]) if self.relu_extra else pyramid[-1]
-            pyramid.append(conv(source))
+            pyramid.append(conv(_at_least_two_wide(source)))
         return pyramid
+
+
+def _at_least_two_wide(maps: Tensor) -> Tensor:
+    """A map of one column with a column of zeros beside it, which is what its convolution's padding holds there.
+
+    In bf16 on AVX512 the gradient of a 3x3 convolution of stride 2 on one column is wrong, often not finite (oneDNN of
+    torch 2.15).
+    """
+    return maps if maps.shape[-1] > 1 else F.pad(maps, (0, 1))
