@@ -191,7 +191,8 @@ def _find(name: str, classes: Sequence[str], who: str) -> int | None:
     """The number of a class in a list, None if it is not there."""
     if name in classes:
         return list(classes).index(name)
-    same = [number for number, other in enumerate(classes) if spelling(other) == spelling(name)]
+    plain = spelling(name)
+    same = [number for number, other in enumerate(classes) if spelling(other) == plain]
     if len(same) > 1:
         options = " or ".join(repr(classes[number]) for number in same)
         raise UserError(f"the class {name!r} may be the {who}'s {options}: say which by --class-map FILE.")
