@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from headstart.backbones import mobilenet
+from headstart.backbones.adapt import adapt
 from headstart.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from headstart.backbones.names import resolve_name
 from headstart.backbones.pretrained import create_pretrained, load_file
-from headstart.backbones.swin import DetectionSwin
 from headstart.errors import UserError
 
 OWN_BODIES: dict[str, Callable[..., nn.Module]] = {
@@ -34,9 +33,7 @@ def build_backbone(
     norm_eval: bool = False,
     channels: Sequence[int] | None = None,
     strides: Sequence[int] | None = None,
-    first_stride: bool = False,
-    norm_eps: float | None = None,
-    normed_stages: Sequence[int] | None = None,
+    **departures: Any,
 ) -> Backbone:
     """The feature extractor of a detector.
 
@@ -45,16 +42,15 @@ def build_backbone(
     pretrained      True: ImageNet weights through timm; False: from scratch; a path: a state dict in timm's names
                     (.safetensors, or .pth that holds tensors only). A module brings its own weights.
     channels, strides   what a module's maps are announced to be; checked, may be left out
-    first_stride    a bottleneck block halves its map in its first convolution, as ResNets converted from Caffe do, and
-                    not in its 3x3 one
-    norm_eps        another epsilon for every batch norm
-    normed_stages   of a Swin: only these stages (0: C2) with a layer norm on each, and windows as mmdetection lays them
+    departures      from timm's model, for the weights of an imported detector: the options of `adapt`
 
     Raises UserError for an unknown name, missing strides, weights that cannot be fetched or do not fit.
     """
     if isinstance(name_or_module, nn.Module):
         if isinstance(pretrained, str | Path):
             raise UserError("a backbone given as a module brings its own weights: load them before, not by path")
+        if departures:
+            raise UserError(f"a backbone given as a module is not changed: leave out {', '.join(departures)}")
         name = type(name_or_module).__name__
         return Backbone(
             name_or_module,
@@ -69,40 +65,16 @@ def build_backbone(
     timm_name = resolve_name(name_or_module)
     body, picked = _create(name_or_module, timm_name, pretrained)
     settings = getattr(body, "pretrained_cfg", None) or {}
-    if normed_stages is not None:
-        if not timm_name.startswith("swin_"):
-            raise UserError(f"normed_stages is for Swin, not for {name_or_module}")
-        body, picked = DetectionSwin(body, normed_stages), None
-    if first_stride:
-        stride_first(body, name_or_module)
-    if norm_eps is not None:
-        for module in body.modules():
-            if isinstance(module, _BatchNorm):
-                module.eps = norm_eps
+    adapted = adapt(body, name_or_module, **departures)
     return Backbone(
-        body,
+        adapted,
         name=name_or_module,
-        picked=picked,
+        picked=picked if adapted is body else None,
         mean=settings.get("mean") or IMAGENET_MEAN,
         std=settings.get("std") or IMAGENET_STD,
         frozen_stages=frozen_stages,
         norm_eval=norm_eval,
     )
-
-
-def stride_first(body: nn.Module, name: str) -> None:
-    """Moves the stride of every bottleneck block from its 3x3 convolution to the 1x1 one before.
-
-    Raises UserError for a backbone without such blocks.
-    """
-    moved = 0
-    for block in body.modules():
-        first, second = getattr(block, "conv1", None), getattr(block, "conv2", None)
-        if hasattr(block, "conv3") and isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d):
-            first.stride, second.stride = second.stride, (1, 1)
-            moved += first.stride != (1, 1)
-    if not moved:
-        raise UserError(f"first_stride is for ResNets with bottleneck blocks (50 layers or more), {name} has none")
 
 
 def _create(name: str, timm_name: str, pretrained: bool | str | Path) -> tuple[nn.Module, list[int] | None]:

@@ -185,7 +185,7 @@ PLACES = [
 ]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.dictionaries(st.sampled_from(PLACES), VALUES, min_size=1, max_size=4))
 def test_whatever_the_configuration_says(settings_):
     """Values of any kind at the places that are read: followed or refused, never an accident."""
