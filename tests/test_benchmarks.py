@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from laws.tiny import DENSE
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
 RATIOS = {"plain_vs_torchvision", "head_vs_plain", "head_bf16_vs_plain", "teacher_share"}
@@ -16,6 +18,8 @@ def load(script: Path):
     spec = spec_from_file_location(f"benchmark_{script.stem}", script)
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
+    if str(FOLDER) not in sys.path:  # as where a script is run: one may use another's parts
+        sys.path.append(str(FOLDER))
     spec.loader.exec_module(module)
     return module
 
@@ -59,3 +63,15 @@ def test_step_time_prints_one_line_of_ratios(run):
 def test_pooling_compares_both_cases(run):
     found = json.loads(run("pooling", "--rounds", "1", "--size", "64", "--regions", "4", "--channels", "8", "--json"))
     assert set(found) == {"assistant", "teacher"} and all(row["ratio"] > 0 for row in found.values())
+
+
+def test_heads_time_compares_every_dense_head(run):
+    arguments = ("--rounds", "1", "--size", "64", "--batch", "1", "--backbone", "mnv2_050", "--width", "16", "--json")
+    found = json.loads(run("heads_time", *arguments))
+    assert set(found["ratios"]) == set(found["seconds"]) == set(DENSE)
+    assert found["ratios"]["retinanet"] == 1 and all(ratio > 0 for ratio in found["ratios"].values())
+
+
+def test_deformable_compares_both_ways(run):
+    found = json.loads(run("deformable", "--rounds", "1", "--size", "64", "--batch", "1", "--channels", "8", "--json"))
+    assert set(found["seconds"]) == {"ours", "torchvision", "convolution"} and found["ratio"] > 0

@@ -13,12 +13,14 @@ from headstart.boxes import (
     aligned_giou,
     aligned_iou,
     areas,
+    centreness,
     clip_boxes,
     decode_deltas,
     decode_distances,
     encode_deltas,
     encode_distances,
     intersections,
+    middles,
     pairwise_cover,
     pairwise_iou,
 )
@@ -37,6 +39,10 @@ def test_areas_and_intersections():
     assert areas(A).tolist() == [100, 200]
     assert areas(torch.tensor([5.0, 5, 2, 9])) == -12
     assert intersections(A, B).tolist() == [[50, 100, 0, 0], [0, 0, 0, 10]]
+
+
+def test_middles():
+    assert middles(A).tolist() == [[5, 5], [25, 30]] and middles(A[None]).shape == (1, 2, 2)
 
 
 def test_overlaps_by_hand():
@@ -134,3 +140,15 @@ def test_distances_by_hand():
 def test_decoding_distances_undoes_encoding(boxes, x, y):
     points = torch.tensor([[x, y]]).expand(len(boxes), 2)
     torch.testing.assert_close(decode_distances(points, encode_distances(points, boxes)), boxes, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("distances", "value"),
+    [((5, 5, 5, 5), 1.0), ((1, 4, 4, 4), 0.5), ((1, 1, 4, 4), 0.25), ((0, 3, 9, 3), 0.0)],
+)
+def test_centreness(distances, value):
+    assert centreness(torch.tensor([distances], dtype=torch.float32)).item() == pytest.approx(value)
+
+
+def test_centreness_of_nothing():
+    assert centreness(torch.zeros(0, 4)).shape == (0,)

@@ -28,6 +28,7 @@ def test_anchors_stand_on_corners_points_in_the_middle():
     assert placed[6].tolist() == [-2, 7, 2, 9]  # then the next row
     points = place_points(2, 3, 8)
     assert points.tolist() == [[4, 4], [12, 4], [20, 4], [4, 12], [12, 12], [20, 12]]
+    assert torch.equal(place_points(2, 3, 8, within=0.0), points - 4)
 
 
 def test_steps_of_each_axis():

@@ -1,11 +1,13 @@
 """What travels: moving, choosing, joining."""
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
 import torch
 
 from headstart.structures import (
+    Assignment,
     DenseOutputs,
     Detections,
     Features,
@@ -23,9 +25,14 @@ def pixels(count=3):
 
 def test_moving_moves_every_tensor_however_nested():
     trace = [[torch.zeros(1, 2)], [torch.ones(1, 2)]]
-    outputs = DenseOutputs([torch.zeros(2)], [torch.zeros(3)], None, [(4, 5)], trace, trace)
+    inner = {"conv": [torch.zeros(2)]}
+    outputs = DenseOutputs([torch.zeros(2)], [torch.zeros(3)], None, [(4, 5)], trace, trace, inner=inner)
     there = outputs.to(torch.float64)
-    assert there.cls[0].dtype == there.cls_trace[1][0].dtype == torch.float64
+    assert there.cls[0].dtype == there.cls_trace[1][0].dtype == there.inner["conv"][0].dtype == torch.float64
+    assert inner["conv"][0].dtype == torch.float32 and there.initial == []
+    first = Assignment(*(torch.zeros(2) for _ in range(4)))
+    both = replace(first, initial=first).to(torch.float64)
+    assert both.initial.boxes.dtype == torch.float64 and both.initial.initial is None
     assert there.quality is None and there.sizes == [(4, 5)] and outputs.cls[0].dtype == torch.float32
     found = Detections(torch.zeros(3, 4), torch.zeros(3), torch.zeros(3), pixels()).to("meta")
     assert found.boxes.device.type == found.pixels.anchor.device.type == "meta"

@@ -8,8 +8,11 @@ from headstart.backbones import SHORT_NAMES
 from headstart.detectors import parts, two_stage
 from headstart.detectors.zoo import DETECTORS, FAMILIES, build_detector
 from headstart.errors import UserError
+from headstart.heads.atss import ATSSHead
 from headstart.heads.cascade import CascadeHead
 from headstart.heads.fcos import FCOSHead
+from headstart.heads.gfl import GFLHead
+from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.retina import RetinaHead
 from headstart.heads.two_stage import TwoStageHead
 from laws.tiny import CLASSES, losses, scene
@@ -30,6 +33,9 @@ def test_every_family_on_every_short_name():
     [
         ("retinanet_r10", {"depth": 1}, RetinaHead, [8, 16, 32, 64, 128]),
         ("fcos_mnv3s", {"depth": 1}, FCOSHead, [8, 16, 32, 64, 128]),
+        ("atss_mnv3s", {"depth": 1}, ATSSHead, [8, 16, 32, 64, 128]),
+        ("gfl_mnv2_050", {"depth": 1, "reach": 8}, GFLHead, [8, 16, 32, 64, 128]),
+        ("reppoints_mnv2_050", {"depth": 1}, RepPointsHead, [8, 16, 32, 64, 128]),
         ("fasterrcnn_mnv2_050", {"hidden": 8}, TwoStageHead, [4, 8, 16, 32, 64]),
         ("fasterrcnn_r10", {"hidden": 8, "box_head": "4conv1fc", "rpn_depth": 2}, TwoStageHead, [4, 8, 16, 32, 64]),
         ("cascadercnn_mnv2_050", {"hidden": 8}, CascadeHead, [4, 8, 16, 32, 64]),
@@ -44,7 +50,7 @@ def test_they_are_built_and_trained(name, options, head, strides):
     assert all(value.item() > 0 for value in found.values())
 
 
-@pytest.mark.parametrize("name", ["retinanet_mnv2_050", "fcos_mnv2_050", "fasterrcnn_mnv2_050"])
+@pytest.mark.parametrize("name", [f"{family}_mnv2_050" for family in FAMILIES])
 def test_width_reaches_every_layer(name):
     built = build(name, width=24)
     assert {conv.out_channels for conv in built.neck.modules() if isinstance(conv, nn.Conv2d)} == {24}
@@ -72,6 +78,11 @@ def test_options_change_what_they_say():
     assert [end for _, end in improved.assigner.ranges][:4] == [32, 64, 128, 256]
     small, large = (build("retinanet_mnv2_050", anchor_scale=s).head for s in (2.0, 4.0))
     torch.testing.assert_close(small.base0 * 2, large.base0)
+    adaptive, distributed = build("atss_mnv2_050", anchor_scale=4.0).head, build("gfl_mnv2_050", reach=8).head
+    assert adaptive.base0.tolist() == [[-16, -16, 16, 16]] and distributed.base0.tolist() == [[-32, -32, 32, 32]]
+    assert distributed.reach == 8 and distributed.reg.out_channels == 4 * 9
+    pointed = build("reppoints_mnv2_050", point_scale=2.0)
+    assert pointed.head.point_scale == pointed.head.nearest.scale == 2.0 and len(pointed.head.cls_tower) == 3
     assert build("fasterrcnn_mnv2_050", hidden=8, regions=64).head.sampler.count == 64
     head = build("fasterrcnn_mnv2_050", hidden=8, box_head="4conv1fc", rpn_depth=2).head
     assert head.roi.layers == ("fc0",) and len(head.roi.convs) == 4 and len(head.rpn.tower) == 2
@@ -85,6 +96,23 @@ def test_as_many_weights_as_the_official_detectors(family, weights):
     with torch.device("meta"):
         built = build_detector(f"{family}_r50", [f"class {i}" for i in range(80)], pretrained=False)
     assert sum(p.numel() for p in built.parameters()) == weights
+
+
+@pytest.mark.parametrize(
+    ("family", "extra", "rectified", "normed"),
+    [
+        ("retinanet", "on_input", False, False),
+        ("fcos", "on_output", True, False),
+        ("atss", "on_output", False, False),
+        ("gfl", "on_output", False, False),
+        ("reppoints", "on_input", False, True),
+        ("fasterrcnn", "maxpool", False, False),
+    ],
+)
+def test_the_pyramids_are_those_of_the_papers_recipes(family, extra, rectified, normed):
+    neck = build(f"{family}_mnv2_050").neck
+    assert (neck.extra_source, neck.relu_extra) == (extra, rectified)
+    assert any(isinstance(m, nn.GroupNorm) for m in neck.modules()) == normed
 
 
 def test_normalisation_is_the_backbones():

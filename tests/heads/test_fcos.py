@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from headstart.heads.fcos import FCOSHead, centreness
+from headstart.heads.fcos import FCOSHead
 from headstart.structures import DenseOutputs, Targets
 
 STRIDES = [8, 16]
@@ -27,18 +27,6 @@ def blank(head, size=(64, 64), count=1):
 def truth(*boxes, label=1):
     rows = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     return Targets(rows, torch.full((len(rows),), label), torch.zeros(len(rows), dtype=torch.bool))
-
-
-@pytest.mark.parametrize(
-    ("distances", "value"),
-    [((5, 5, 5, 5), 1.0), ((1, 4, 4, 4), 0.5), ((1, 1, 4, 4), 0.25), ((0, 3, 9, 3), 0.0)],
-)
-def test_centreness(distances, value):
-    assert centreness(torch.tensor([distances], dtype=torch.float32)).item() == pytest.approx(value)
-
-
-def test_centreness_of_nothing():
-    assert centreness(torch.zeros(0, 4)).shape == (0,)
 
 
 def test_outputs_are_distances():

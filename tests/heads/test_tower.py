@@ -30,13 +30,6 @@ def test_entering_later(start):
     assert torch.equal(again, result) and len(rest) == 3 - start
 
 
-@pytest.mark.parametrize(
-    ("width", "groups"), [(256, 32), (128, 32), (96, 32), (64, 32), (48, 16), (32, 16), (16, 8), (8, 4), (6, 2), (1, 1)]
-)
-def test_groups_hold_at_least_two_channels(width, groups):
-    assert Tower(4, width, 1, norm=True).norms[0].num_groups == groups
-
-
 @pytest.mark.parametrize("width", [64, 32, 16, 2])
 def test_a_single_cell_of_a_single_image_can_be_trained_on(width):
     tower = Tower(4, width, 2, norm=True).train()

@@ -7,8 +7,9 @@ import torch
 from torch.nn import functional
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
-from headstart.losses.box import absolute, giou, iou_log
-from headstart.losses.classification import binary, focal, softmax_entropy
+from headstart.losses.box import absolute, giou, iou_log, smooth
+from headstart.losses.classification import binary, focal, quality_focal, softmax_entropy
+from headstart.losses.distribution import distribution_focal, expectation
 from headstart.losses.imitation import squared
 
 
@@ -54,6 +55,60 @@ def test_smooth_l1_is_a_parabola_below_beta():
     assert absolute(prediction, goal, 0.25).item() == pytest.approx(0.375 + 2.875)
 
 
+def test_quality_focal_as_mmdetection():
+    """Two rows, the first an object of class 0 and quality 0.7: 1.8497750 in all."""
+    logits, rows, quality = torch.tensor([[0.5, -1], [2, 0]]), torch.tensor([0]), torch.tensor([0.7])
+    found = quality_focal(logits, torch.tensor([0, 2]), torch.ones(2), rows, quality)
+    assert found.item() == pytest.approx(1.8497750, rel=1e-6)
+
+
+@pytest.mark.parametrize("beta", [1.0, 2.0, 1.5])
+def test_quality_focal_entry_by_entry(beta):
+    torch.manual_seed(0)
+    ours = (torch.randn(50, 4) * 3).requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    labels, weight, quality = torch.randint(0, 5, (50,)), torch.rand(50), torch.rand(50)
+    rows = (labels < 4).nonzero().flatten()
+    found = quality_focal(ours, labels, weight, rows, quality[rows], beta=beta)
+    goal = functional.one_hot(labels, 5)[:, :4] * quality[:, None]
+    entropy = functional.binary_cross_entropy_with_logits(theirs, goal, reduction="none")
+    expected = (entropy * (goal - theirs.sigmoid()).abs() ** beta * weight[:, None]).sum()
+    torch.testing.assert_close(found, expected)
+    found.backward()
+    expected.backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_quality_focal_of_background_only():
+    logits, nobody = torch.randn(3, 2, requires_grad=True), torch.zeros(0, dtype=torch.int64)
+    quality_focal(logits, torch.full((3,), 2), torch.tensor([1.0, 0, 1]), nobody, torch.zeros(0)).backward()
+    assert logits.grad.any(dim=1).tolist() == [True, False, True]
+
+
+def test_distribution_focal_as_mmdetection():
+    logits = torch.tensor([[0.0, 1, 2, 0.5]])
+    found = distribution_focal(logits, torch.tensor([1.3]), torch.ones(1))
+    assert found.item() == pytest.approx(1.2460064, rel=1e-6)
+    whole = distribution_focal(logits, torch.tensor([2.0]), torch.tensor([3.0]))
+    assert whole.item() == pytest.approx(-3 * logits.log_softmax(1)[0, 2].item(), rel=1e-6)
+    assert distribution_focal(logits[:0], torch.zeros(0), torch.zeros(0)).item() == 0
+
+
+def test_the_best_distribution_has_the_goal_as_its_expectation():
+    logits = torch.zeros(1, 6, requires_grad=True)
+    goal = torch.tensor([3.25])
+    for _ in range(200):
+        (grad,) = torch.autograd.grad(distribution_focal(logits, goal, torch.ones(1)), logits)
+        logits = (logits - 2 * grad).detach().requires_grad_()
+    assert expectation(logits).item() == pytest.approx(3.25, abs=0.02)
+    assert logits.argsort(descending=True)[0, :2].tolist() == [3, 4]
+
+
+def test_expectation():
+    assert expectation(torch.zeros(2, 3, 5)).tolist() == [[2.0] * 3] * 2
+    assert expectation(torch.tensor([0.0, -1e4, math.log(3)])).item() == pytest.approx(1.5)
+
+
 def test_binary_is_a_weighted_sum():
     logits, goal, weight = torch.randn(6), torch.tensor([0, 1, 0.3, 1, 0, 1]), torch.rand(6)
     each = functional.binary_cross_entropy_with_logits(logits, goal, reduction="none")
@@ -79,6 +134,15 @@ def test_box_losses_by_hand():
     logs = [iou_log(A[i : i + 1], B[i : i + 1], torch.ones(1)).item() for i in range(3)]
     assert logs == pytest.approx([0, math.log(3), -math.log(1e-6)], abs=1e-5)
     assert absolute(A, B).item() == 10 + 40
+
+
+def test_smooth_by_hand():
+    """Squared up to beta, a line from there on, without a step between them."""
+    zero = torch.zeros(4)
+    each = [smooth(torch.tensor([d]), zero[:1], 0.5).item() for d in (0.2, -0.5, 0.5001, 2.0)]
+    assert each == pytest.approx([0.04, 0.25, 0.2501, 1.75], rel=1e-4)
+    assert smooth(torch.tensor([0.2, -0.5, 0, 2]), zero, 0.5).item() == pytest.approx(2.04)
+    assert smooth(zero[:0], zero[:0], 0.5).item() == 0
 
 
 def test_giou_as_torchvision():

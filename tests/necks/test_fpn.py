@@ -66,6 +66,21 @@ def test_initial_values():
     assert 0.9 * bound < float(weight.detach().abs().max()) <= bound
 
 
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_group_norm_after_every_convolution(extra):
+    """In place of their biases; every map comes out normalised."""
+    neck = FPN(CHANNELS, STRIDES, width=8, extra=extra, norm="group")
+    convs = [m for m in neck.modules() if isinstance(m, torch.nn.Conv2d)]
+    norms = [m for m in neck.modules() if isinstance(m, torch.nn.GroupNorm)]
+    assert len(convs) == len(norms) and all(conv.bias is None for conv in convs)
+    pyramid = neck(stages(256, 256))
+    assert [tuple(p.shape) for p in pyramid] == [(2, 8, 256 // s, 256 // s) for s in neck.strides]
+    for maps in pyramid[:3]:
+        assert maps.unflatten(1, (4, 2)).mean(dim=(2, 3, 4)).abs().max() < 1e-5
+    sum((p * torch.randn_like(p)).sum() for p in pyramid).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in neck.parameters())
+
+
 @pytest.mark.parametrize("options", [{"extra": "on_top"}, {"levels": 2}, {"start": 4}, {"norm": "layer"}])
 def test_mistakes_are_explained(options):
     with pytest.raises(UserError, match="FPN"):

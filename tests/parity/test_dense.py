@@ -1,5 +1,7 @@
 """The dense heads against the official numbers: outputs, targets, losses, gradients, predictions."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -96,7 +98,7 @@ def test_priors(case):
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_targets(case, scenario):
     name, arrays, head, _, outputs = case
-    assert ("tgt/full/labels0" in arrays) == (name != "dense_reppoints")  # whose targets show in its losses only
+    assert ("tgt/full/labels0" in arrays) == (name != "dense_reppoints")  # see its losses level by level, below
     assigned = head.assign(outputs, targets(arrays, scenario))
     start = 0
     for level, maps in enumerate(outputs.cls):
@@ -146,6 +148,39 @@ def test_losses_and_gradients(case, scenario):
         for level, maps in enumerate(inputs.pyramid):
             close(maps.grad, arrays[f"grad/full/feat{level}"], 1e-4)
         check_parameter_gradients(head, arrays["grad/full/params/names"], arrays["grad/full/params/l2_sum_abssum"])
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_reppoints_losses_level_by_level(reference, scenario):
+    """Its targets were not saved: each stage's objects must at least lie on the right levels and cost the right sum."""
+    arrays = reference("dense_reppoints")
+    head = build("dense_reppoints")
+    load_head(head, arrays)
+    outputs = head(features(arrays, STRIDES), sizes(arrays))
+    assigned = head.assign(outputs, targets(arrays, scenario))
+    whole = [counted(stage) for stage in (assigned, assigned.initial)]
+    level_of = head.pixels(outputs).level
+    for level in range(5):
+        refined, first = (only(stage, level_of == level) for stage in (assigned, assigned.initial))
+        losses = head.loss(outputs, replace(refined, initial=first))
+        for official, ours, stage, count in (
+            ("cls", "cls", refined, whole[0]),
+            ("pts_refine", "box", refined, whole[0]),
+            ("pts_init", "initial_box", first, whole[1]),
+        ):
+            goal = arrays[f"loss/{scenario}/loss_{official}"]
+            found = losses[ours].double() * counted(stage) / count
+            assert found.item() == pytest.approx(goal[level], rel=1e-5, abs=1e-5 * abs(goal).max()), (level, ours)
+
+
+def only(assigned, rows):
+    """An assignment of which only the given rows count."""
+    return replace(assigned, positive=assigned.positive & rows, weight=assigned.weight * rows)
+
+
+def counted(assigned):
+    """What divides the losses: the positives, at least one per image."""
+    return assigned.positive.sum(dim=1).clamp(min=1).sum()
 
 
 @pytest.mark.parametrize("prefix", ["pred/", "pred/thr0.3_"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from headstart.boxes import aligned_iou, decode_distances, encode_distances, middles
@@ -76,11 +75,11 @@ class GFLHead(AdaptiveHead):
         # An edge beyond the last place would have no neighbour above it.
         goal = encode_distances(places, truth).clamp(0, self.reach - 0.1)
         edges = codes.unflatten(-1, (4, -1)).flatten(0, 1)
-        distribution = distribution_focal(edges, goal.flatten(), sure.repeat_interleave(4)) / 16
+        distribution = 0.25 * distribution_focal(edges, goal.flatten(), sure.repeat_interleave(4)) / 4
 
-        quality = torch.zeros_like(assignment.weight)
-        quality[image, row] = aligned_iou(found.detach(), truth)[0]
+        quality, _ = aligned_iou(found.detach(), truth)
+        rows = image * assignment.labels.shape[1] + row
         cls = quality_focal(
-            logits.flatten(0, 1), assignment.labels.flatten(), quality.flatten(), assignment.weight.flatten()
+            logits.flatten(0, 1), assignment.labels.flatten(), assignment.weight.flatten(), rows, quality
         )
         return {"cls": cls / count, "box": box / total, "distribution": distribution / total}

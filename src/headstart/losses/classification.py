@@ -47,17 +47,18 @@ class _Focal(torch.autograd.Function):
         return gradient * grads[0], None, None, None, None
 
 
-def quality_focal(logits: Tensor, labels: Tensor, quality: Tensor, weight: Tensor, *, beta: float = 2.0) -> Tensor:
+def quality_focal(
+    logits: Tensor, labels: Tensor, weight: Tensor, rows: Tensor, quality: Tensor, *, beta: float = 2.0
+) -> Tensor:
     """Sum of the quality focal loss (arXiv:2006.04388): an object's score is to be the quality of its box.
 
-    logits (N, K); labels (N,) in 0..K, K being background; quality (N,) in 0..1, without a gradient and without
-    meaning for background; weight (N,) per row. Every entry's binary cross-entropy with its goal (0 but for an
-    object's own class) is weighted by |goal - probability|^beta. Returns a scalar.
+    logits (N, K); labels (N,) in 0..K, K being background; weight (N,) per row; `rows` (P,) are those of the objects
+    and quality (P,) in 0..1 is theirs, without a gradient. Every entry's binary cross-entropy with its goal (0 but for
+    an object's own class) is weighted by |goal - probability|^beta. Returns a scalar.
     """
-    rows = (labels < logits.shape[1]).nonzero().flatten()
-    hit, goal = logits[rows, labels[rows]], quality[rows]
-    effort = functional.binary_cross_entropy_with_logits(hit, goal, reduction="none")
-    objects = ((goal - hit.sigmoid()).abs().pow(beta) * effort * weight[rows]).sum()
+    hit = logits[rows, labels[rows]]
+    effort = functional.binary_cross_entropy_with_logits(hit, quality, reduction="none")
+    objects = ((quality - hit.sigmoid()).abs().pow(beta) * effort * weight[rows]).sum()
     # The other entries are the focal loss without its objects.
     return objects + focal(logits, labels, weight, alpha=0.0, gamma=beta)
 
