@@ -63,6 +63,8 @@ def test_everything_wrong_is_listed_at_once_with_the_nearest_name(tmp_path):
         ({"student": {"name": "a", "file": "b"}}, "either name"),
         ({"lanes": {"a": "head"}, "method": "head", "teacher": "t/x"}, "either method"),
         ({"lanes": {"../a": "baseline"}}, "folder"),
+        ({"class_map": {"a": "b"}}, "there is no teacher"),
+        ({"class_map": {5: "b"}}, r"class_map\.5.*found 5"),
         ({"data": {}}, "data.path: missing"),
     ],
 )
@@ -97,6 +99,7 @@ def test_bad_setting(setting):
         DISTIL,
         {**DISTIL, "baseline": True, "train": {"clip": None, "ema": 0.99, "milestones": [3, 4]}},
         {**MINIMAL, "data": {"path": "x", "short": [640, 800], "long": 1333, "classes": ["a", "b"]}},
+        {**DISTIL, "class_map": {"tvmonitor": "tv", "zebra": None}},
         {**DISTIL, "method": None, "lanes": {"plain": "baseline", "akd": {"name": "head", "ckd": False}}},
     ],
 )
@@ -105,6 +108,24 @@ def test_round_trip(tree, tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(dump_run(run))
     assert load_run(path) == run
+
+
+def test_a_class_map_may_stand_in_a_file(tmp_path):
+    """Whatever a class is called: in the file all is text but null."""
+    file = tmp_path / "names.yaml"
+    file.write_text("tvmonitor: tv\n5: no\nzebra: null\ntrain:\n")
+    expected = {"tvmonitor": "tv", "5": "no", "zebra": None, "train": None}
+    assert load_run(None, {**DISTIL, "class_map": str(file)}).class_map == expected
+    recipe = write(tmp_path, {**DISTIL, "class_map": str(file)})
+    assert load_run(recipe, None, ["class_map.zebra=dog"]).class_map == expected | {"zebra": "dog"}
+    recipe = write(tmp_path, {**DISTIL, "class_map": {"a": "b"}})
+    assert load_run(recipe).class_map == {"a": "b"}
+    assert load_run(recipe, {"class_map": str(file)}).class_map == expected
+    file.write_text("a: b\na: c\n")
+    with pytest.raises(UserError, match="given twice"):
+        load_run(None, {**DISTIL, "class_map": str(file)})
+    with pytest.raises(UserError, match=r"class map .*name\.yaml does not exist; did you mean names\.yaml"):
+        load_run(None, {**DISTIL, "class_map": str(tmp_path / "name.yaml")})
 
 
 def test_baseline_lane_comes_first():

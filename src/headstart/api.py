@@ -55,6 +55,7 @@ def distill(
 
     teacher   a file of weights that `train` wrote, or a Detector
     compare   also train the same student without the teacher beside it, on the same batches
+    class_map teacher's class -> student's class (None: left out) where names do not match by themselves; or a file
     The rest is as for `train`.
     """
     if method is None and recipe is None and resume is None and "lanes" not in options:

@@ -147,6 +147,9 @@ class Run(Section):
     teacher: DetectorChoice | None = None
     method: MethodChoice | None = Field(None, description="how the student learns; default baseline (no teacher)")
     lanes: dict[str, MethodChoice] = Field(default_factory=dict, description="several methods instead of one")
+    class_map: dict[str, str | None] | None = Field(
+        None, description="teacher's class: student's class (null: left out), where names do not say it; or a YAML file"
+    )
     baseline: bool = Field(False, description="also train the same student without distillation, beside it")
     train: Train = Field(default_factory=Train)
     name: str | None = Field(None, description="folder of the run inside `out`")
@@ -184,6 +187,8 @@ class Run(Section):
             raise ValueError("a baseline is only of use beside a method that distils")
         if self.teacher is not None and not distils:
             raise ValueError("a teacher was given, but no method that would use it")
+        if self.class_map and self.teacher is None:
+            raise ValueError("class_map says what a teacher's classes are called, but there is no teacher")
         return self
 
     @property

@@ -43,10 +43,15 @@ OPTIONS = {
     "method": "method",
     "lanes": "lanes",
     "compare": "baseline",
+    "class_map": "class_map",
     "name": "name",
     "out": "out",
 }
 """The options of `headstart train` and `distill`, in Python too, and where each stands in a run."""
+
+
+SHORT = ("data", "student", "teacher", "method")
+"""Sections that a single word may stand for."""
 
 
 def place_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,6 +87,8 @@ def load_run(
 
 def check_run(tree: Any, source: str | None = None) -> Run:
     """The tree as a Run. Raises UserError listing every error."""
+    if isinstance(tree, dict) and isinstance(tree.get("class_map"), str):
+        tree = {**tree, "class_map": read_class_map(tree["class_map"])}
     try:
         return Run.model_validate(tree)
     except ValidationError as error:
@@ -92,24 +99,33 @@ def check_run(tree: Any, source: str | None = None) -> Run:
     raise UserError(f"{source or 'The settings'} cannot be used:\n" + "\n".join(f"  {line}" for line in lines))
 
 
+def read_class_map(path: str) -> dict[str, Any]:
+    """The file of `--class-map`. It becomes part of the run, so that a resumed one does not depend on it."""
+    return _mapping(Path(path), "class map", "`tvmonitor: tv`", _NameLoader)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file with a mapping in it; a key given twice is an error too."""
+    return _mapping(path, "recipe", "`student: retinanet_r18`", _StrictLoader)
+
+
+def _mapping(path: Path, what: str, example: str, loader: type[yaml.SafeLoader]) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"The recipe {path} does not exist{hint(path.name, _neighbours(path))}.") from None
+        raise UserError(f"The {what} {path} does not exist{hint(path.name, _neighbours(path))}.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The recipe {path} cannot be read: {error}.") from None
-    tree = parse_yaml(text, str(path))
+        raise UserError(f"The {what} {path} cannot be read: {error}.") from None
+    tree = parse_yaml(text, str(path), loader)
     if not isinstance(tree, dict):
         kind = type(tree).__name__
-        raise UserError(f"{path}: expected keys and values such as `student: retinanet_r18`, found a {kind}.")
+        raise UserError(f"{path}: expected keys and values such as {example}, found a {kind}.")
     return tree
 
 
-def parse_yaml(text: str, source: str) -> Any:
+def parse_yaml(text: str, source: str, loader: type[yaml.SafeLoader] | None = None) -> Any:
     try:
-        return yaml.load(text, Loader=_StrictLoader)
+        return yaml.load(text, Loader=loader or _StrictLoader)
     except yaml.YAMLError as error:
         raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}.") from None
 
@@ -131,7 +147,7 @@ def plain_run(run: Run) -> dict[str, Any]:
 def put(tree: dict[str, Any], key: str, value: Any) -> None:
     """Sets a dotted key; a section that was a single word (`student: retinanet_r18`) becomes a mapping first."""
     *sections, last = key.split(".")
-    if not sections and isinstance(tree.get(key), dict) and isinstance(value, str):
+    if key in SHORT and isinstance(tree.get(key), dict) and isinstance(value, str):
         # `--student fcos_r18` beside a recipe's section: another detector, the other keys stay.
         short = _short_key(key, value)
         rest = {k: v for k, v in tree[key].items() if k not in ("name", "file", "path")}
@@ -142,7 +158,7 @@ def put(tree: dict[str, Any], key: str, value: Any) -> None:
     for name in sections:
         inner = tree.get(name)
         if isinstance(inner, str):
-            inner = {_short_key(name, inner): inner}
+            inner = read_class_map(inner) if name == "class_map" else {_short_key(name, inner): inner}
         tree[name] = dict(inner) if isinstance(inner, dict) else {}
         tree = tree[name]
     tree[last] = value
@@ -207,3 +223,13 @@ class _StrictLoader(yaml.SafeLoader):
                 raise ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+class _NameLoader(_StrictLoader):
+    """Everything but null is text: a class may be called 1, or no."""
+
+
+_NameLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith(":null")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}

@@ -98,6 +98,8 @@ def test_mistakes_are_answered_in_a_sentence(arguments, hint):
         (["--student", "nothing.safetensors", "--imgsz", "64"], "nothing.safetensors does not exist"),
         (["--student", "fasterrcnn_r10", *TINY], "needs a student with a dense head"),
         ([*STUDENT, "--device", "gpuu"], "device must be auto"),
+        ([*STUDENT, "--class-map", "no.yaml"], "The class map no.yaml does not exist"),
+        ([*STUDENT, "--set", "class_map={crcle: null}"], "the teacher has no class 'crcle'"),
     ],
 )
 def test_mistakes_that_need_the_data(arguments, hint, shapes, teacher, tmp_path):

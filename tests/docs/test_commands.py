@@ -9,6 +9,7 @@ import typer
 
 from docs.pages import EVERYTHING, PAGES, ROOT, read_blocks, short, without_blocks
 from headstart.api import read_settings
+from headstart.classmap import match_classes
 from headstart.cli import app
 from headstart.methods import METHODS, method_options
 from headstart.recipe import check_run, load_run, parse_yaml
@@ -110,6 +111,14 @@ def test_yaml_blocks_are_runs(page):
 @pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.name)
 def test_recipes_are_runs(recipe):
     check_methods(load_run(recipe))
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "recipes" / "classes").glob("*.yaml")), ids=lambda path: path.name)
+def test_class_maps_are_class_maps(file):
+    tree = {"data": "x", "student": "retinanet_r18", "teacher": "t/x", "method": "head", "class_map": str(file)}
+    given = check_run(tree).class_map
+    match = match_classes(list(given), sorted({name for name in given.values() if name}), given)
+    assert match.merges and not match.unmatched_student
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -68,6 +68,17 @@ def test_classes_must_match(classes, sentence):
         check(toys.Copying(toys.Student(classes), teacher), teacher)
 
 
+def test_a_method_may_do_with_other_classes():
+    teacher = toys.teacher()
+    method = toys.Copying(toys.Student(("square", "cat", "Circle")), teacher)
+    method.same_classes = False
+    assert check(method, teacher)
+    method = toys.Copying(toys.Student(("cat", "dog")), teacher)
+    method.same_classes = False
+    with pytest.raises(UserError, match="no class in common"):
+        check(method, teacher)
+
+
 def test_a_teacher_in_training_mode_or_learning_is_refused():
     teacher = toys.teacher()
     method = toys.Copying(toys.Student(), teacher)

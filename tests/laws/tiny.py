@@ -52,8 +52,13 @@ LESSONS: list[tuple[str, dict, str | None, str]] = [
     *(("head", {}, "fasterrcnn", student) for student in DENSE),
     ("head", {"weights": "paper", "adapter": "per_anchor"}, "fasterrcnn", "retinanet"),
     ("head", {"akd": False, "ckd": False, "transfer": False}, "fasterrcnn", "fcos"),
+    ("head", {}, "fasterrcnn of other classes", "retinanet"),
 ]
 """Everything the laws of methods run over: method, the options that change its terms and modules, teacher, student."""
+
+OTHER_CLASSES = ("Star", "disc", "bus", "circle")
+OTHER_NAMES = {"disc": "circle"}
+"""Of a teacher with another spelling, order and number of classes: two are merged, one is left out, one is missing."""
 
 
 def label(value: object) -> str:
@@ -63,12 +68,14 @@ def label(value: object) -> str:
     return str(value)
 
 
-def detector(family: str, seed: int = 0, *, backbone: str = "mnv2_050", **options) -> Detector:
+def detector(
+    family: str, seed: int = 0, *, classes: Sequence[str] = CLASSES, backbone: str = "mnv2_050", **options
+) -> Detector:
     """A detector from scratch whose predictions are as varied as a trained one's."""
     known = inspect.signature(FAMILIES[family]).parameters
     small = {key: value for key, value in SMALL.items() if key in known}
     torch.manual_seed(seed)
-    built = build_detector(family, CLASSES, backbone=backbone, pretrained=False, **(small | options))
+    built = build_detector(family, classes, backbone=backbone, pretrained=False, **(small | options))
     return stir(built)
 
 
@@ -130,8 +137,15 @@ def at_pixels(maps: list[Tensor], width: int, image: int, pixels) -> Tensor:
 
 def lesson(method: str, options: dict, teacher: str | None, student: str, seed: int = 0) -> Method:
     """A method for a small pair, in training mode."""
-    guide = None if teacher is None else Frozen(detector(teacher, seed=seed + 100))
+    guide = None if teacher is None else teach(teacher, seed + 100)
     return build_method(method, detector(student, seed=seed), guide, **options).train()
+
+
+def teach(teacher: str, seed: int = 100) -> Frozen:
+    """A frozen teacher by its name in `LESSONS`."""
+    family, other, _ = teacher.partition(" of other classes")
+    classes = OTHER_CLASSES if other else CLASSES
+    return Frozen(detector(family, seed, classes=classes), OTHER_NAMES if other else None)
 
 
 def run(method: Method, batch: ImageBatch, targets: list[Targets], progress: Progress = MIDWAY, seed: int = 5):

@@ -5,9 +5,20 @@ import torch
 from torch import nn
 
 from headstart.assign.sample import RegionSampler
+from headstart.classmap import match_classes
 from headstart.heads.roi import BoxHead
-from headstart.methods.assistants import ADAPTERS, PerAnchor, RCNNAssistant, Shared, activated, read_cells
+from headstart.methods.assistants import (
+    ADAPTERS,
+    PerAnchor,
+    RCNNAssistant,
+    Shared,
+    activated,
+    pull_class_layers,
+    read_cells,
+)
 from headstart.structures import PixelIndex, Regions
+
+SAME = match_classes("abc", "abc")
 
 
 def places(*images):
@@ -88,16 +99,61 @@ def test_adapters_take_no_rows(kind):
 
 def test_inheriting_copies_what_fits_and_names_the_rest():
     teacher = BoxHead(3, 16, [4, 8, 16, 32], hidden=24)
-    same = RCNNAssistant(teacher, 16, [8, 16, 32, 64, 128], RegionSampler())
-    assert same.inherit(teacher) == []
+    same = RCNNAssistant(teacher, 16, [8, 16, 32, 64, 128], RegionSampler(), 3)
+    assert same.inherit(teacher, SAME) == []
     assert all(torch.equal(v, same.head.state_dict()[k]) for k, v in teacher.state_dict().items())
     assert same.head.strides == [8, 16, 32, 64]
     assert same.head.fcs[0].weight.data_ptr() != teacher.fcs[0].weight.data_ptr()
-    wider = RCNNAssistant(teacher, 20, [8, 16, 32, 64], RegionSampler())
-    assert wider.inherit(teacher) == ["fcs.0.weight"]
+    wider = RCNNAssistant(teacher, 20, [8, 16, 32, 64], RegionSampler(), 3)
+    assert wider.inherit(teacher, SAME) == ["fcs.0.weight"]
     assert torch.equal(wider.head.fcs[1].weight, teacher.fcs[1].weight)
     wider.head([torch.zeros(1, 20, 8, 8)] * 4, [torch.zeros(2, 4)])  # still a head of its own width
     assert all(p.requires_grad for p in wider.parameters())
+
+
+def heads(teacher, student, **options):
+    """An assistant of a teacher's head for other classes, inherited; the teacher's head; what is fresh."""
+    torch.manual_seed(0)
+    classes = match_classes(teacher, student, {"car": "vehicle", "truck": "vehicle"} if "car" in teacher else None)
+    guide = BoxHead(len(teacher), 16, [4, 8, 16, 32], hidden=24, **options)
+    for layer in (guide.cls, guide.reg):
+        nn.init.normal_(layer.bias)
+    assistant = RCNNAssistant(guide, 16, [8, 16, 32, 64], RegionSampler(), len(student))
+    before = {name: value.clone() for name, value in assistant.head.state_dict().items()}
+    return assistant.head, guide, assistant.inherit(guide, classes), before
+
+
+def test_an_assistant_has_the_students_classes_and_the_teachers_rows():
+    own, guide, fresh, before = heads(["cat", "zebra", "dog"], ["dog", "fox", "cat"])
+    assert fresh == ["1 of 3 classes"] and torch.equal(own.fcs[0].weight, guide.fcs[0].weight)
+    for mine, theirs in ((0, 2), (2, 0), (3, 3)):  # dog, cat, background
+        assert torch.equal(own.cls.weight[mine], guide.cls.weight[theirs])
+        assert torch.equal(own.cls.bias[mine], guide.cls.bias[theirs])
+    for mine, theirs in ((0, 2), (2, 0)):
+        rows = slice(4 * mine, 4 * mine + 4), slice(4 * theirs, 4 * theirs + 4)
+        assert torch.equal(own.reg.weight[rows[0]], guide.reg.weight[rows[1]])
+        assert torch.equal(own.reg.bias[rows[0]], guide.reg.bias[rows[1]])
+    assert torch.equal(own.cls.weight[1], before["cls.weight"][1]) and torch.equal(own.reg.bias[4:8], torch.zeros(4))
+
+
+def test_merged_classes_start_from_the_mean_of_their_rows():
+    """Their logit is that of either class raised by log 2: as likely as both together, where they agree."""
+    own, guide, fresh, _ = heads(["car", "cat", "truck"], ["vehicle", "cat"])
+    assert fresh == []
+    torch.testing.assert_close(own.cls.weight[0], (guide.cls.weight[0] + guide.cls.weight[2]) / 2)
+    torch.testing.assert_close(own.reg.bias[:4], (guide.reg.bias[:4] + guide.reg.bias[8:]) / 2)
+    guide.cls.weight.data[2], guide.cls.bias.data[2] = guide.cls.weight.data[0], guide.cls.bias.data[0]
+    classes = match_classes(["car", "cat", "truck"], ["vehicle", "cat"], {"car": "vehicle", "truck": "vehicle"})
+    own.load_state_dict(own.state_dict() | pull_class_layers(guide, own, classes))
+    vectors = torch.randn(5, 24)
+    chances = guide.cls(vectors).softmax(dim=1)
+    goal = torch.stack([chances[:, 0] + chances[:, 2], chances[:, 1], chances[:, 3]], dim=1)
+    torch.testing.assert_close(own.cls(vectors).softmax(dim=1), goal)
+
+
+def test_a_box_for_all_classes_is_copied():
+    own, guide, fresh, _ = heads(["cat", "dog"], ["dog"], agnostic=True)
+    assert fresh == [] and torch.equal(own.reg.weight, guide.reg.weight) and len(own.cls.bias) == 2
 
 
 def test_activation_is_out_of_place():

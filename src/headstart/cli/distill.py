@@ -21,6 +21,15 @@ Method = Annotated[
     str | None,
     Option("--method", help="How the student learns (head); see `headstart methods`.", rich_help_panel="Distillation"),
 ]
+ClassMap = Annotated[
+    str | None,
+    Option(
+        "--class-map",
+        metavar="FILE",
+        help="YAML lines `teacher class: student class` (null: left out), where names do not match by themselves.",
+        rich_help_panel="Distillation",
+    ),
+]
 Compare = Annotated[
     bool | None,
     Option(
@@ -39,6 +48,7 @@ def distill(
     teacher: Teacher = None,
     method: Method = None,
     compare: Compare = None,
+    class_map: ClassMap = None,
     epochs: options.Epochs = None,
     steps: options.Steps = None,
     schedule: options.Schedule = None,

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from headstart.classmap import ClassMap
 from headstart.config import Run
 from headstart.detectors.detector import Detector
 from headstart.engine.build import count_steps, make_lanes, open_splits, settle, training_batches
@@ -25,7 +26,7 @@ from headstart.engine.outcome import Outcome, finish
 from headstart.engine.resume import demand_same_run
 from headstart.engine.score import Scoreboard
 from headstart.engine.strategy import build_trainer, choose_device, place_among_processes
-from headstart.engine.teacher import fingerprint, make_teacher, measure_teacher
+from headstart.engine.teacher import compare_classes, fingerprint, make_teacher, matched_classes, measure_teacher
 from headstart.errors import UserError
 from headstart.recipe import dump_run, plain_run
 from headstart.report.table import pairing_table, show
@@ -61,7 +62,7 @@ def fit(
         return finish(stage.run, stage.module, stage.journal, stage.facts, folder, say)
 
     if rank == 0:
-        tables = _prove(stage)
+        tables = [*compare_classes(stage.classes, say), *_prove(stage)]
         if folder is None:
             folder = new_folder(Path(stage.run.out), stage.run.name, _proposal(stage.run))
         _open_folder(folder, stage, say)
@@ -69,7 +70,7 @@ def fit(
             show(*tables)
         if stage.board is not None and stage.module.teacher is not None and stage.journal.teacher is None:
             whole = Scoreboard(stage.run.data, stage.val_data, device=stage.device, precision=stage.module.precision)
-            stage.journal.teacher = measure_teacher(stage.module.teacher, whole, say)
+            stage.journal.teacher = measure_teacher(stage.module.teacher, stage.classes, whole, say)
 
     keeper = _make_keeper(stage, folder if rank == 0 else None, silent=quiet or rank > 0)
     _train(stage, keeper, folder)
@@ -87,6 +88,7 @@ class _Stage:
     loader: Any
     val_data: Any
     device: torch.device
+    classes: ClassMap | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -119,8 +121,10 @@ def _build(
         demand_same_run(checkpoint["run"], plain_run(run))
 
     guide = make_teacher(run, train_data.classes, precision, say, teacher)
+    classes = guide.match(train_data.classes) if guide is not None else None
     if guide is not None:
         facts["teacher_weights"] = fingerprint(guide.model)
+        facts |= matched_classes(classes)
     if checkpoint is not None:
         demand_same_run({"data": checkpoint["journal"]["data"]}, {"data": facts})
     lanes = make_lanes(run, train_data.classes, guide, total, student=student, say=say)
@@ -135,7 +139,7 @@ def _build(
     if val_data is not None:
         board = Scoreboard(run.data, val_data, device=device, precision=precision, rank=rank, world=world)
     say(_headline(run, facts, total, device, precision.name))
-    return _Stage(run, module, journal, board, loader, val_data, device, facts)
+    return _Stage(run, module, journal, board, loader, val_data, device, classes, facts)
 
 
 def _prove(stage: _Stage) -> list[Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from headstart.classmap import ClassMap
 from headstart.engine.feed import Batch
 from headstart.engine.optim import trainable
 from headstart.engine.precision import Precision
@@ -37,7 +38,8 @@ def prove(
 
     - every term is finite and not zero,
     - every trainable parameter gets a gradient, and that of each part besides the student is not zero,
-    - the teacher is in evaluation mode, needs no gradient, has the student's classes, and is the same afterwards.
+    - the teacher is in evaluation mode, needs no gradient, has classes that the method can use, and is the same
+      afterwards.
 
     Works on a copy: the method, its buffers and gradients, and all random generators are as before.
     Gives the rows of the pairing table.
@@ -58,7 +60,10 @@ def prove(
 
 
 def demand_teacher(name: str, method: Method, teacher: Frozen | None) -> None:
-    """Raises UserError unless the teacher is frozen and knows exactly the student's classes, in the same order."""
+    """Raises UserError unless the teacher is frozen and has the student's classes.
+
+    The same in the same order, for a method that compares them one by one; for others some that can be matched.
+    """
     if teacher is None:
         return
     model = teacher.model
@@ -68,21 +73,20 @@ def demand_teacher(name: str, method: Method, teacher: Frozen | None) -> None:
     learning = [n for n, p in model.named_parameters() if p.requires_grad]
     if learning:
         raise UserError(f"The teacher's {learning[0]} requires a gradient; the teacher must be frozen.")
-    mine, theirs = tuple(method.student.classes), tuple(model.classes)
-    if mine != theirs:
+    classes = teacher.match(method.student.classes)
+    if method.same_classes and not classes.identical:
         raise UserError(
-            f"Lane {name}: teacher and student must have the same classes in the same order. "
-            f"{_difference(theirs, mine)} Use a teacher trained on this data, or choose and order them by data.classes."
+            f"Lane {name}: its method needs teacher and student to have the same classes in the same order. "
+            f"{_difference(classes)} Use a teacher trained on this data, or choose and order them by data.classes."
         )
 
 
-def _difference(teacher: tuple[str, ...], student: tuple[str, ...]) -> str:
-    missing = [c for c in student if c not in teacher]
-    extra = [c for c in teacher if c not in student]
-    if missing or extra:
-        return f"The teacher lacks: {', '.join(missing) or 'none'}; the data lacks: {', '.join(extra) or 'none'}."
-    place = next(i for i, (a, b) in enumerate(zip(teacher, student)) if a != b)
-    return f"Class {place} is {teacher[place]} for the teacher, {student[place]} in the data."
+def _difference(classes: ClassMap) -> str:
+    lacks, extra = classes.unmatched_student, classes.unmatched_teacher
+    if lacks or extra:
+        return f"The teacher lacks: {', '.join(lacks) or 'none'}; the data lacks: {', '.join(extra) or 'none'}."
+    place = next(i for i, number in enumerate(classes.goal) if number != i)
+    return f"Class {place} is {classes.teacher[place]} for the teacher, {classes.student[place]} in the data."
 
 
 class _Trial:

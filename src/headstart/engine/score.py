@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from headstart.classmap import ClassMap
 from headstart.config import Data
 from headstart.data.dataset import DetectionDataset
 from headstart.detectors.detector import Detector
@@ -15,6 +16,7 @@ from headstart.engine.build import validation_batches
 from headstart.engine.lane import Lane
 from headstart.engine.precision import Precision
 from headstart.evaluation.coco import CocoScorer
+from headstart.evaluation.collect import OnlyClasses
 from headstart.evaluation.evaluate import evaluate
 
 Watch = Callable[[int, int | None], None]
@@ -37,15 +39,26 @@ class Scoreboard:
         self.scorer = CocoScorer(dataset)
         self.device, self.precision = device, precision
 
-    def score(self, detector: Detector, watch: Watch | None = None) -> dict[str, Any]:
-        """AP and its relatives in percent, `per_class` and `images`."""
+    def score(
+        self, detector: Detector, watch: Watch | None = None, *, classes: ClassMap | None = None
+    ) -> dict[str, Any]:
+        """AP and its relatives in percent, `per_class` and `images`.
+
+        classes  of a detector that has others than the data: what it finds is translated, and only the objects of
+                 classes that it knows are to be found
+        """
+        if classes is None or classes.identical:
+            scorer, translate = self.scorer, None
+        else:
+            scorer, translate = CocoScorer(OnlyClasses(self.scorer.dataset, classes.known)), classes.detections
         return evaluate(
             detector,
             self.loader,
-            self.scorer,
+            scorer,
             device=self.device,
             autocast=self.precision.dtype,
             progress=watch,
+            translate=translate,
         )
 
     def score_lane(self, lane: Lane, watch: Watch | None = None) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from rich.table import Table
 from torch import nn
 
+from headstart.classmap import LEFT_OUT, ClassMap, shorten
 from headstart.config import Run
 from headstart.detectors.detector import Detector
 from headstart.engine.build import make_detector, start_generators
@@ -17,6 +19,7 @@ from headstart.engine.precision import Precision
 from headstart.engine.score import Scoreboard
 from headstart.folding import fold_batchnorm
 from headstart.methods.base import Frozen
+from headstart.report.table import listing
 
 WEAK = 20.0
 """AP50 below which a teacher is called weak."""
@@ -35,7 +38,7 @@ def make_teacher(
         return None
     if run.train.fast_teacher:
         quicken(model, precision, say)
-    return Frozen(model)
+    return Frozen(model, run.class_map)
 
 
 def quicken(model: Detector, precision: Precision, say: Callable[[str], None]) -> None:
@@ -64,15 +67,44 @@ def fingerprint(model: nn.Module) -> str:
     return f"{found:08x}"
 
 
-def measure_teacher(teacher: Frozen, board: Scoreboard, say: Callable[[str], None]) -> dict[str, Any]:
-    """The teacher's own scores on the validation images; says them, and what to think of a weak teacher."""
-    metrics = board.score(teacher.model)
+def matched_classes(classes: ClassMap | None) -> dict[str, Any]:
+    """What results.json says of a teacher with other classes: `class_map`, its class -> the student's."""
+    if classes is None or classes.identical:
+        return {}
+    pairs = zip(classes.teacher, classes.goal)
+    return {"class_map": {name: classes.student[number] for name, number in pairs if number != LEFT_OUT}}
+
+
+def compare_classes(classes: ClassMap | None, say: Callable[[str], None]) -> list[Table]:
+    """The table of classes to print, none if both sides have the same; says what the teacher does not know."""
+    if classes is None or (classes.identical and classes.teacher == classes.student):
+        return []
+    unknown = classes.unmatched_student
+    if unknown:
+        say(
+            f"Warning: the teacher knows {len(classes.known)} of the {len(classes.student)} classes, and not "
+            f"{shorten(unknown)}. Where only the names differ, --class-map FILE says which belong together."
+        )
+    return [listing(classes.describe(), title="Classes of student and teacher")]
+
+
+def measure_teacher(
+    teacher: Frozen, classes: ClassMap | None, board: Scoreboard, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """The teacher's own scores on the validation images, in the student's classes, of which those that it knows count.
+
+    Says them, and what to think of a weak teacher.
+    """
+    metrics = board.score(teacher.model, classes=classes)
     teacher.forget()
     shown = ", ".join(f"{k} {metrics[k]:.1f}" for k in ("AP", "AP50", "AP75") if metrics[k] is not None)
-    say(f"Teacher on the validation images: {shown or 'nothing to find there'}")
+    some = ""
+    if classes is not None and classes.unmatched_student:
+        some = f" ({len(classes.known)} of {len(classes.student)} classes)"
+    say(f"Teacher on the validation images{some}: {shown or 'nothing to find there'}")
     if metrics["AP50"] is not None and metrics["AP50"] < WEAK:
         say(
             f"Warning: this teacher finds little here (AP50 {metrics['AP50']:.1f}), so a student can hardly gain from "
-            "it. Was it trained on this kind of data, with these classes in this order?"
+            "it. Was it trained on this kind of data?"
         )
     return metrics

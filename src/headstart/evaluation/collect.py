@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +28,33 @@ class GroundTruth(Protocol):
     def annotations(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """boxes (M, 4) xyxy pixels of the stored image, labels (M,), ignored (M,) bool of image number `index`."""
         ...
+
+
+class OnlyClasses:
+    """A data set in which only the objects of some classes (their numbers) are to be found; numbers stay as they are.
+
+    Images stay, too: whatever is found in them of these classes is right or wrong. The other classes' AP is undefined.
+    """
+
+    def __init__(self, dataset: GroundTruth, wanted: Collection[int]) -> None:
+        self.dataset, self.wanted = dataset, list(wanted)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.dataset.classes
+
+    @property
+    def ids(self) -> list[int]:
+        return self.dataset.ids
+
+    @property
+    def sizes(self) -> np.ndarray:
+        return self.dataset.sizes
+
+    def annotations(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        boxes, labels, ignored = self.dataset.annotations(index)
+        rows = np.isin(labels, self.wanted)
+        return boxes[rows], labels[rows], ignored[rows]
 
 
 class Collector:

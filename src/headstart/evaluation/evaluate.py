@@ -28,6 +28,7 @@ def evaluate(
     device: torch.device | str = "cpu",
     autocast: torch.dtype | None = None,
     progress: Callable[[int, int | None], None] | None = None,
+    translate: Callable[[Detections], Detections] | None = None,
 ) -> dict:
     """The scorers' numbers in one dictionary, `per_class` entries joined class by class.
 
@@ -35,6 +36,7 @@ def evaluate(
     loader    yields (ImageBatch, targets); under torch.distributed each process has its own share
     autocast  the dtype to compute in, None for that of the weights
     progress  called after each batch with the batches done and their number (None if the loader has no length)
+    translate what is done to the detections of each image before they are scored: other labels, for instance
 
     Raises ValueError if two scorers give the same name different values.
     """
@@ -48,6 +50,8 @@ def evaluate(
     with evaluating(detector.to(device)), torch.no_grad(), mixed:
         for done, (batch, _) in enumerate(loader, start=1):
             detections = detector.detect(batch.to(device))
+            if translate is not None:
+                detections = [translate(found) for found in detections]
             for scorer in scorers:
                 scorer.update(batch, detections)
             if progress is not None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headstart.assign.sample import RegionSampler
+from headstart.classmap import ClassMap
 from headstart.heads.dense import DenseHead
 from headstart.heads.roi import BoxHead
 from headstart.structures import DenseOutputs, Features, Regions, Size, Targets
@@ -27,20 +28,29 @@ class RCNNAssistant(nn.Module):
     """An R-CNN head for a student whose own head proposes the regions.
 
     Student and teacher read the same boxes by the same level rule from their own pyramids, level by level from the
-    first: a student of strides 8.. is read at twice the stride of a teacher of strides 4...
+    first: a student of strides 8.. is read at twice the stride of a teacher of strides 4... The assistant has the
+    student's classes, `num_classes` of them.
     """
 
-    def __init__(self, teacher: BoxHead, channels: int, strides: list[int], sampler: RegionSampler) -> None:
+    def __init__(
+        self, teacher: BoxHead, channels: int, strides: list[int], sampler: RegionSampler, num_classes: int
+    ) -> None:
         super().__init__()
-        self.head = teacher.twin(channels, strides)
+        self.head = teacher.twin(channels, strides, num_classes)
         self.sampler = sampler
 
-    def inherit(self, teacher: BoxHead) -> list[str]:
-        """Copy every tensor of the teacher's head whose shape agrees; the names of those that do not are returned."""
-        own, other = self.head.state_dict(), teacher.state_dict()
+    def inherit(self, teacher: BoxHead, classes: ClassMap) -> list[str]:
+        """Copy every tensor of the teacher's head whose shape agrees, classifier and boxes class by class.
+
+        Merged classes start from the mean of their rows. What does not come from the teacher is returned by name.
+        """
+        own = self.head.state_dict()
+        other = teacher.state_dict() | pull_class_layers(teacher, self.head, classes)
         agreed = {name: value for name, value in other.items() if own[name].shape == value.shape}
         self.head.load_state_dict(agreed, strict=False)
-        return [name for name in own if name not in agreed]
+        unknown = len(classes.unmatched_student)
+        rows = [f"{unknown} of {len(classes.student)} classes"] if unknown else []
+        return [name for name in own if name not in agreed] + rows
 
     def forward(
         self, head: DenseHead, features: Features, outputs: DenseOutputs, sizes: list[Size], targets: list[Targets]
@@ -55,6 +65,27 @@ class RCNNAssistant(nn.Module):
     def consult(self, teacher: BoxHead, features: Features, places: list[Regions]) -> dict[str, Tensor]:
         """The teacher's head on its own pyramid at the same places: {layer: (R, D)} activated."""
         return activated(teacher.read(features.pyramid, [p.boxes for p in places]))
+
+
+def pull_class_layers(teacher: BoxHead, own: BoxHead, classes: ClassMap) -> dict[str, Tensor]:
+    """`cls` and `reg` of a head of the teacher's make for the student's classes.
+
+    A class gets its rows; merged classes the mean of theirs, their logit raised by the log of their number, which is
+    the log of the sum of their exponentials where they agree; unknown classes keep `own` rows, background is copied.
+    """
+    found = {}
+    known, kept = len(classes.teacher), len(classes.student)
+    for key in ("weight", "bias"):
+        theirs, mine = getattr(teacher.cls, key).detach(), getattr(own.cls, key).detach()
+        rows = classes.pull_rows(theirs[:known], mine[:kept])
+        if key == "bias":
+            rows = rows + classes.counts(rows.device).clamp(min=1).log()
+        found[f"cls.{key}"] = torch.cat([rows, theirs[known : known + 1].to(rows)])
+        if not own.agnostic:
+            boxes = getattr(teacher.reg, key).detach().unflatten(0, (known, 4))
+            rows = classes.pull_rows(boxes, getattr(own.reg, key).detach().unflatten(0, (kept, 4)))
+            found[f"reg.{key}"] = rows.flatten(0, 1)
+    return found
 
 
 def activated(hidden: list[Tensor]) -> dict[str, Tensor]:

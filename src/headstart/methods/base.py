@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from headstart.classmap import ClassMap, match_classes
 from headstart.detectors.detector import Detector
 from headstart.structures import Features, ImageBatch, Objective, Progress, Targets
 
@@ -17,13 +19,20 @@ class Frozen:
     Not a module, so that the student's tree, optimiser, averages, DDP and checkpoints never see it; copies share it.
     Gradients may pass *through* `model` to its input. One pass per batch serves every lane: the features of the last
     batch object are remembered.
+
+    class_map  what the names of its classes do not say: teacher's class -> student's class, None to leave it out
     """
 
-    def __init__(self, model: Detector) -> None:
+    def __init__(self, model: Detector, class_map: Mapping[str, str | None] | None = None) -> None:
         # In this layout a pass without gradients is faster on processors, by an eighth or more (benchmarks/README.md).
         self.model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.classes = model.classes
+        self.class_map = dict(class_map or {})
         self._seen: tuple[ImageBatch, Features] | None = None
+
+    def match(self, classes: Sequence[str]) -> ClassMap:
+        """Which of a student's classes each of the teacher's stands for. Raises UserError if none does."""
+        return match_classes(self.classes, classes, self.class_map)
 
     def extract(self, batch: ImageBatch) -> Features:
         """The teacher's stages and pyramid for this batch, computed once, without gradient."""
@@ -54,6 +63,10 @@ class Method(nn.Module):
 
     Whoever has a training loop of their own calls `method(batch, targets, progress).total.backward()`.
     """
+
+    same_classes: bool = True
+    """Whether the teacher must have the student's classes in the same order; a method that goes through
+    `teacher.match`, or compares nothing that belongs to a class, says False."""
 
     def __init__(self, student: Detector, teacher: Frozen | None = None) -> None:
         super().__init__()

@@ -28,7 +28,8 @@ class HEAD(Method):
 
     AKD: the assistant's fully connected layers imitate the teacher's at the same regions. CKD: the student's
     classification tower imitates the teacher's last layer at the cells its regions came from. Student and teacher
-    share nothing but the classes: widths, strides and preprocessing may differ.
+    need no more in common than some classes: widths, strides and preprocessing may differ. Both terms compare vectors
+    of regions, which belong to no class; only the assistant's classifier is translated (`teacher.match`).
 
     akd, ckd          switches; both off leaves the assistant with ground truth only ("assist")
     weights           "auto": each squared error in units of its target's variance (see `Scale`), times 0.5;
@@ -45,6 +46,7 @@ class HEAD(Method):
     """
 
     teacher: Frozen
+    same_classes = False
 
     def __init__(
         self,
@@ -76,8 +78,10 @@ class HEAD(Method):
         self.warmup, self.assistant_warmup, self.ckd_stop = warmup, assistant_warmup, ckd_stop
 
         channels = student.neck.width
-        self.assistant = RCNNAssistant(guide, channels, student.neck.strides, RegionSampler(regions))
-        self.fresh = self.assistant.inherit(guide) if transfer else ["everything"]
+        classes = self.teacher.match(student.classes)
+        sampler = RegionSampler(regions)
+        self.assistant = RCNNAssistant(guide, channels, student.neck.strides, sampler, len(student.classes))
+        self.fresh = self.assistant.inherit(guide, classes) if transfer else ["everything"]
         width = guide.hidden
         self.adapters = nn.ModuleDict()
         if akd:
@@ -133,7 +137,7 @@ class HEAD(Method):
 def check_pair(student: Detector, teacher: Frozen | None) -> tuple[DenseHead, BoxHead]:
     """The student's dense head and the teacher's box head. Raises UserError for a pair HEAD cannot serve yet."""
     if teacher is None:
-        raise UserError("method head needs a teacher: give --teacher FILE, a Faster R-CNN trained on the same classes")
+        raise UserError("method head needs a teacher: give --teacher FILE, a Faster R-CNN trained on such objects")
     guide = teacher.model.head
     if not isinstance(guide, TwoStageHead):
         kind = type(guide).__name__
@@ -143,11 +147,6 @@ def check_pair(student: Detector, teacher: Frozen | None) -> tuple[DenseHead, Bo
         raise UserError(
             "method head needs a student with a dense head (retinanet_*, fcos_*, atss_*, gfl_* or reppoints_*); "
             f"this student has a {kind}"
-        )
-    if tuple(student.classes) != tuple(teacher.classes):
-        raise UserError(
-            f"teacher and student must have the same classes in the same order: teacher {list(teacher.classes)}, "
-            f"student {list(student.classes)}"
         )
     return student.head, guide.roi
 
