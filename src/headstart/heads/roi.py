@@ -103,8 +103,9 @@ class BoxHead(nn.Module):
         draw_normal(self.reg, 0.001)
 
     def twin(self, channels: int, strides: Sequence[int], num_classes: int | None = None) -> BoxHead:
-        """A new head of the same make for another pyramid and, if given, another number of classes."""
-        return BoxHead(self.num_classes if num_classes is None else num_classes, channels, strides, **self.make)
+        """A new head of the same make for another pyramid and, if given, another number of classes; nothing is void."""
+        make = {**self.make, "void": 0}
+        return BoxHead(self.num_classes if num_classes is None else num_classes, channels, strides, **make)
 
     def pool(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
         """(R, C, grid, grid) crops of every image's boxes, in order, by RoIAlign."""
