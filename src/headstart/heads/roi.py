@@ -104,7 +104,7 @@ class BoxHead(nn.Module):
 
     def twin(self, channels: int, strides: Sequence[int], num_classes: int | None = None) -> BoxHead:
         """A new head of the same make for another pyramid and, if given, another number of classes; nothing is void."""
-        make = {**self.make, "void": 0}
+        make: dict[str, Any] = {**self.make, "void": 0}
         return BoxHead(self.num_classes if num_classes is None else num_classes, channels, strides, **make)
 
     def pool(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
