@@ -63,12 +63,23 @@ def shape_of(tensors: Mapping[str, Tensor], name: str, dims: int) -> tuple[int, 
     return tuple(tensor.shape)
 
 
-def order_crops(weight: Tensor, width: int) -> Tensor:
-    """The first layer of a box head, which elsewhere reads a crop channel by channel, for ours.
+def take(tensors: Mapping[str, Tensor], name: str, rows: int) -> Tensor:
+    """A tensor that must be there. Raises UserError if it is missing or does not have that many rows."""
+    tensor = tensors.get(name)
+    if tensor is None:
+        raise UserError(f"lacks {name}")
+    if tensor.dim() == 0 or len(tensor) != rows or tensor.numel() == 0:
+        raise UserError(f"has {name} of shape {tuple(tensor.shape)}, expected {rows} rows")
+    return tensor
+
+
+def order_crops(tensors: dict[str, Tensor], name: str, width: int) -> None:
+    """Puts the first layer of a box head, which elsewhere reads a crop channel by channel, into our order.
 
     Raises UserError if it does not read square crops of `width` channels.
     """
-    grid = math.isqrt(weight.shape[-1] // width)
-    if weight.dim() != 2 or grid * grid * width != weight.shape[1]:
-        raise UserError(f"has a box head whose first layer of shape {tuple(weight.shape)} reads no {width} channels")
-    return cell_by_cell(weight, grid)
+    inputs = shape_of(tensors, name, 2)[1]
+    grid = math.isqrt(inputs // width)
+    if grid == 0 or grid * grid * width != inputs:
+        raise UserError(f"has a box head whose first layer, {name}, reads no crops of {width} channels")
+    tensors[name] = cell_by_cell(tensors[name], grid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from headstart.errors import UserError
@@ -93,8 +94,12 @@ def _read(path: Path) -> Mapping[str, Any]:
             with safe_open(path, framework="pt") as file:
                 return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         content = _read_torch(path)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, SafetensorError) as error:
-        raise UserError(f"{path} is damaged, cut short or no checkpoint ({_brief(error)}). Copy it again") from error
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file may stop its reader with anything
+        raise UserError(
+            f"{path} is damaged, cut short or no checkpoint ({_reason(error)}). Copy or save it again"
+        ) from error
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         kind = "an object that was pickled whole" if isinstance(content, Skipped) else type(content).__name__
         raise UserError(f"{path} holds {kind}: expected a state dict (names with tensors), alone or in a checkpoint")
@@ -102,20 +107,22 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _read_torch(path: Path) -> Any:
-    with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in HARMLESS.items()]):
+    stand_ins = torch.serialization.safe_globals([(stand_in, name) for name, stand_in in HARMLESS.items()])
+    with stand_ins, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             found = re.search(r"GLOBAL (\S+)", str(error)) or re.search(r"(?:class|function) (\S+)", str(error))
             if found is None:
-                raise ValueError(_brief(error)) from error
+                raise
             raise UserError(_needs_code(path, found[1])) from error
         except RuntimeError as error:
             if "TorchScript" in str(error):
                 raise UserError(
                     f"{path} is a TorchScript program: expected weights, as by torch.save(model.state_dict(), ...)"
                 ) from error
-            raise ValueError(_brief(error)) from error
+            raise
 
 
 def _needs_code(path: Path, name: str) -> str:
@@ -197,6 +204,9 @@ def _strip(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ..
     return kept, (f"every name began with `{taken}`, which was taken off",)
 
 
-def _brief(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return (text[0] if text else type(error).__name__)[:120]
+def _reason(error: Exception) -> str:
+    """The line of an error's text that says what happened; torch wraps it in advice."""
+    advice = ("Weights only load failed", "Please file an issue", "Check the documentation")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith(advice)]
+    return (said or lines or [type(error).__name__])[0][:120]

@@ -13,7 +13,7 @@ from headstart.detectors.weights.architecture import count_layers, name_resnet, 
 from headstart.detectors.weights.hints import Hints
 from headstart.detectors.weights.matching import LeftOut, Renames
 from headstart.detectors.weights.mmdetection import names
-from headstart.detectors.weights.mmdetection.config import Pixels, read_pixels, read_style
+from headstart.detectors.weights.mmdetection.config import Pixels, number, read_pixels, read_style
 from headstart.detectors.weights.mmdetection.config_text import look
 from headstart.errors import UserError
 
@@ -66,9 +66,9 @@ def _resnet(tensors: Mapping[str, Tensor], config: Mapping[str, Any], hints: Hin
     name = name_resnet(tensors, "backbone.")
     caffe = read_style(config, hints, name)
     options: dict[str, Any] = {"first_stride": True} if caffe else {}
-    eps = look(config, "model.backbone.norm_cfg.eps", 1e-5)
+    eps = number(config, "model.backbone.norm_cfg.eps", 1e-5)
     if eps != 1e-5:
-        options["norm_eps"] = float(eps)
+        options["norm_eps"] = eps
     builder: dict[str, Any] = {"frozen_stages": 1, "norm_eval": True}
     return Body(
         name,

@@ -22,6 +22,9 @@ DETECTRON2: Pixels = ((103.53, 116.28, 123.675), (57.375, 57.12, 58.395), "BGR")
 OFFICIAL = r"(retinanet|fcos|atss|gfl|reppoints|r-?cnn).*[_-](r|x|swin|mobilenet)"
 """Names as mmdetection gives them to its files: those for Caffe's backbones say so."""
 
+UNLIMITED = 1_000_000
+"""What -1 means where boxes are counted."""
+
 BOTTLENECKS = ("resnet50", "resnet101", "resnet152")
 
 
@@ -75,7 +78,7 @@ def _pixels(found: Mapping[str, Any], *, rgb: bool) -> Pixels:
     rows = []
     for key in ("mean", "std"):
         row = found.get(key)
-        if not isinstance(row, list) or len(row) != 3 or not all(isinstance(v, int | float) for v in row):
+        if not isinstance(row, list) or len(row) != 3 or not all(type(v) in (int, float) for v in row):
             raise UserError(f"has a configuration whose {key} of the pixels is no three numbers: {row}")
         rows.append((float(row[0]), float(row[1]), float(row[2])))
     if 0.0 in rows[1]:
@@ -109,10 +112,30 @@ def read_selection(config: Mapping[str, Any], part: str | None = None) -> dict[s
     }
     if part == "rpn":
         found.pop("threshold")
-    wrong = [key for key, value in found.items() if value is not None and not isinstance(value, int | float)]
+    for key in ("per_level", "keep"):
+        value = found[key]
+        if isinstance(value, int) and value <= 0:
+            found[key] = UNLIMITED
+    wrong = [key for key, value in found.items() if value is not None and not _fits(key, value)]
     if wrong or look(nms, "type", "nms") not in ("nms", "soft_nms"):
         raise UserError(f"has a configuration for testing that cannot be followed: {test}")
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _fits(key: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    return (
+        isinstance(value, int) if key in ("per_level", "keep") else isinstance(value, int | float) and 0 <= value <= 1
+    )
+
+
+def number(config: Mapping[str, Any], path: str, default: float) -> float:
+    """The number above 0 at `path`. Raises UserError if something else stands there."""
+    found = look(config, path, default)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < 1e6:
+        raise UserError(f"has {path} {found} in its configuration, where a number above 0 is expected")
+    return float(found)
 
 
 def demand(config: Mapping[str, Any], path: str, *allowed: Any) -> None:

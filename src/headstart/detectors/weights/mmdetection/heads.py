@@ -9,7 +9,7 @@ from torch import Tensor
 
 from headstart.detectors.weights.architecture import count_layers, order_crops, shape_of
 from headstart.detectors.weights.hints import Hints
-from headstart.detectors.weights.mmdetection.config import demand, read_selection
+from headstart.detectors.weights.mmdetection.config import demand, number, read_selection
 from headstart.detectors.weights.mmdetection.config_text import look
 from headstart.errors import UserError
 
@@ -103,8 +103,8 @@ def _retinanet(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hin
     outputs, codes = (shape_of(tensors, f"head.{kind}.weight", 4)[0] for kind in ("cls", "reg"))
     if codes != 36 or outputs % 9:
         raise UserError(f"has {codes // 4} anchors per cell, RetinaNet's are 9")
-    scale = look(config, f"{place}.anchor_generator.octave_base_scale", 4)
-    return {"anchor_scale": float(scale), "norm": "head.cls_tower.norms.0.weight" in tensors}
+    scale = number(config, f"{place}.anchor_generator.octave_base_scale", 4)
+    return {"anchor_scale": scale, "norm": "head.cls_tower.norms.0.weight" in tensors}
 
 
 def _fcos(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, place: str) -> Options:
@@ -125,8 +125,7 @@ def _fcos(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, p
 
 
 def _square_anchor(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, place: str) -> Options:
-    scale = look(config, f"{place}.anchor_generator.octave_base_scale", 8)
-    return {"anchor_scale": float(scale)}
+    return {"anchor_scale": number(config, f"{place}.anchor_generator.octave_base_scale", 8)}
 
 
 def _gfl(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, place: str) -> Options:
@@ -139,8 +138,8 @@ def _gfl(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, pl
 def _reppoints(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, place: str) -> Options:
     if "head.moment" not in tensors:
         raise UserError("has RepPoints that make boxes by their extent; only those by their moments can be imported")
-    scale = look(config, f"{place}.point_base_scale", 4)
-    return {"point_scale": float(scale), "norm": "head.cls_tower.norms.0.weight" in tensors}
+    scale = number(config, f"{place}.point_base_scale", 4)
+    return {"point_scale": scale, "norm": "head.cls_tower.norms.0.weight" in tensors}
 
 
 DENSE: dict[str, Callable[..., Options]] = {
@@ -169,9 +168,7 @@ def read_two_stage(tensors: dict[str, Tensor], family: str, config: Mapping[str,
     heads = [f"head.roi.heads.{stage}" for stage in range(3)] if cascade else ["head.roi"]
     width = shape_of(tensors, "head.rpn.cls.weight", 4)[1]
     for head in heads:
-        first = f"{head}.fcs.0.weight"
-        shape_of(tensors, first, 2)
-        tensors[first] = order_crops(tensors[first], width)
+        order_crops(tensors, f"{head}.fcs.0.weight", width)
     outputs, hidden = shape_of(tensors, f"{heads[0]}.cls.weight", 2)
     convs = count_layers(tensors, rf"{heads[0]}\.convs\.(\d+)\.weight")
     fcs = count_layers(tensors, rf"{heads[0]}\.fcs\.(\d+)\.weight")
@@ -179,10 +176,11 @@ def read_two_stage(tensors: dict[str, Tensor], family: str, config: Mapping[str,
     if name is None:
         raise UserError(f"has a box head of {convs} convolutions and {fcs} layers: expected 2 layers, or 4 and 1")
     scales = look(config, "model.rpn_head.anchor_generator.scales", [8])
+    single = isinstance(scales, list) and len(scales) == 1
     options: Options = {
         "hidden": hidden,
         "box_head": name,
-        "anchor_scale": float(scales[0]) if isinstance(scales, list) and len(scales) == 1 else 8.0,
+        "anchor_scale": number({"scale": scales[0]} if single else {}, "scale", 8),
         "selection": read_selection(config, "rcnn"),
         "proposing": read_selection(config, "rpn"),
     }

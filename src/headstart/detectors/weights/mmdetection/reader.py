@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -37,7 +37,7 @@ def read_mmdetection(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
     config = config_of(hints)
     tensors, left_out = _without_assistant(tensors)
     assisted = len(left_out) > len(ALWAYS_LEFT_OUT)
-    family = _find_family(tensors)
+    family = _find_family([key for key in tensors if not (assisted and key.startswith("roi_head."))])
     body = read_body(
         tensors,
         config,
@@ -95,7 +95,7 @@ def _without_assistant(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor]
     return renamed, [*ALWAYS_LEFT_OUT, *names.ASSISTANTS]
 
 
-def _find_family(tensors: Mapping[str, Tensor]) -> str:
+def _find_family(tensors: Collection[str]) -> str:
     found = [family for key, family in names.FAMILIES.items() if key in tensors]
     if len(set(found)) != 1:
         if "bbox_head.fc_cls.weight" in tensors or "bbox_head.0.fc_cls.weight" in tensors:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headstart.detectors.weights.architecture import count_layers, name_resnet, order_crops, shape_of
+from headstart.detectors.weights.architecture import count_layers, name_resnet, order_crops, shape_of, take
 from headstart.detectors.weights.hints import Hints
 from headstart.detectors.weights.matching import Reading, translate
 from headstart.detectors.weights.torchvision import names
@@ -56,7 +56,7 @@ def _read_dense(tensors: Mapping[str, Tensor], hints: Hints, family: str) -> Rea
         raise UserError(f"has {anchors} anchors per cell; torchvision's {family} has {wanted}")
     classes, kept, notes = _choose_outputs(rows // anchors, hints, background=False)
     for key in ("head.cls.weight", "head.cls.bias"):
-        ours[key] = ours[key].unflatten(0, (anchors, -1))[:, kept].flatten(0, 1)
+        ours[key] = take(ours, key, rows).unflatten(0, (anchors, -1))[:, kept].flatten(0, 1)
     backbone, body = _read_resnet(tensors, hints, family)
     recipe: dict[str, Any] = {
         "name": family,
@@ -88,17 +88,17 @@ def _read_rcnn(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
     translated = translate(tensors, [*body_rules, *neck, *names.FASTER_RCNN], names.MASKS)
     ours = dict(translated.tensors)
     outputs = shape_of(ours, "head.roi.cls.weight", 2)[0]
-    if shape_of(ours, "head.roi.reg.weight", 2)[0] != outputs * 4:
+    if shape_of(ours, "head.roi.reg.weight", 2)[0] != outputs * 4 or outputs < 2:
         raise UserError(f"has {outputs} classes but boxes for another number of them")
     classes, kept, notes = _choose_outputs(outputs, hints, background=True)
     width = shape_of(ours, "head.rpn.cls.weight", 4)[1]
     void = [row for row in range(1, outputs) if row not in kept]
     for kind in ("weight", "bias"):
         key = f"head.roi.cls.{kind}"
-        ours[key] = ours[key][[*kept, 0, *void]]
+        ours[key] = take(ours, key, outputs)[[*kept, 0, *void]]
         key = f"head.roi.reg.{kind}"
-        ours[key] = ours[key].unflatten(0, (-1, 4))[kept].flatten(0, 1)
-    ours["head.roi.fcs.0.weight"] = order_crops(ours["head.roi.fcs.0.weight"], width)
+        ours[key] = take(ours, key, outputs * 4).unflatten(0, (-1, 4))[kept].flatten(0, 1)
+    order_crops(ours, "head.roi.fcs.0.weight", width)
     recipe: dict[str, Any] = {
         "name": "fasterrcnn",
         "classes": list(classes),

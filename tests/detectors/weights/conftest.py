@@ -1,0 +1,5 @@
+"""The official numbers, as the parity tests have them."""
+
+from parity.conftest import reference
+
+__all__ = ["reference"]
