@@ -55,15 +55,13 @@ def build_backbone(
     if isinstance(name_or_module, nn.Module):
         if isinstance(pretrained, str | Path):
             raise UserError("a backbone given as a module brings its own weights: load them before, not by path")
-        name = type(name_or_module).__name__
-        return Backbone(
-            name_or_module,
-            name=name,
-            channels=channels,
-            strides=strides,
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-        )
+        given: dict[str, Any] = {
+            "channels": channels,
+            "strides": strides,
+            "frozen_stages": frozen_stages,
+            "norm_eval": norm_eval,
+        }
+        return Backbone(name_or_module, name=type(name_or_module).__name__, **given)
     if channels is not None or strides is not None:
         raise UserError(f"channels and strides of backbone '{name_or_module}' follow from its name: leave them out")
     timm_name = resolve_name(name_or_module)
