@@ -123,6 +123,27 @@ def test_mistakes_are_explained(arguments, says):
         build_backbone(**{"pretrained": False, **arguments})
 
 
+def test_caffes_blocks_have_their_stride_in_the_first_convolution():
+    plain, caffe = (build_backbone("r50", pretrained=False, first_stride=first) for first in (False, True))
+    assert caffe.strides == plain.strides
+    for backbone, strides in ((plain, [(1, 1), (2, 2)]), (caffe, [(2, 2), (1, 1)])):
+        block = backbone.body.layer3[0]
+        assert [block.conv1.stride, block.conv2.stride] == strides
+    with pytest.raises(UserError, match="first_stride is for ResNets with bottleneck blocks"):
+        build_backbone("r18", pretrained=False, first_stride=True)
+
+
+def test_the_epsilon_of_norms():
+    backbone = build_backbone("r10", pretrained=False, norm_eps=0.0)
+    assert {m.eps for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)} == {0.0}
+
+
+def test_maps_may_share_a_stride():
+    """torchvision's MobileNetV3 for detection gives two of stride 32."""
+    backbone = build_backbone("mnv3l_pair", pretrained=False)
+    assert backbone.strides == [32, 32] and backbone.channels == [160, 960]
+
+
 @pytest.mark.parametrize("name", SHORT_NAMES)
 def test_every_short_name_is_known_to_timm_with_weights(name):
     import timm

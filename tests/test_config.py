@@ -55,6 +55,7 @@ def test_everything_wrong_is_listed_at_once_with_the_nearest_name(tmp_path):
     "changes, expected",
     [
         ({"method": "head"}, "needs a teacher"),
+        ({"student": {"name": "retinanet_r18", "read_as": "x"}}, "read_as is for a detector from a foreign file"),
         ({"teacher": "a/b.safetensors"}, "no method that would use it"),
         ({"baseline": True}, "beside a method that distils"),
         ({"train": {"epochs": 3, "steps": 5}}, "one of epochs, steps and schedule"),

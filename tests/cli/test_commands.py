@@ -37,7 +37,19 @@ def words(result) -> str:
 
 
 @pytest.mark.parametrize(
-    "verb", [[], ["train"], ["distill"], ["val"], ["predict"], ["models"], ["methods"], ["demo"], ["config", "show"]]
+    "verb",
+    [
+        [],
+        ["train"],
+        ["distill"],
+        ["val"],
+        ["predict"],
+        ["import"],
+        ["models"],
+        ["methods"],
+        ["demo"],
+        ["config", "show"],
+    ],
 )
 def test_help_is_fast_because_torch_is_not_imported(verb):
     code = (
@@ -74,6 +86,7 @@ def test_help_is_fast_because_torch_is_not_imported(verb):
         (["distill", "--data", "x", "--student", "retinanet_r18"], "needs a teacher"),
         (["val", "nothing.safetensors", "--data", "x"], "does not exist"),
         (["predict", "nothing.safetensors", "x.jpg"], "does not exist"),
+        (["import", "nothing.pth"], "nothing.pth does not exist"),
         (["models", "retinant"], "did you mean retinanet_"),
         (["methods", "haed"], "did you mean head?"),
         (["config", "show", "--recipe", "no.yaml"], "no.yaml does not exist"),

@@ -1,7 +1,10 @@
 """Resize, flip and jitter change boxes and pixels together."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from headstart.data.dataset import Sample
 from headstart.data.transforms import Transform
@@ -44,6 +47,37 @@ def test_sizes_keep_the_ratio(short, long, size, wanted):
     assert Transform(short=short, long=long).target_size(*size) == wanted
 
 
+@pytest.mark.parametrize(("resize", "size"), [("antialias", (24, 38)), ("torchvision", (23, 38)), ("opencv", (24, 38))])
+def test_other_libraries_round_sides_their_way(resize, size):
+    assert Transform(short=30, long=38, resize=resize).target_size(50, 80) == size
+    halves = Transform(short=5, long=100, resize=resize).target_size(10, 25)
+    assert halves == {"antialias": (5, 12), "torchvision": (5, 12), "opencv": (5, 13)}[resize]
+
+
+def test_torchvisions_way_to_resize():
+    """Its own detectors' transform gives the same pixels; they are not rounded."""
+    image = torch.randint(0, 256, (3, 50, 71), dtype=torch.uint8)
+    given = replace(sample(50, 71), image=image)
+    found = Transform(short=80, long=133, flip=0.0, resize="torchvision")(given)
+    goal, _ = GeneralizedRCNNTransform(80, 133, [0.0] * 3, [1.0] * 3).eval()([image / 255.0])
+    (height, width), *_ = goal.image_sizes
+    assert found.image.dtype == torch.float32 and tuple(found.image.shape) == (3, height, width)
+    torch.testing.assert_close(found.image / 255, goal.tensors[0, :, :height, :width], rtol=0, atol=1e-6)
+    same = Transform(short=50, long=71, flip=0.0, resize="torchvision")(given)
+    assert torch.equal(same.image, image.float())
+
+
+def test_opencvs_way_to_resize():
+    """Twice as large, every value lies between its four neighbours; nothing is smoothed when an image shrinks."""
+    image = torch.tensor([[0, 100], [200, 40]], dtype=torch.uint8).expand(3, 2, 2)
+    large = Transform(short=4, long=4, flip=0.0, resize="opencv")(replace(sample(2, 2), image=image))
+    assert large.image[0, 0].tolist() == [0, 25, 75, 100]
+    comb = (torch.arange(40) % 4 == 1).to(torch.uint8).mul(200).expand(3, 40, 40)
+    small = Transform(short=10, long=10, flip=0.0, resize="opencv")(replace(sample(40, 40), image=comb))
+    smooth = Transform(short=10, long=10, flip=0.0)(replace(sample(40, 40), image=comb))
+    assert small.image[0, 0, 3] == 100 and smooth.image[0, 0, 3] < 80
+
+
 def test_the_range_is_drawn_and_the_input_untouched():
     torch.manual_seed(0)
     transform = Transform(short=(40, 50), long=200, flip=0.5, jitter=True)
@@ -67,7 +101,9 @@ def test_images_without_objects():
     assert Transform(short=30, long=60, flip=1.0)(empty).boxes.shape == (0, 4)
 
 
-@pytest.mark.parametrize("options", [{"short": 0}, {"short": (50, 40)}, {"short": 90, "long": 80}, {"flip": 1.5}])
+@pytest.mark.parametrize(
+    "options", [{"short": 0}, {"short": (50, 40)}, {"short": 90, "long": 80}, {"flip": 1.5}, {"resize": "pil"}]
+)
 def test_impossible_settings(options):
-    with pytest.raises(UserError, match="found"):
+    with pytest.raises(UserError, match=r"found|resized"):
         Transform(**options)

@@ -6,6 +6,7 @@ from torch import nn
 
 from headstart.backbones import build_backbone
 from headstart.detectors.detector import Detector
+from headstart.errors import UserError
 from headstart.heads.fcos import FCOSHead
 from headstart.necks import FPN
 from headstart.structures import ImageBatch, Targets
@@ -45,6 +46,16 @@ def test_normalisation(built, dtype):
     assert not found[0, :, :, 40:].any() and not found[1, :, 20:].any()
     assert found[0, :, :, :40].all() and found[1, :, :20].all()
     assert (pixels == 50).all() and found.dtype == torch.float32
+
+
+def test_channels_in_caffes_order(built):
+    """Mean and deviation are in the order of the weights; batches are RGB always, and stay so."""
+    turned = Detector(built.backbone, built.neck, built.head, CLASSES, mean=(1, 2, 3), std=(1, 1, 1), order="BGR")
+    pixels = torch.tensor([10, 20, 30])[None, :, None, None].expand(1, 3, 32, 32).to(torch.uint8)
+    found = turned.normalise(ImageBatch(pixels, [(32, 32)], [0], [(32, 32)]))
+    assert found[0, :, 0, 0].tolist() == [29, 18, 7] and pixels[0, :, 0, 0].tolist() == [10, 20, 30]
+    with pytest.raises(UserError, match="RGB or BGR, not 'GBR'"):
+        Detector(built.backbone, built.neck, built.head, CLASSES, order="GBR")
 
 
 def test_each_detector_has_its_own_normalisation(built):

@@ -81,7 +81,6 @@ class BoxHead(nn.Module):
             "hidden": hidden,
             "grid": grid,
             "agnostic": agnostic,
-            "void": void,
             "stds": stds,
             "beta": beta,
             "selection": selection,
@@ -103,9 +102,8 @@ class BoxHead(nn.Module):
         draw_normal(self.reg, 0.001)
 
     def twin(self, channels: int, strides: Sequence[int], num_classes: int | None = None) -> BoxHead:
-        """A new head of the same make for another pyramid and, if given, another number of classes; nothing is void."""
-        make: dict[str, Any] = {**self.make, "void": 0}
-        return BoxHead(self.num_classes if num_classes is None else num_classes, channels, strides, **make)
+        """A new head of the same make for another pyramid and, if given, another number of classes; nothing void."""
+        return BoxHead(self.num_classes if num_classes is None else num_classes, channels, strides, **self.make)
 
     def pool(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
         """(R, C, grid, grid) crops of every image's boxes, in order, by RoIAlign."""

@@ -313,6 +313,20 @@ def test_what_the_configuration_says(version):
     assert reading.recipe["selection"] == chosen
 
 
+def test_small_print_of_configurations():
+    """Names of types with their package, counts without a limit, smallest boxes, padding, soft-NMS."""
+    text = (
+        "model = dict(backbone=dict(depth=18), data_preprocessor=dict(pad_size_divisor=1), "
+        "bbox_head=dict(anchor_generator=dict(type='mmdet.AnchorGenerator', octave_base_scale=6)), "
+        "test_cfg=dict(nms_pre=-1, min_bbox_size=2, nms=dict(type='soft_nms', iou_threshold=0.5)))"
+    )
+    reading = read("gfl_r18_fpn_student", settings(text))
+    assert reading.recipe["selection"] == {"per_level": 1_000_000, "overlap": 0.5, "least": 2}
+    assert reading.recipe["anchor_scale"] == 6.0
+    assert any("multiples of 1 there" in note for note in reading.notes)
+    assert any("soft-NMS" in note for note in reading.notes)
+
+
 def test_bgr_images(tmp_path):
     """The detector turns RGB batches round itself, and its file remembers it."""
     reading = read_mmdetection(
@@ -426,6 +440,11 @@ def settings(text, **more):
             "gfl_r18_fpn_student",
             "model = dict(backbone=dict(depth=18), data_preprocessor=dict(mean=[1, 2, 3], std=[1, 0, 1]))",
             "divides pixels by zero",
+        ),
+        (
+            "gfl_r18_fpn_student",
+            "model = dict(test_cfg=dict(nms=dict(type='nms', class_agnostic=True)))",
+            "configuration for testing that cannot be followed",
         ),
     ],
 )

@@ -29,6 +29,21 @@ READERS: list[tuple[Callable[[Mapping[str, Tensor]], bool], Callable[..., Readin
 ]
 """Who recognises a state dict, and who reads it."""
 
+STRANGERS = {
+    "proposal_generator.": "detectron2",
+    "backbone.bottom_up.": "detectron2",
+    "transformer.": "DETR",
+    "class_embed.": "DETR",
+    "model.model.0.": "Ultralytics' YOLO",
+    "model.0.conv.": "Ultralytics' YOLO",
+}
+"""Names that begin so belong to detectors that are known and cannot be imported."""
+
+WHERE_TO_SAY = (
+    "These are options of `headstart import FILE`, which writes a file that needs none; in a recipe they stand beside "
+    "`file` as read_as, classes and entry"
+)
+
 OWN = "headstart"
 """The source of a file that is not foreign."""
 
@@ -83,7 +98,11 @@ def open_detector(
     Raises UserError as those two, and for an option of an import beside a file of headstart's own.
     """
     if is_foreign(Path(path)):
-        return import_detector(path, read_as=read_as, classes=classes, entry=entry)
+        try:
+            return import_detector(path, read_as=read_as, classes=classes, entry=entry)
+        except UserError as error:
+            asks = any(option in str(error) for option in ("--as ", "--classes ", "--entry "))
+            raise UserError(f"{error}. {WHERE_TO_SAY}" if asks else str(error)) from error
     for option, value in (("read_as", read_as), ("classes", classes), ("entry", entry)):
         if value:
             raise UserError(f"{path} is headstart's own and says what it is: leave out {option}")
@@ -127,6 +146,9 @@ def import_file(
 
 
 def _read(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
+    stranger = next((name for start, name in STRANGERS.items() if any(key.startswith(start) for key in tensors)), None)
+    if stranger is not None:
+        raise UserError(f"is a model of {stranger}, which cannot be imported: expected torchvision's or mmdetection's")
     for recognises, read in READERS:
         if recognises(tensors):
             return read(tensors, hints)

@@ -92,11 +92,16 @@ def read_size(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     scale = None
     for kind, key in (("MultiScaleFlipAug", "img_scale"), ("Resize", "scale")):
         scale = scale or next((found.get(key) for found in find_type(places, kind) if found.get(key)), None)
+    padded = [look(config, "model.data_preprocessor.pad_size_divisor")]
+    padded += [found.get("size_divisor") for found in find_type(places, "Pad")]
+    notes = [
+        f"images were padded to multiples of {side} there, of 32 here" for side in padded if side not in (None, 32)
+    ]
     scale = scale[0] if isinstance(scale, list) and len(scale) == 1 else scale
     if isinstance(scale, list) and len(scale) == 2 and all(isinstance(side, int) and side > 0 for side in scale):
-        return {"short": min(scale), "long": max(scale), "resize": "opencv"}, []
+        return {"short": min(scale), "long": max(scale), "resize": "opencv"}, notes
     note = "images are fitted into 1333 x 800 pixels, as mmdetection does unless told otherwise (or --imgsz)"
-    return {"short": 800, "long": 1333, "resize": "opencv"}, [note]
+    return {"short": 800, "long": 1333, "resize": "opencv"}, [*notes, note]
 
 
 def read_selection(config: Mapping[str, Any], part: str | None = None) -> dict[str, Any]:
@@ -116,18 +121,21 @@ def read_selection(config: Mapping[str, Any], part: str | None = None) -> dict[s
         value = found[key]
         if isinstance(value, int) and value <= 0:
             found[key] = UNLIMITED
+    least = look(test, "min_bbox_size", 0)
+    if least:
+        found["least"] = least
     wrong = [key for key, value in found.items() if value is not None and not _fits(key, value)]
-    if wrong or look(nms, "type", "nms") not in ("nms", "soft_nms"):
+    if wrong or look(nms, "type", "nms") not in ("nms", "soft_nms") or look(nms, "class_agnostic"):
         raise UserError(f"has a configuration for testing that cannot be followed: {test}")
     return {key: value for key, value in found.items() if value is not None}
 
 
 def _fits(key: str, value: Any) -> bool:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return (
-        isinstance(value, int) if key in ("per_level", "keep") else isinstance(value, int | float) and 0 <= value <= 1
-    )
+    if key in ("per_level", "keep"):
+        return isinstance(value, int)
+    return value >= 0 and (key == "least" or value <= 1)
 
 
 def number(config: Mapping[str, Any], path: str, default: float) -> float:
@@ -152,4 +160,6 @@ def _alike(found: Any, value: Any) -> bool:
         return isinstance(found, list) and len(found) == len(value) and all(map(_alike, found, value))
     if isinstance(value, float) and isinstance(found, int | float):
         return abs(found - value) < 1e-9
+    if isinstance(value, str) and isinstance(found, str):
+        return found.rpartition(".")[2] == value  # with or without the package
     return found == value

@@ -40,9 +40,9 @@ def look(config: Any, path: str, default: Any = None) -> Any:
 
 
 def find_type(config: Any, kind: str) -> Iterator[Mapping[str, Any]]:
-    """Every dictionary inside whose `type` is this, in order."""
+    """Every dictionary inside whose `type` is this (in whatever package), in order."""
     if isinstance(config, Mapping):
-        if config.get("type") == kind:
+        if str(config.get("type")).rpartition(".")[2] == kind:
             yield config
         for value in config.values():
             yield from find_type(value, kind)
