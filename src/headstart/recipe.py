@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,10 @@ def place_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return dict(sorted(given.items(), key=lambda item: item[0].count(".")))
 
 
+_KIND = re.compile(r"^(constrained-\w+|literal\[.*|int|float|bool|str)$")
+"""How pydantic names the kinds of value that a key may have."""
+
+
 def load_run(
     recipe: str | Path | None = None, overrides: Mapping[str, Any] | None = None, settings: Iterable[str] = ()
 ) -> Run:
@@ -92,10 +97,10 @@ def check_run(tree: Any, source: str | None = None) -> Run:
     try:
         return Run.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(details) for details in error.errors()]
+        lines = [_explain(details) for details in _one_per_key(error.errors())]
     place = f"{source}: " if source else ""
     if len(lines) == 1:
-        raise UserError(f"{place}{lines[0]}.")
+        raise UserError(f"{place}{lines[0].removesuffix('?')}{'?' if lines[0].endswith('?') else '.'}")
     raise UserError(f"{source or 'The settings'} cannot be used:\n" + "\n".join(f"  {line}" for line in lines))
 
 
@@ -178,11 +183,23 @@ def _short_key(section: str, word: str) -> str:
     return "file" if section != "method" and is_file(word) else "name"
 
 
+def _one_per_key(errors: Iterable[Any]) -> list[dict[str, Any]]:
+    """Of a key that may be of several kinds, such as `lr`, only the first complaint, without the name of the kind."""
+    first: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for details in errors:
+        place = tuple(part for part in details["loc"] if not _KIND.search(str(part)))
+        first.setdefault(place, {**details, "loc": place})
+    return list(first.values())
+
+
 def _explain(details: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in details["loc"])
     kind = details["type"]
     if kind == "extra_forbidden":
-        return f"{place}: there is no such key{hint(str(details['loc'][-1]), _keys_at(details['loc'][:-1]))}"
+        *sections, last = details["loc"]
+        homes = [f"{section}.{last}" for section in Run.model_fields if not sections and last in _keys_at((section,))]
+        near = f"; did you mean {homes[0]}?" if homes else hint(str(last), _keys_at(tuple(sections)))
+        return f"{place}: there is no such key{near}"
     message = details["msg"].removeprefix("Value error, ")
     if kind == "missing":
         return f"{place}: missing"

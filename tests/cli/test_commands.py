@@ -91,6 +91,15 @@ def test_help_is_fast_because_torch_is_not_imported(verb):
         (["methods", "haed"], "did you mean head?"),
         (["config", "show", "--recipe", "no.yaml"], "no.yaml does not exist"),
         (["train", "--resume", "nowhere"], "no such path"),
+        (
+            ["train", "--data", "x", "--student", "r", "--set", "clip=3"],
+            "there is no such key; did you mean train.clip?",
+        ),
+        (
+            ["train", "--data", "x", "--student", "r", "--lr", "-1"],
+            "train.lr: input should be greater than 0, found -1",
+        ),
+        (["demo", "--quick", "--out", __file__], f"{__file__}: File exists. Check the path"),
     ],
 )
 def test_mistakes_are_answered_in_a_sentence(arguments, hint):

@@ -78,7 +78,7 @@ def test_scenes_are_varied():
     sides = np.concatenate([(boxes[:, 2:] - boxes[:, :2]).max(1) for _, boxes, _ in scenes]) / 96
     assert (counts == 0).any() and counts.max() >= 6 and 3 < counts.mean() < 5
     assert set(labels.tolist()) == set(range(len(FIGURES))) and np.bincount(labels).min() > 15
-    assert sides.min() < 0.15 and sides.max() > 0.45
+    assert sides.min() < 0.18 and sides.max() > 0.45
     for _, boxes, _ in scenes:
         assert (boxes >= 0).all() and (boxes <= 96).all() and (boxes[:, 2:] - boxes[:, :2] >= 2).all()
 

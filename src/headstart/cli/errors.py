@@ -1,4 +1,7 @@
-"""Mistakes of a user become one line and exit status 2, a stopped run 130; tracebacks are for faults of ours."""
+"""Mistakes of a user and refusals of the file system become one line and exit status 2, a stopped run 130.
+
+Tracebacks are for faults of ours.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,12 @@ def spoken(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(*args, **kwargs)
         except UserError as error:
             typer.secho(f"Error: {error}", fg="red", err=True)
+            raise typer.Exit(MISTAKE) from None
+        except OSError as error:
+            if error.filename is None:  # not about a file, so nobody's path is to blame
+                raise
+            about = f"{error.filename}: {error.strerror or error}"
+            typer.secho(f"Error: {about}. Check the path, its permissions and the free space.", fg="red", err=True)
             raise typer.Exit(MISTAKE) from None
         except Interrupted as stop:
             if str(stop):  # only the first of several processes has something to say

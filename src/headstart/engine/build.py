@@ -76,11 +76,6 @@ def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say:
             options["width"] = choice.width
         return build_detector(choice.name or "", classes, backbone=choice.backbone, **options)
     path = Path(choice.file)
-    if not path.is_file():
-        raise UserError(
-            f"{who}: the file {path} does not exist. Give weights that headstart wrote (.safetensors), or a checkpoint "
-            "of torchvision or mmdetection."
-        )
     try:
         opened = open_detector(path, read_as=choice.read_as, classes=choice.classes, entry=choice.entry)
     except UserError as error:

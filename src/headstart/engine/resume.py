@@ -46,9 +46,12 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} cannot be read as a checkpoint of headstart: {error}") from None
+        raise UserError(f"{path} cannot be read as a checkpoint of headstart (last.ckpt): {error}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path} is not a checkpoint of this version of headstart (format {FORMAT}).")
+        raise UserError(
+            f"{path} is not a checkpoint of this version of headstart (format {FORMAT}): expected a run's last.ckpt, "
+            "or the run's folder."
+        )
     return content
 
 

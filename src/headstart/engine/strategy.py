@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import warnings
 
 import lightning.pytorch as pl
 import torch
+import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy
 
 from headstart.errors import UserError
@@ -67,10 +69,18 @@ def place_among_processes(devices: int) -> tuple[int, int]:
     copies of this command, which find their number in LOCAL_RANK.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        atexit.register(_leave)
         return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if devices > 1:
+        atexit.register(_leave)
         return int(os.environ.get("LOCAL_RANK", "0")), devices
     return 0, 1
+
+
+def _leave() -> None:
+    """Before the interpreter ends: gloo's threads, still running then, sometimes abort a process that is done."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def quieten() -> None:

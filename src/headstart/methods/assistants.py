@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from torch.nn import functional
 
 from headstart.assign.sample import RegionSampler
 from headstart.classmap import ClassMap
-from headstart.heads.dense import DenseHead, Selection
+from headstart.heads.dense import DenseHead
 from headstart.heads.roi import BoxHead
 from headstart.structures import DenseOutputs, Features, Regions, Size, Targets
 
@@ -57,7 +56,7 @@ class RCNNAssistant(nn.Module):
         self, head: DenseHead, features: Features, outputs: DenseOutputs, sizes: list[Size], targets: list[Targets]
     ) -> Assistance:
         """Read the student's pyramid at regions sampled once from the proposals of the student's `head`."""
-        proposals = head.propose(outputs, sizes, enough(head.proposing, self.sampler.count))
+        proposals = head.proposals(outputs, sizes)
         places = [self.sampler(p, t, self.head.num_classes) for p, t in zip(proposals, targets)]
         read = self.head(features.pyramid, [p.boxes for p in places])
         return Assistance(self.head.loss(read, places), activated(read.hidden), places)
@@ -87,16 +86,6 @@ def pull_class_layers(teacher: BoxHead, own: BoxHead, classes: ClassMap) -> dict
             rows = classes.pull_rows(boxes, getattr(own.reg, key).detach().unflatten(0, (kept, 4)))
             found[f"reg.{key}"] = rows.flatten(0, 1)
     return found
-
-
-def enough(chosen: Selection, regions: int) -> Selection:
-    """As many proposals as the choice of `regions` per image needs.
-
-    The paper keeps 1000, from 2000 of each level, for 512 regions. Fewer regions need fewer in proportion; NMS, whose
-    time grows with the square, was a third of what HEAD adds to a small student's step.
-    """
-    share = min(1.0, regions / 512)
-    return replace(chosen, per_level=math.ceil(chosen.per_level * share), keep=math.ceil(chosen.keep * share))
 
 
 def activated(hidden: list[Tensor]) -> dict[str, Tensor]:

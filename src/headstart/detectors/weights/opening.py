@@ -69,9 +69,14 @@ def open_checkpoint(path: str | Path, entry: str | None = None) -> Checkpoint:
     Raises UserError if the file is missing, damaged, needs code of its own, or holds no weights or several.
     """
     path = Path(path)
+    if path.is_dir():
+        inside = sorted(
+            [*path.glob("*.safetensors"), *path.glob("*/*.safetensors")], key=lambda p: p.name, reverse=True
+        )
+        hint = f"such as {inside[0]}" if inside else "and there is none in it"
+        raise UserError(f"{path} is a folder: expected a file of weights, {hint}")
     if not path.is_file():
-        what = "is a folder: expected a file" if path.is_dir() else "does not exist"
-        raise UserError(f"{path} {what}. Give a checkpoint (.pth, .pt, .safetensors)")
+        raise UserError(f"{path} does not exist. Give weights that headstart wrote, or a checkpoint (.pth, .pt)")
     content = _read(path)
     if {"format", "run", "journal"} <= set(content):
         raise UserError(f"{path} is the state of a run, for --resume: expected student.safetensors beside it")
