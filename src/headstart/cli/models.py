@@ -8,23 +8,44 @@ from typer import Argument
 
 from headstart.cli.errors import spoken
 
+MEASURED = 12
+"""Of so many detectors the size is worked out; for all of them it would take minutes."""
+
 
 @spoken
 def models(text: Annotated[str | None, Argument(help="Only names that contain this.")] = None) -> None:
-    """List the detectors that can be built, by name."""
+    """List the detectors that can be built, with what they can be to each other; of a few, their size."""
     from headstart.backbones import SHORT_NAMES
+    from headstart.detectors.extent import measure_extent, sketch
     from headstart.detectors.zoo import DETECTORS, FAMILIES
     from headstart.errors import UserError
+    from headstart.methods import roles
     from headstart.recipe import hint
     from headstart.report.table import listing, show
 
-    rows = [
-        {"name": name, "backbone (timm)": SHORT_NAMES[short], "family": family}
-        for name, (family, short) in DETECTORS.items()
-        if text is None or text.lower() in name
-    ]
-    if not rows:
+    names = [name for name in DETECTORS if text is None or text.lower() in name]
+    if not names:
         raise UserError(f"No detector's name contains {text!r}{hint(text or '', DETECTORS)}.")
+    few = len(names) <= MEASURED
+    common = {}
+    for family in dict.fromkeys(DETECTORS[name][0] for name in names):
+        example = sketch(f"{family}_r18")
+        common[family] = {"strides": f"{example.neck.strides[0]}..{example.neck.strides[-1]}", **roles(example)}
+    rows = []
+    for name in names:
+        family, short = DETECTORS[name]
+        row: dict[str, str | float] = {"name": name, "backbone (timm)": SHORT_NAMES[short], **common[family]}
+        if few:
+            extent = measure_extent(sketch(name))
+            row["parameters (M)"] = round(extent.parameters / 1e6, 1)
+            row["GMACs"], row["GFLOPs"] = round(extent.macs / 1e9, 1), round(extent.flops / 1e9, 1)
+        rows.append(row)
     show(listing(rows))
+    if few:
+        print(
+            "For one image of 800 x 1280 pixels, 80 classes, 1000 regions. One multiply-accumulate (MAC) is two FLOPs."
+        )
+    else:
+        print(f"Sizes too where a part of a name leaves {MEASURED} or fewer: headstart models r18.")
     print("\n".join(f"{name}: {(build.__doc__ or '').splitlines()[0]}" for name, build in FAMILIES.items()))
     print("With any other backbone of timm: --student retinanet --backbone resnet26d.")

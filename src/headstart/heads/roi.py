@@ -125,7 +125,9 @@ class BoxHead(nn.Module):
 
     def read(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> list[Tensor]:
         """What `layers` give at given boxes (one (R_i, 4) per image), before their activations: [fc] (R, hidden)."""
-        crops = self.pool(pyramid, boxes)
+        return self._climb(self.pool(pyramid, boxes))
+
+    def _climb(self, crops: Tensor) -> list[Tensor]:
         for conv, norm in zip(self.convs, self.norms):
             crops = functional.relu(norm(conv(crops)))
         x = crops.permute(0, 2, 3, 1).flatten(1)
@@ -135,11 +137,15 @@ class BoxHead(nn.Module):
             x = functional.relu(hidden[-1])
         return hidden
 
-    def forward(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> RegionOutputs:
-        """Classes and boxes at given boxes. Pure: sampling lives elsewhere."""
-        hidden = self.read(pyramid, boxes)
+    def judge(self, crops: Tensor) -> RegionOutputs:
+        """Classes and boxes of crops (R, C, grid, grid)."""
+        hidden = self._climb(crops)
         x = functional.relu(hidden[-1])
         return RegionOutputs(hidden, self.cls(x), self.reg(x))
+
+    def forward(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> RegionOutputs:
+        """Classes and boxes at given boxes. Pure: sampling lives elsewhere."""
+        return self.judge(self.pool(pyramid, boxes))
 
     def loss(self, outputs: RegionOutputs, regions: list[Regions]) -> dict[str, Tensor]:
         """{"cls", "box"}: scalars; `regions` are those whose boxes were read, image by image."""

@@ -35,4 +35,13 @@ def build_method(name: str, student: Detector, teacher: Frozen | None = None, **
     return METHODS[name](student, teacher, **options)
 
 
-__all__ = ["METHODS", "Frozen", "Method", "build_method", "method_options"]
+def roles(detector: Detector) -> dict[str, str]:
+    """The methods that this detector can teach and learn by, as the columns of a table."""
+    head = detector.head
+    return {
+        "teaches by": ", ".join(name for name, kind in METHODS.items() if isinstance(head, kind.teachers)) or "-",
+        "learns by": ", ".join(name for name, kind in METHODS.items() if isinstance(head, kind.students)) or "-",
+    }
+
+
+__all__ = ["METHODS", "Frozen", "Method", "build_method", "method_options", "roles"]

@@ -64,6 +64,12 @@ class Method(nn.Module):
     Whoever has a training loop of their own calls `method(batch, targets, progress).total.backward()`.
     """
 
+    teachers: tuple[type[nn.Module], ...] = ()
+    """The heads that it can learn from; none for a method without a teacher."""
+
+    students: tuple[type[nn.Module], ...] = (nn.Module,)
+    """The heads that it can train."""
+
     same_classes: bool = True
     """Whether the teacher must have the student's classes in the same order; a method that goes through
     `teacher.match`, or compares nothing that belongs to a class, says False."""

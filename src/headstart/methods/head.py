@@ -45,6 +45,8 @@ class HEAD(Method):
     Checked against the official code: tests/parity, head_assist.
     """
 
+    teachers = (TwoStageHead,)
+    students = (DenseHead,)
     teacher: Frozen
     same_classes = False
 
@@ -139,10 +141,10 @@ def check_pair(student: Detector, teacher: Frozen | None) -> tuple[DenseHead, Bo
     if teacher is None:
         raise UserError("method head needs a teacher: give --teacher FILE, a Faster R-CNN trained on such objects")
     guide = teacher.model.head
-    if not isinstance(guide, TwoStageHead):
+    if not isinstance(guide, HEAD.teachers):
         kind = type(guide).__name__
         raise UserError(f"method head needs a teacher with a two-stage head (fasterrcnn_*); this teacher has a {kind}")
-    if not isinstance(student.head, DenseHead):
+    if not isinstance(student.head, HEAD.students):
         kind = type(student.head).__name__
         raise UserError(
             "method head needs a student with a dense head (retinanet_*, fcos_*, atss_*, gfl_* or reppoints_*); "

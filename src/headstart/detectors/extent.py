@@ -1,0 +1,72 @@
+"""How large a detector is, without weights: parameters, and the multiplications of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from headstart.detectors.detector import Detector
+from headstart.detectors.zoo import build_detector
+from headstart.heads.roi import BoxHead
+from headstart.heads.two_stage import ProposingHead
+from headstart.structures import ImageBatch, Size
+
+PROPOSALS = 1000
+"""Regions that each box head is taken to read."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """parameters; macs: multiply-accumulates for one image."""
+
+    parameters: int
+    macs: int
+
+    @property
+    def flops(self) -> int:
+        """A multiplication and an addition for each of `macs`. Papers often write FLOPs and mean MACs."""
+        return 2 * self.macs
+
+
+def sketch(name: str, *, classes: int = 80, **options: Any) -> Detector:
+    """The detector called `name` without weights (on torch's meta device): to look at, not to run."""
+    with torch.device("meta"):
+        return build_detector(name, [f"class {i}" for i in range(classes)], pretrained=False, **options).eval()
+
+
+@torch.no_grad()
+def measure_extent(detector: Detector, size: Size = (800, 1280)) -> Extent:
+    """Of a `sketch`, for one image of `size` (height, width) pixels; nothing is allocated or computed.
+
+    Convolutions and matrix products of backbone, pyramid and head are counted, the box heads at 1000 regions; norms,
+    activations, RoIAlign and NMS are not.
+    """
+    with torch.device("meta"):
+        batch = ImageBatch(torch.zeros(1, 3, *size), [size], [0], [size])
+        counter = FlopCounterMode(display=False, custom_mapping={torch.ops.torchvision.deform_conv2d: _deformable})
+        with counter:
+            _run(detector, batch)
+    parameters = sum(p.numel() for p in detector.parameters())
+    return Extent(parameters, counter.get_total_flops() // 2)
+
+
+def _run(detector: Detector, batch: ImageBatch) -> None:
+    features = detector.extract(batch)
+    head = detector.head
+    if not isinstance(head, ProposingHead):
+        head(features, batch.sizes)
+        return
+    head.rpn(features, batch.sizes)
+    width = features.pyramid[0].shape[1]
+    for boxes in (module for module in head.modules() if isinstance(module, BoxHead)):
+        boxes.judge(torch.zeros(PROPOSALS, width, boxes.grid, boxes.grid))
+
+
+def _deformable(maps: Sequence[int], weight: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
+    """Flops of a deformable convolution, which torch does not know: those of the plain one."""
+    batch, channels, height, width = out_shape
+    return 2 * batch * channels * height * width * weight[1] * weight[2] * weight[3]
