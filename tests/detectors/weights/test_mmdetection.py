@@ -190,14 +190,17 @@ def test_students_of_heads_releases(reference, tmp_path):
     state = {key.replace("bbox_head.", "rpn_head."): value for key, value in plain.items()}
     state |= {
         "roi_head.bbox_head.fc_cls.weight": torch.zeros(8, 48),
+        "roi_head.mask_head.convs.0.conv.weight": torch.zeros(8, 8, 3, 3),
         "_distiller._adapts.0.weight": torch.zeros(48, 48),
     }
-    torch.save({"state_dict": state, "meta": config("")}, tmp_path / "head.pth")
+    text = "model = dict(test_cfg=dict(rpn=dict(nms_pre=500, score_thr=0.1)))"
+    torch.save({"state_dict": state, "meta": config(text)}, tmp_path / "head.pth")
     torch.save({"state_dict": plain, "meta": config("")}, tmp_path / "plain.pth")
     student, baseline = (import_detector(tmp_path / f"{name}.pth") for name in ("head", "plain"))
     own = baseline.detector.state_dict()
     assert all(torch.equal(value, own[key]) for key, value in student.detector.state_dict().items())
     assert [any("left out" in note for note in opened.notes) for opened in (student, baseline)] == [True, False]
+    assert student.detector.head.selection.threshold == 0.1 and student.detector.head.selection.per_level == 500
 
 
 # -- backbones and images ----------------------------------------------------------------------------------------------
@@ -445,6 +448,17 @@ def settings(text, **more):
             "gfl_r18_fpn_student",
             "model = dict(test_cfg=dict(nms=dict(type='nms', class_agnostic=True)))",
             "configuration for testing that cannot be followed",
+        ),
+        (
+            "gfl_r18_fpn_student",
+            "model = dict(backbone=dict(depth=18, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)))",
+            r"has model.backbone.strides \[1, 2, 2, 1\]",
+        ),
+        ("gfl_r18_fpn_student", "model = dict(neck=dict(type='NASFPN'))", "has model.neck.type NASFPN"),
+        (
+            "gfl_r18_fpn_student",
+            "model = dict(data_preprocessor=dict(mean=[1, 2, 3], std=[1, 1, 1], bgr_to_rgb=flip))",
+            "does not say whether images are RGB or BGR: unknown",
         ),
     ],
 )

@@ -166,6 +166,7 @@ def test_a_function_that_is_let_in_does_nothing(tmp_path):
         opened({"state_dict": STATE, "x": Roundabout()}, tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore")  # that TorchScript is old
 def test_whole_models_and_programs(tmp_path):
     with pytest.raises(UserError, match=r"running code that it names \(torch\.nn.*keep only its weights"):
         opened(nn.Conv2d(3, 3, 1), tmp_path)

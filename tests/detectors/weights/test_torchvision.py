@@ -167,9 +167,10 @@ def test_frozen_norms_of_fine_tuned_models_are_asked_for(tmp_path):
         read = import_detector(tmp_path / "epoch_12.pth", classes=CLASSES, read_as=name).detector
         assert read.backbone.body.bn1.eps == eps
     # torchvision's own training program saves its arguments, which say it too.
-    arguments = argparse.Namespace(model="fasterrcnn_resnet50_fpn", weights=None, weights_backbone="IMAGENET1K_V1")
-    torch.save({"model": state, "args": arguments}, tmp_path / "model_25.pth")
-    assert import_detector(tmp_path / "model_25.pth", classes=CLASSES).detector.backbone.body.bn1.eps == 1e-5
+    for weights, eps in ((None, 1e-5), ("FasterRCNN_ResNet50_FPN_Weights.COCO_V1", 0.0)):
+        arguments = argparse.Namespace(model="fasterrcnn_resnet50_fpn", weights=weights)
+        torch.save({"model": state, "args": arguments}, tmp_path / "model_25.pth")
+        assert import_detector(tmp_path / "model_25.pth", classes=CLASSES).detector.backbone.body.bn1.eps == eps
 
 
 def test_torchvisions_own_files_are_known_by_their_contents(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from headstart.detectors.weights.architecture import count_layers, name_resnet, 
 from headstart.detectors.weights.hints import Hints
 from headstart.detectors.weights.matching import LeftOut, Renames
 from headstart.detectors.weights.mmdetection import names
-from headstart.detectors.weights.mmdetection.config import Pixels, number, read_pixels, read_style
+from headstart.detectors.weights.mmdetection.config import Pixels, demand, number, read_pixels, read_style
 from headstart.detectors.weights.mmdetection.config_text import look
 from headstart.errors import UserError
 
@@ -64,6 +64,8 @@ def read_body(
 
 def _resnet(tensors: Mapping[str, Tensor], config: Mapping[str, Any], hints: Hints, plain_fcos: bool) -> Body:
     name = name_resnet(tensors, "backbone.")
+    demand(config, "model.backbone.strides", [1, 2, 2, 2])
+    demand(config, "model.backbone.dilations", [1, 1, 1, 1])
     caffe = read_style(config, hints, name)
     options: dict[str, Any] = {"first_stride": True} if caffe else {}
     eps = number(config, "model.backbone.norm_cfg.eps", 1e-5)

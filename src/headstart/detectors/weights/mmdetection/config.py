@@ -57,11 +57,11 @@ def read_pixels(config: Mapping[str, Any], hints: Hints, backbone: str, *, caffe
     """How the images are normalised."""
     found = look(config, "model.data_preprocessor")
     if isinstance(found, Mapping) and found.get("mean"):
-        return _pixels(found, rgb=bool(found.get("bgr_to_rgb", False)))
+        return _pixels(found, rgb=found.get("bgr_to_rgb", False))
     found = next(find_type([config.get("data"), config.get("test_pipeline")], "Normalize"), None)
     found = found or config.get("img_norm_cfg")
     if isinstance(found, Mapping) and found.get("mean"):
-        return _pixels(found, rgb=bool(found.get("to_rgb", True)))
+        return _pixels(found, rgb=found.get("to_rgb", True))
     if backbone == "resnext101_32x8d":
         if hints.says("x101_32x8d|x101-32x8d|detectron2"):
             return DETECTRON2
@@ -74,7 +74,9 @@ def read_pixels(config: Mapping[str, Any], hints: Hints, backbone: str, *, caffe
     return TORCHVISION
 
 
-def _pixels(found: Mapping[str, Any], *, rgb: bool) -> Pixels:
+def _pixels(found: Mapping[str, Any], *, rgb: Any) -> Pixels:
+    if not isinstance(rgb, bool):
+        raise UserError(f"has a configuration that does not say whether images are RGB or BGR: {rgb}")
     rows = []
     for key in ("mean", "std"):
         row = found.get(key)
@@ -115,8 +117,6 @@ def read_selection(config: Mapping[str, Any], part: str | None = None) -> dict[s
         "overlap": look(nms, "iou_threshold", look(nms, "iou_thr", look(test, "nms_thr"))),
         "keep": look(test, "max_per_img", look(test, "max_num", look(test, "nms_post"))),
     }
-    if part == "rpn":
-        found.pop("threshold")
     for key in ("per_level", "keep"):
         value = found[key]
         if isinstance(value, int) and value <= 0:

@@ -157,6 +157,7 @@ def read_two_stage(tensors: dict[str, Tensor], family: str, config: Mapping[str,
         demand(config, f"model.rpn_head.{path}", value)
     for path, value in POOLING.items():
         demand(config, f"model.roi_head.bbox_roi_extractor.{path}", value)
+    demand(config, "model.test_cfg.rpn.nms_across_levels", False)
     cascade = family == "cascadercnn"
     said = look(config, "model.roi_head.bbox_head", {})
     for stage, head in enumerate(said if isinstance(said, list) else [said]):
@@ -182,7 +183,7 @@ def read_two_stage(tensors: dict[str, Tensor], family: str, config: Mapping[str,
         "box_head": name,
         "anchor_scale": number({"scale": scales[0]} if single else {}, "scale", 8),
         "selection": read_selection(config, "rcnn"),
-        "proposing": read_selection(config, "rpn"),
+        "proposing": {key: value for key, value in read_selection(config, "rpn").items() if key != "threshold"},
     }
     demand(config, "model.rpn_head.anchor_generator.scales", [options["anchor_scale"]])
     agnostic = shape_of(tensors, f"{heads[0]}.reg.weight", 2)[0] == 4 and outputs > 2

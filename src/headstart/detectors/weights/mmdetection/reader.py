@@ -13,7 +13,7 @@ from headstart.detectors.weights.hints import Hints
 from headstart.detectors.weights.matching import LeftOut, Reading, translate
 from headstart.detectors.weights.mmdetection import names
 from headstart.detectors.weights.mmdetection.bodies import read_body
-from headstart.detectors.weights.mmdetection.config import config_of, read_size
+from headstart.detectors.weights.mmdetection.config import config_of, demand, read_size
 from headstart.detectors.weights.mmdetection.config_text import find_type, look
 from headstart.detectors.weights.mmdetection.heads import read_dense, read_two_stage
 from headstart.detectors.weights.torchvision.names import coco_classes
@@ -65,7 +65,7 @@ def read_mmdetection(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
     recipe |= _read_neck(ours, family, config, laterals, normed, options)
     mean, std, order = body.pixels
     size, said = read_size(config)
-    masked = any(key.startswith("roi_head.mask_head.") for key in tensors)
+    masked = family in TWO_STAGE and any(key.startswith("roi_head.mask_head.") for key in tensors)
     source = f"mmdetection's {names.TITLES[family, masked]} on {body.name}"
     if not config:
         notes.append("no configuration lies in the file, so what the weights leave open is taken from its name")
@@ -121,6 +121,8 @@ def _read_neck(
     tensors: Mapping[str, Tensor], family: str, config: Mapping[str, Any], laterals: int, normed: bool, head: dict
 ) -> dict[str, Any]:
     """Width of the pyramid, and what its extra levels are made of."""
+    demand(config, "model.neck.type", "FPN")
+    demand(config, "model.neck.upsample_cfg.mode", "nearest")
     conv = "0.weight" if normed else "weight"
     width = shape_of(tensors, f"neck.lateral.0.{conv}", 4)[0]
     extras = count_layers(tensors, r"neck\.extra\.(\d+)\..+")

@@ -20,6 +20,8 @@ SIZES = {"800": {"short": 800, "long": 1333}, "320": {"short": 320, "long": 640}
 
 COCO_OUTPUTS = 91
 
+UNSAID = object()
+
 
 def is_torchvision(tensors: Mapping[str, Tensor]) -> bool:
     """Whether the names are those of torchvision's RetinaNet, FCOS or R-CNNs."""
@@ -158,8 +160,10 @@ def _exact_norms(tensors: Mapping[str, Tensor], hints: Hints, kind: str, backbon
     builder = f"{kind}_resnet50_fpn"
     if hints.says(rf"{builder}_coco"):
         return True
-    started = hints.settings.get("weights", hints.settings.get("pretrained", "unknown"))
-    if hints.says(rf"{builder}$") and (hints.said or not started):
+    started = hints.settings.get("weights", hints.settings.get("pretrained", UNSAID))
+    if hints.says(rf"{builder}$") and not hints.said and started is not UNSAID:
+        return bool(started)
+    if hints.says(rf"{builder}$") and hints.said:
         return False
     variances = [value for key, value in tensors.items() if key.startswith("backbone.") and key.endswith("running_var")]
     if all(bool((value > 0.1).all()) for value in variances):
