@@ -147,14 +147,15 @@ def watched_teacher(method: Method, mode: Mode) -> Iterator[None]:
         return run
 
     def count(*values: Any) -> Any:
-        mode.regions = min(len(places) for places in values[2])
+        mode.regions = min(len(places) for places in values[2].places[0])
         return consult(*values)
 
-    method.teacher.forget()
-    extract, consult = method.teacher.extract, method.assistant.consult
-    method.teacher.extract, method.assistant.consult = timed(extract), timed(count)
+    (teacher,), (lesson,) = method.guides, method.lessons.values()
+    teacher.forget()
+    extract, consult = teacher.extract, lesson.assistant.consult
+    teacher.extract, lesson.assistant.consult = timed(extract), timed(count)
     yield
-    method.teacher.extract, method.assistant.consult = extract, consult
+    teacher.extract, lesson.assistant.consult = extract, consult
     mode.teacher.append(sum(spent))
 
 

@@ -220,6 +220,7 @@ class Progress:
     step: int
     total: int
     epoch: int = 0
+    first_drop: int | None = None
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def test_the_teacher_is_in_no_checkpoint_and_unchanged(tiny_run, teacher_file):
     outcome = fit(run, teacher=given, quiet=True)
     assert all(torch.equal(value, before[name]) for name, value in given.state_dict().items())
     kept = torch.load(outcome.folder / "last.ckpt")["lanes"]["head"]["method"]
-    assert {name.split(".")[0] for name in kept} == {"student", "assistant", "adapters", "scales"}
+    assert {name.split(".")[0] for name in kept} == {"student", "lessons"}
 
 
 @pytest.mark.parametrize("student", ["retinanet_mnv2_050", "fcos_mnv2_050"])

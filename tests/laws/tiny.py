@@ -43,7 +43,7 @@ REFINING = ["reppoints"]
 TWO_STAGE = ["fasterrcnn", "cascadercnn"]
 PAIRS: dict[str, dict[str | None, list[str]]] = {
     "baseline": {teacher: list(FAMILIES) for teacher in (None, *FAMILIES)},
-    "head": {"fasterrcnn": DENSE},
+    "head": {teacher: list(FAMILIES) for teacher in FAMILIES},
 }
 """Method -> teacher -> the students it serves; every other combination is to be refused."""
 

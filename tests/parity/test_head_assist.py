@@ -14,7 +14,7 @@ from headstart.heads.roi import BoxHead
 from headstart.heads.rpn import RPNHead
 from headstart.heads.two_stage import TwoStageHead
 from headstart.methods import Frozen, build_method
-from headstart.methods.assistants import read_cells
+from headstart.methods.assistants.tracing import read_cells
 from headstart.necks.fpn import FPN
 from headstart.structures import ImageBatch, Progress
 from parity.official import SCENARIOS, close, ordered, rename, sizes, targets, tensor
@@ -34,10 +34,10 @@ TERMS = {
 ADAPTERS = {
     "rcnn_bbox_aux_adapted": "fc0",
     "rcnn_bbox_adapted": "fc1",
-    "retina_cls_decoupled": "ckd.linear",
+    "retina_cls_decoupled": "ckd.adapter.linear",
     "_adapts.0": "fc0",
     "_adapts.1": "fc1",
-    "_adapts.5": "ckd.linear",
+    "_adapts.5": "ckd.adapter.linear",
 }
 
 
@@ -88,11 +88,11 @@ def ours(name, kind):
         return name
     if "_adapts." in name:
         key, field = re.match(r"(?:_distiller\.)?(_adapts\.\d+)\.(.*)", name).groups()
-        return f"adapters.{ADAPTERS[key]}.{field}"
+        return f"lessons.rcnn.adapters.{ADAPTERS[key]}.{field}"
     if name.startswith("rpn_head."):
         return f"student.head.{rename(name.removeprefix('rpn_head.'))}"
     if name.startswith("roi_head."):
-        return f"assistant.head.{rename(name.removeprefix('roi_head.'))}"
+        return f"lessons.rcnn.assistant.head.{rename(name.removeprefix('roi_head.'))}"
     return f"student.{neck_name(detector_name(name), 3)}"
 
 
@@ -128,7 +128,7 @@ def test_the_assistant_starts_as_the_teachers_head(arrays):
     teacher = build_teacher()
     method = build_method("head", build_student(), Frozen(teacher))
     for name, value in teacher.head.roi.state_dict().items():
-        assert torch.equal(method.assistant.head.state_dict()[name], value)
+        assert torch.equal(method.lessons["rcnn"].assistant.head.state_dict()[name], value)
 
 
 def test_features(arrays, method, batch):
@@ -149,40 +149,40 @@ def test_proposals_and_places(arrays, method, batch, scenario):
         close(found.scores, official[:, 4], 1e-5)
         cell = torch.stack([found.pixels.level, found.pixels.y, found.pixels.x, found.pixels.anchor], dim=1)
         assert torch.equal(cell, official[:, 5:].long())
-    mine = method.assistant(student.head, features, outputs, batch.sizes, targets(arrays, scenario))
+    places = method.look(batch, targets(arrays, scenario)).places
     rois, ids = tensor(arrays[f"rois/{scenario}"]), tensor(arrays[f"bbox_ids/{scenario}"]).long()
-    close(torch.cat([p.boxes for p in mine.places]), rois[:, 1:], 1e-5)
+    close(torch.cat([p.boxes for p in places]), rois[:, 1:], 1e-5)
     level, y, x, anchor = (
-        torch.cat([getattr(p.pixels, key) for p in mine.places]) for key in ("level", "y", "x", "anchor")
+        torch.cat([getattr(p.pixels, key) for p in places]) for key in ("level", "y", "x", "anchor")
     )
     assert torch.equal(torch.stack([level, y, x], dim=1), ids[:, 1:4])
     assert torch.equal(anchor[level >= 0], ids[level >= 0, 4])
 
 
 def test_traced_tensors(arrays, method, batch):
-    student = method.student
-    features = student.extract(batch)
-    outputs = student.head(features, batch.sizes, trace=True)
+    sight, lesson = method.look(batch, targets(arrays, "full")), method.lessons["rcnn"]
+    outputs = sight.outputs
     for level in range(5):
         close(outputs.cls[level], arrays[f"out/rpn_cls{level}"], 6e-5)
         close(outputs.reg[level], arrays[f"out/rpn_reg{level}"], 6e-5)
         close(functional.relu(outputs.cls_trace[-1][level]), arrays[f"traced/retina_cls{level}"], 6e-5)
-    mine = method.assistant(student.head, features, outputs, batch.sizes, targets(arrays, "full"))
-    guide = method.assistant.consult(method.guide, method.teacher.extract(batch), mine.places)
-    vectors, traced, anchor = read_cells(outputs.cls_trace[-1], mine.places)
+    mine = lesson.assistant(sight)
+    guide = {name: vectors for name, (vectors,) in lesson.assistant.consult(method.teacher, batch, mine).items()}
+    own = {name: vectors for name, (vectors,) in mine.layers.items()}
+    vectors, traced, anchor = read_cells(outputs.cls_trace[-1], sight.places)
     vectors = functional.relu(vectors)
-    close(mine.hidden["fc0"], arrays["traced/rcnn_bbox_aux"], 6e-5)
-    close(mine.hidden["fc1"], arrays["traced/rcnn_bbox"], 6e-5)
+    close(own["fc0"], arrays["traced/rcnn_bbox_aux"], 6e-5)
+    close(own["fc1"], arrays["traced/rcnn_bbox"], 6e-5)
     close(guide["fc0"], arrays["traced/teacher_rcnn_bbox_aux"], 6e-5)
     close(guide["fc1"], arrays["traced/teacher_rcnn_bbox"], 6e-5)
-    close(method.adapters["fc0"](mine.hidden["fc0"]), arrays["traced/rcnn_bbox_aux_adapted"], 6e-5)
-    close(method.adapters["fc1"](mine.hidden["fc1"]), arrays["traced/rcnn_bbox_adapted"], 6e-5)
+    close(lesson.adapters["fc0"](own["fc0"]), arrays["traced/rcnn_bbox_aux_adapted"], 6e-5)
+    close(lesson.adapters["fc1"](own["fc1"]), arrays["traced/rcnn_bbox_adapted"], 6e-5)
     close(guide["fc1"][traced], arrays["traced/teacher_rcnn_bbox_filtered"], 6e-5)
     close(vectors, arrays["traced/retina_cls_indexed"], 6e-5)
-    close(method.adapters["ckd"](vectors, anchor), arrays["traced/retina_cls_decoupled"], 6e-5)
+    close(lesson.adapters["ckd"].adapter(vectors, anchor), arrays["traced/retina_cls_decoupled"], 6e-5)
     assert torch.equal(anchor, tensor(arrays["traced/anchor_ids"]).long())
     places = tensor(arrays["traced/bbox_poses"]).long()
-    pixels = [p.pixels for p in mine.places]
+    pixels = [p.pixels for p in sight.places]
     level, y, x = (torch.cat([getattr(p, key) for p in pixels])[traced] for key in ("level", "y", "x"))
     assert torch.equal(torch.stack([level, y, x], dim=1), places[:, [0, 2, 3]])
 
@@ -244,7 +244,7 @@ class OfficialTraining:
 
     def __init__(self, method):
         own = [p for p in method.parameters() if p.requires_grad]
-        self.parameters = own + list(method.adapters.parameters())
+        self.parameters = own + list(method.lessons["rcnn"].adapters.parameters())
         self.momentum = {}
 
     def clip(self):
@@ -271,11 +271,11 @@ def test_four_training_steps(arrays, reference, method, batch, monkeypatch):
     training = OfficialTraining(method)
     names = [str(name) for name in arrays["train/loss_names"]]
 
-    def read_stale(maps, places):
-        return read_cells([m.detach() for m in maps], places)
+    def read_stale(maps, places, *rest):
+        return read_cells([m.detach() for m in maps], places, *rest)
 
     for index, row in enumerate(arrays["train/loss_values"]):
-        monkeypatch.setattr("headstart.methods.head.read_cells", read_cells if index else read_stale)
+        monkeypatch.setattr("headstart.methods.ckd.read_cells", read_cells if index else read_stale)
         objective = method(batch, targets(arrays, "full"), Progress(3000, 90_000))
         method.zero_grad()
         objective.total.backward()

@@ -35,6 +35,7 @@ class AdaptiveHead(AnchorHead):
     ) -> None:
         super().__init__(num_classes, strides, selection, [anchor_scale], [1.0])
         self.width, self.code_size = width, code_size
+        self.make = {"width": width, "depth": depth, "anchor_scale": anchor_scale, "selection": selection}
         self.assigner = ATSS()
         self.cls_tower = Tower(channels, width, depth, norm=True)
         self.reg_tower = Tower(channels, width, depth, norm=True)

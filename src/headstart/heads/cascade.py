@@ -106,12 +106,20 @@ class Cascade(nn.Module):
         proposals: list[Detections],
         sizes: list[Size],
         targets: list[Targets] | None = None,
+        *,
+        first: list[Regions] | None = None,
     ) -> list[StageOutputs]:
-        """Every stage in turn, from `proposals` per image; without targets every offered box is read."""
+        """Every stage in turn, from `proposals` per image; without targets every offered box is read.
+
+        `first` are the regions of the first stage where they were sampled before, to be shared; proposals are not
+        looked at then.
+        """
         outputs = []
         for head, sampler in zip(self.heads, self.samplers):
             regions: list[Regions] = []
-            if targets is not None:
+            if first is not None and not outputs:
+                regions = first
+            elif targets is not None:
                 regions = [sampler(p, t, self.num_classes) for p, t in zip(proposals, targets)]
             places = regions or proposals
             roi = head(pyramid, [p.boxes for p in places])

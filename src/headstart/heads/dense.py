@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,12 +63,16 @@ class DenseHead(nn.Module):
 
     num_classes  K; `anchors` A per cell; `strides` of the levels; `selection` for detections, `proposing` for RoIs
     code_size    R, how many numbers of `reg` make one box
+    layer_names  what `layers` gives
+    make         the constructor's options of which `twin` makes another head
     convention   how weights of other libraries are to be read
     """
 
     anchors: int = 1
     code_size: int = 4
+    layer_names: tuple[str, ...] = ("cls_tower", "reg_tower")
     width: int
+    make: dict[str, Any]
     cls_tower: Tower
     reg_tower: Tower
 
@@ -128,6 +133,11 @@ class DenseHead(nn.Module):
             "cls_tower": [functional.relu(x) for x in outputs.cls_trace[-1]],
             "reg_tower": [functional.relu(x) for x in outputs.reg_trace[-1]],
         }
+
+    def twin(self, channels: int, strides: Sequence[int], num_classes: int | None = None) -> DenseHead:
+        """A new head of the same make for another pyramid and, if given, another number of classes."""
+        kind: Any = type(self)
+        return kind(self.num_classes if num_classes is None else num_classes, channels, strides, **self.make)
 
     def steps(self, outputs: DenseOutputs) -> list[Size]:
         """How far apart the cells of each level lie, (y, x) pixels."""

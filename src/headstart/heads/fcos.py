@@ -56,6 +56,18 @@ class FCOSHead(DenseHead):
     ) -> None:
         super().__init__(num_classes, strides, selection, convention)
         self.width, self.normalised, self.centreness_on_box = width, normalised, centreness_on_box
+        self.make = {
+            "width": width,
+            "depth": depth,
+            "normalised": normalised,
+            "centre_sampling": centre_sampling,
+            "centreness_on_box": centreness_on_box,
+            "box_loss": box_loss,
+            "conv_bias": conv_bias,
+            "range_scale": range_scale,
+            "selection": selection,
+            "convention": convention,
+        }
         self.box_loss = BOX_LOSSES[box_loss]
         self.assigner = CenterRange(level_ranges(self.strides, range_scale), 1.5 if centre_sampling else None)
         self.cls_tower = Tower(channels, width, depth, norm=True, bias=conv_bias)

@@ -50,6 +50,7 @@ class GFLHead(AdaptiveHead):
             selection=selection,
         )
         self.reach = reach
+        self.make["reach"] = reach
 
     def distances(self, reg: Tensor) -> Tensor:
         """(..., 4 * (reach + 1)) logits to the four expected distances (..., 4), in strides."""

@@ -43,6 +43,7 @@ class RepPointsHead(DenseHead):
     """
 
     code_size = 2 * TAPS
+    layer_names = (*DenseHead.layer_names, "initial_conv", "cls_conv", "reg_conv")
     taps: Tensor
 
     def __init__(
@@ -59,6 +60,13 @@ class RepPointsHead(DenseHead):
     ) -> None:
         super().__init__(num_classes, strides, selection)
         self.width, self.point_scale = width, point_scale
+        self.make = {
+            "width": width,
+            "depth": depth,
+            "point_scale": point_scale,
+            "norm": norm,
+            "selection": selection,
+        }
         self.nearest = NearestPoints(point_scale)
         self.assigner = MaxIoU(positive=0.5, negative=0.4, rescue=0.0)
         self.cls_tower = Tower(channels, width, depth, norm=norm)

@@ -45,6 +45,15 @@ class RetinaHead(AnchorHead):
         scales = [anchor_scale * 2 ** (octave / 3) for octave in range(3)]
         super().__init__(num_classes, strides, selection, scales, ratios, convention=convention)
         self.width = width
+        self.make = {
+            "width": width,
+            "depth": depth,
+            "anchor_scale": anchor_scale,
+            "ratios": ratios,
+            "norm": norm,
+            "selection": selection,
+            "convention": convention,
+        }
         self.assigner = MaxIoU(positive=0.5, negative=0.4, rescue=0.0)
         self.cls_tower = Tower(channels, width, depth, norm=norm)
         self.reg_tower = Tower(channels, width, depth, norm=norm)

@@ -23,12 +23,15 @@ class Frozen:
     class_map  what the names of its classes do not say: teacher's class -> student's class, None to leave it out
     """
 
+    name = "teacher"
+
     def __init__(self, model: Detector, class_map: Mapping[str, str | None] | None = None) -> None:
         # In this layout a pass without gradients is faster on processors, by an eighth or more (benchmarks/README.md).
         self.model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.classes = model.classes
         self.class_map = dict(class_map or {})
         self._seen: tuple[ImageBatch, Features] | None = None
+        self._said: tuple[ImageBatch, Any] | None = None
 
     def match(self, classes: Sequence[str]) -> ClassMap:
         """Which of a student's classes each of the teacher's stands for. Raises UserError if none does."""
@@ -42,9 +45,16 @@ class Frozen:
                 self._seen = (batch, self.model.extract(batch))
         return self._seen[1]
 
+    def ask(self, batch: ImageBatch) -> Any:
+        """What the teacher's head says of this batch, traced, computed once, without gradient."""
+        if self._said is None or self._said[0] is not batch:
+            with torch.no_grad():
+                self._said = (batch, self.model.head(self.extract(batch), batch.sizes, trace=True))
+        return self._said[1]
+
     def forget(self) -> None:
         """Lets go of the remembered features."""
-        self._seen = None
+        self._seen = self._said = None
 
     def to(self, *args: Any, **kwargs: Any) -> Frozen:
         self.model.to(*args, **kwargs)
@@ -74,10 +84,16 @@ class Method(nn.Module):
     """Whether the teacher must have the student's classes in the same order; a method that goes through
     `teacher.match`, or compares nothing that belongs to a class, says False."""
 
-    def __init__(self, student: Detector, teacher: Frozen | None = None) -> None:
+    several_teachers = False
+
+    def __init__(self, student: Detector, teacher: Frozen | Sequence[Frozen] | None = None) -> None:
         super().__init__()
         self.student = student
-        self.teacher = teacher
+        self.guides = [teacher] if isinstance(teacher, Frozen) else list(teacher or ())
+
+    @property
+    def teacher(self) -> Frozen | None:
+        return self.guides[0] if self.guides else None
 
     def forward(self, batch: ImageBatch, targets: list[Targets], progress: Progress) -> Objective:
         raise NotImplementedError

@@ -1,178 +1,259 @@
-"""HEAD: distillation between different detectors through an assistant (arXiv:2207.05345)."""
+"""HEAD: distillation between different detectors through assistants (arXiv:2207.05345)."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from headstart.assign.sample import RegionSampler
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
+from headstart.heads.cascade import Cascade, CascadeOutputs
 from headstart.heads.dense import DenseHead
-from headstart.heads.roi import BoxHead
-from headstart.heads.two_stage import TwoStageHead
-from headstart.losses.imitation import squared
-from headstart.methods.assistants import ADAPTERS, RCNNAssistant, read_cells
+from headstart.heads.fcos import FCOSHead
+from headstart.heads.two_stage import ProposingHead
+from headstart.methods.assistants import KINDS, Assistant, Sight, follow, raise_free, suited
+from headstart.methods.assistants.kinds import demand, kind_of
+from headstart.methods.assistants.maps import DenseAssistant
+from headstart.methods.assistants.tracing import ADAPTERS
 from headstart.methods.base import Frozen, Method
-from headstart.methods.weighting import Scale, until, warm
-from headstart.structures import ImageBatch, Objective, Progress, Targets
+from headstart.methods.ckd import Aligned, Link, LookedUp, Traced, connect
+from headstart.methods.lesson import Lesson
+from headstart.methods.weighting import until, warm
+from headstart.structures import ImageBatch, Objective, Progress, Regions, Size, Targets
 
-PAPER = {"akd": 2.0, "ckd": 2.0}
-AUTO = {"akd": 0.5, "ckd": 0.5}
+AUTO = {"akd": 1.0, "ckd": 0.5}
+"""Of all AKD layers together and of CKD, in units of their targets' variance, shared out among the assistants."""
+
+REGIONS = 512
 
 
 class HEAD(Method):
-    """A two-stage teacher's head rides on the student's pyramid as the assistant and is taught beside the student.
+    """Heads of other kinds than the student's ride on its pyramid as assistants and learn beside it.
 
-    AKD: the assistant's fully connected layers imitate the teacher's at the same regions. CKD: the student's
-    classification tower imitates the teacher's last layer at the cells its regions came from. Student and teacher
-    need no more in common than some classes: widths, strides and preprocessing may differ. Both terms compare vectors
-    of regions, which belong to no class; only the assistant's classifier is translated (`teacher.match`).
+    With a teacher, the assistant is of the teacher's kind. AKD: its layers imitate the teacher's, at the same regions
+    or cells. CKD: the student's own head imitates the teacher's last layer. Several teachers have an assistant each.
+    Without one (TF-HEAD), assistants learn from the ground truth alone and CKD is from them, detached. Student and
+    teacher need no more in common than some classes: widths, strides and preprocessing may differ; what is compared
+    belongs to no class, only the assistant's classifier is translated (`teacher.match`).
 
-    akd, ckd          switches; both off leaves the assistant with ground truth only ("assist")
-    weights           "auto": each squared error in units of its target's variance (see `Scale`), times 0.5;
-                      "paper": the published constant 2.0 on the plain squared error
-    akd_weight, ckd_weight   replace the constant of either
-    adapter           CKD's layer from student to teacher width: "linear", or "per_anchor" (one per anchor shape)
-    warmup            steps over which both terms grow from 0; None: 2000, but at most a tenth of the run
-    assistant_warmup  the same for the assistant's own ground-truth losses (0: none, as in the released code)
-    ckd_stop          the last step that CKD takes part in (None: no end)
-    transfer          start the assistant from the teacher's head where shapes agree
-    regions           regions per image, a quarter of them objects
+    akd, ckd          switches; both off leaves the assistants with ground truth only ("assist")
+    assistants        further assistants that no teacher guides: kinds (rcnn, cascade, retinanet, fcos, atss, gfl,
+                      reppoints), or "auto" for the paper's; as a mapping, kind -> options of its head and `weight`,
+                      the factor of its losses
+    weights           "auto": each squared error in units of its target's variance (see `Scale`), 1 for all AKD layers
+                      of an assistant together and 0.5 for its CKD, shared out among the assistants;
+                      "paper": the published constants on the plain squared error
+    akd_weight, ckd_weight   replace the constant of each AKD layer and of each CKD term
+    adapter           CKD's layer where a region is traced to an anchor: "linear", or "per_anchor" (one per shape)
+    warmup            steps over which AKD and CKD grow from 0; None: 2000, but at most a tenth of the run
+    assistant_warmup  the same for the assistants' own ground-truth losses; None: as `warmup` without a teacher, 0 with
+                      one, as in the released code
+    ckd_stop          the last step that CKD takes part in; None: no end; "auto": with a teacher no end, without one
+                      where the learning rate first drops
+    transfer          start an assistant from its teacher's head where shapes agree
+    regions           regions per image, a quarter of them objects; None: 512, or what a two-stage student samples
 
     Checked against the official code: tests/parity, head_assist.
     """
 
-    teachers = (TwoStageHead,)
-    students = (DenseHead,)
-    teacher: Frozen
+    teachers = (DenseHead, ProposingHead)
+    students = (DenseHead, ProposingHead)
+    several_teachers = True
     same_classes = False
 
     def __init__(
         self,
         student: Detector,
-        teacher: Frozen | None,
+        teacher: Frozen | Sequence[Frozen] | None = None,
         *,
         akd: bool = True,
         ckd: bool = True,
+        assistants: str | Sequence[str] | Mapping[str, Any] | None = None,
         weights: Literal["auto", "paper"] = "auto",
         akd_weight: float | None = None,
         ckd_weight: float | None = None,
         adapter: Literal["linear", "per_anchor"] = "linear",
         warmup: int | None = None,
-        assistant_warmup: int = 0,
-        ckd_stop: int | None = None,
+        assistant_warmup: int | None = None,
+        ckd_stop: int | Literal["auto"] | None = "auto",
         transfer: bool = True,
-        regions: int = 512,
+        regions: int | None = None,
     ) -> None:
         super().__init__(student, teacher)
-        head, guide = check_pair(student, teacher)
+        free = chosen_kinds(assistants, student)
+        check_pairs(student, self.guides, free)
         if weights not in ("auto", "paper"):
             raise UserError(f"method head: weights must be auto or paper, not '{weights}'")
         if adapter not in ADAPTERS:
             raise UserError(f"method head: adapter must be {' or '.join(ADAPTERS)}, not '{adapter}'")
+        if isinstance(ckd_stop, str) and ckd_stop != "auto":
+            raise UserError(f"method head: ckd_stop must be a step, auto or null, not '{ckd_stop}'")
         self.akd, self.ckd, self.weights, self.adapter_kind = akd, ckd, weights, adapter
-        default = PAPER if weights == "paper" else AUTO
-        self.akd_weight = default["akd"] if akd_weight is None else akd_weight
-        self.ckd_weight = default["ckd"] if ckd_weight is None else ckd_weight
+        self.akd_weight, self.ckd_weight, self.share = akd_weight, ckd_weight, 1 / (len(self.guides) + len(free))
         self.warmup, self.assistant_warmup, self.ckd_stop = warmup, assistant_warmup, ckd_stop
+        self.sampler = choose_sampler(student, regions)
+        self.lessons = nn.ModuleDict()
+        for guide in self.guides:
+            self._add(self._follow(guide, transfer))
+        for kind, options in free.items():
+            self._add(self._raise(kind, options, alone=len(self.guides) + len(free) == 1))
+        links = [lesson.link for lesson in self._lessons if lesson.link is not None]
+        if adapter == "per_anchor" and links and not any(link.by_anchor for link in links):
+            raise UserError(
+                "method head: adapter per_anchor needs regions that are traced to an anchor, which this pair does not "
+                "have; use adapter linear"
+            )
+        self.reads_regions = isinstance(student.head, ProposingHead) or not all(
+            isinstance(lesson.assistant, DenseAssistant) for lesson in self._lessons
+        )
 
-        channels = student.neck.width
-        classes = self.teacher.match(student.classes)
-        sampler = RegionSampler(regions)
-        self.assistant = RCNNAssistant(guide, channels, student.neck.strides, sampler, len(student.classes))
-        self.fresh = self.assistant.inherit(guide, classes) if transfer else ["everything"]
-        width = guide.hidden
-        self.adapters = nn.ModuleDict()
-        if akd:
-            self.adapters.update({layer: nn.Linear(width, width) for layer in guide.layers})
-        if ckd:
-            self.adapters["ckd"] = ADAPTERS[adapter](head.anchors, head.width, width)
-        self.scales = nn.ModuleDict({name: Scale() for name in self.adapters} if weights == "auto" else {})
+    def _follow(self, teacher: Frozen, transfer: bool) -> Lesson:
+        assistant = follow(teacher.model, self.student)
+        guide = teacher.model.head if isinstance(assistant, DenseAssistant) else teacher.model.head.roi
+        classes = teacher.match(self.student.classes)
+        fresh = assistant.inherit(guide, classes) if transfer else ["everything"]
+        return self._lesson(assistant, teacher, guide, fresh=fresh)
 
-    def forward(self, batch: ImageBatch, targets: list[Targets], progress: Progress) -> Objective:
-        student = self.student
-        features = student.extract(batch)
-        outputs = student.head(features, batch.sizes, trace=True)
-        losses = student.loss(outputs, targets)
-        terms = {f"student/{name}": value for name, value in losses.items()}
+    def _raise(self, kind: str, options: Mapping[str, Any], *, alone: bool) -> Lesson:
+        chosen = dict(options)
+        own = float(chosen.pop("weight", 0.5 if kind == "fcos" and not alone else 1.0))
+        assistant = raise_free(kind, self.student, chosen)
+        return self._lesson(assistant, None, assistant.head, own=own)
 
-        mine = self.assistant(student.head, features, outputs, batch.sizes, targets)
-        ready = warm(progress, self.assistant_warmup)
-        terms |= {f"assistant/rcnn/{name}": value * ready for name, value in mine.losses.items()}
-        if not (self.akd or self.ckd):
-            return Objective(terms)
-
-        guide = self.assistant.consult(self.guide, self.teacher.extract(batch), mine.places)
-        ready = warm(progress, self.warmup if self.warmup is not None else min(2000, progress.total // 10))
-        monitors = {}
-        if self.akd:
-            for layer in self.guide.layers:
-                gap = squared(self.adapters[layer](mine.hidden[layer]), guide[layer])
-                gap = self.scaled(gap, layer, guide[layer], progress)
-                terms[f"akd/rcnn/{layer}"] = gap * (self.akd_weight * ready)
+    def _lesson(self, assistant: Assistant, teacher: Frozen | None, guide: nn.Module, **options: Any) -> Lesson:
+        link = None
         if self.ckd:
-            vectors, traced, anchor = read_cells(outputs.cls_trace[-1], mine.places)
-            goal = guide[self.guide.layers[-1]][traced]
-            gap = squared(self.adapters["ckd"](functional.relu(vectors), anchor), goal)
-            gap = self.scaled(gap, "ckd", goal, progress)
-            terms["ckd/rcnn"] = gap * (self.ckd_weight * ready * until(progress, self.ckd_stop))
-        return Objective(terms, monitors)
+            link = connect(self.student, guide, assistant, self.adapter_kind, free=teacher is None)
+        akd, ckd = published(self.student.head, assistant, link, free=teacher is None)
+        if self.weights == "auto":
+            terms = len(link.rows()) if link is not None else 1
+            akd, ckd = AUTO["akd"] * self.share / len(assistant.layers), AUTO["ckd"] * self.share / terms
+        akd = akd if self.akd_weight is None else self.akd_weight
+        ckd = ckd if self.ckd_weight is None else self.ckd_weight
+        return Lesson(
+            self._free_name(assistant.kind),
+            assistant,
+            teacher,
+            akd=akd if self.akd else None,
+            link=link,
+            ckd=ckd,
+            auto=self.weights == "auto",
+            **options,
+        )
 
-    def scaled(self, gap: Tensor, name: str, goal: Tensor, progress: Progress) -> Tensor:
-        return gap / self.scales[name](goal, progress) if self.weights == "auto" else gap
+    def _free_name(self, kind: str) -> str:
+        names = [kind, *(f"{kind}-{number}" for number in range(2, len(self.lessons) + 2))]
+        return next(name for name in names if name not in self.lessons)
+
+    def _add(self, lesson: Lesson) -> None:
+        self.lessons[lesson.name] = lesson
 
     @property
-    def guide(self) -> BoxHead:
-        """The teacher's box head."""
-        return self.teacher.model.head.roi
+    def _lessons(self) -> list[Lesson]:
+        return list(self.lessons.values())  # ty: ignore[invalid-return-type]
+
+    def forward(self, batch: ImageBatch, targets: list[Targets], progress: Progress) -> Objective:
+        sight = self.look(batch, targets)
+        losses = self.student.loss(sight.outputs, targets)
+        terms = {f"student/{name}": value for name, value in losses.items()}
+        for lesson in self._lessons:
+            terms |= lesson(sight, batch, progress, **self.schedule(lesson, progress))
+        return Objective(terms)
+
+    def look(self, batch: ImageBatch, targets: list[Targets]) -> Sight:
+        """The student's pass, and the regions that everybody reads."""
+        features = self.student.extract(batch)
+        outputs = self.student.head(features, batch.sizes, targets, trace=True)
+        return Sight(features, outputs, batch.sizes, targets, self.sample(outputs, batch.sizes, targets))
+
+    def sample(self, outputs: Any, sizes: list[Size], targets: list[Targets]) -> list[Regions]:
+        """The regions that student, assistants and teachers all read: one sampling per step."""
+        head = self.student.head
+        if isinstance(head, ProposingHead):
+            return (outputs.stages[0] if isinstance(outputs, CascadeOutputs) else outputs).regions
+        if not self.reads_regions:
+            return []
+        proposals = head.proposals(outputs, sizes)
+        return [self.sampler(p, t, head.num_classes) for p, t in zip(proposals, targets)]
+
+    def schedule(self, lesson: Lesson, progress: Progress) -> dict[str, float]:
+        """How far the assistant's own losses, AKD and CKD have come, each 0 to 1."""
+        steps = self.warmup if self.warmup is not None else min(2000, progress.total // 10)
+        free = lesson.teacher is None
+        own = self.assistant_warmup if self.assistant_warmup is not None else (steps if free else 0)
+        stop = self.ckd_stop
+        if stop == "auto":
+            stop = progress.first_drop if free else None
+        ready = warm(progress, steps)
+        return {"own": warm(progress, own), "akd": ready, "ckd": ready * until(progress, stop)}
 
     def parts(self) -> dict[str, nn.Module]:
-        return {"assistant": self.assistant, "adapters": self.adapters}
+        found = {}
+        for name, lesson in self.lessons.items():
+            found[f"lessons.{name}.assistant"] = lesson.assistant
+            if len(lesson.adapters):
+                found[f"lessons.{name}.adapters"] = lesson.adapters
+        return found
 
     def describe(self) -> list[dict[str, str]]:
-        return pairing(self)
+        return [row for lesson in self._lessons for row in lesson.describe()]
 
 
-def check_pair(student: Detector, teacher: Frozen | None) -> tuple[DenseHead, BoxHead]:
-    """The student's dense head and the teacher's box head. Raises UserError for a pair HEAD cannot serve yet."""
-    if teacher is None:
-        raise UserError("method head needs a teacher: give --teacher FILE, a Faster R-CNN trained on such objects")
-    guide = teacher.model.head
-    if not isinstance(guide, HEAD.teachers):
-        kind = type(guide).__name__
-        raise UserError(f"method head needs a teacher with a two-stage head (fasterrcnn_*); this teacher has a {kind}")
-    if not isinstance(student.head, HEAD.students):
-        kind = type(student.head).__name__
+def chosen_kinds(
+    assistants: str | Sequence[str] | Mapping[str, Any] | None, student: Detector
+) -> dict[str, Mapping[str, Any]]:
+    """The option `assistants` as kind -> options. Raises UserError for an unknown kind."""
+    if assistants is None:
+        return {}
+    if assistants == "auto":
+        return {kind: {} for kind in suited(student)}
+    if isinstance(assistants, str):
+        assistants = [kind.strip() for kind in assistants.split(",")]
+    chosen = assistants if isinstance(assistants, Mapping) else {kind: {} for kind in assistants}
+    for kind in chosen:
+        demand(str(kind), list(KINDS), "method head: no assistant is called")
+    return {kind: options or {} for kind, options in chosen.items()}
+
+
+def check_pairs(student: Detector, teachers: list[Frozen], free: Mapping[str, Any]) -> None:
+    """Raises UserError unless somebody guides the student and everybody has a head that HEAD knows."""
+    if not teachers and not free:
         raise UserError(
-            "method head needs a student with a dense head (retinanet_*, fcos_*, atss_*, gfl_* or reppoints_*); "
-            f"this student has a {kind}"
+            "method head needs a teacher: give --teacher FILE, weights of a detector trained on such objects; or let it "
+            "do without one, by --assistants auto (TF-HEAD)"
         )
-    return student.head, guide.roi
+    for model, who in [(student, "student"), *((teacher.model, "teacher") for teacher in teachers)]:
+        if not isinstance(model.head, HEAD.students):
+            raise UserError(
+                f"method head needs a {who} with a dense or a two-stage head; this one has a {type(model.head).__name__}"
+            )
+        kind_of(model.head)
 
 
-def pairing(method: HEAD) -> list[dict[str, str]]:
-    """Who imitates what, through what, how much: the rows of the table printed before training."""
-    head = method.student.head
-    boxes = method.assistant.head
-    where = f"P{_level(boxes.strides[0])}..P{_level(boxes.strides[-1])} of the student"
-    fresh = "" if not method.fresh else f"; not from the teacher: {', '.join(method.fresh)}"
-    rows = [{"from": "ground truth", "to": f"assistant/rcnn on {where}{fresh}", "through": "", "weight": "1"}]
-    unit = " / variance" if method.weights == "auto" else ""
-    if method.akd:
-        for layer in boxes.layers:
-            through = f"linear {boxes.hidden} -> {boxes.hidden}"
-            weight = f"{method.akd_weight:g}{unit}"
-            rows.append({"from": f"teacher {layer}", "to": f"assistant {layer}", "through": through, "weight": weight})
-    if method.ckd:
-        through = f"{method.adapter_kind} {head.width} -> {boxes.hidden}"
-        target = f"student cls tower block {len(head.cls_tower) - 1} at traced cells"
-        weight = f"{method.ckd_weight:g}{unit}"
-        rows.append({"from": f"teacher {boxes.layers[-1]}", "to": target, "through": through, "weight": weight})
-    return rows
+def choose_sampler(student: Detector, regions: int | None) -> RegionSampler:
+    """What samples the regions of a dense student; a two-stage student samples its own, which are shared."""
+    if not isinstance(student.head, ProposingHead):
+        return RegionSampler(REGIONS if regions is None else regions)
+    if regions is not None:
+        raise UserError(
+            "method head: a two-stage student samples its regions itself, and all others read the same; instead of "
+            "method.regions set student.options.regions"
+        )
+    roi = student.head.roi
+    return roi.samplers[0] if isinstance(roi, Cascade) else student.head.sampler
 
 
-def _level(stride: int) -> int:
-    return stride.bit_length() - 1
+def published(head: nn.Module, assistant: Assistant, link: Link | None, *, free: bool) -> tuple[float, float]:
+    """The constants of each AKD layer and each CKD term on the plain squared error.
+
+    Those of the authors' configurations; 1.0 where they had no such pair.
+    """
+    akd = 2.0 if assistant.kind == "rcnn" else 1.0
+    if link is None or isinstance(link, Aligned | LookedUp):
+        return akd, 1.0
+    if free:
+        return akd, 1.3
+    return akd, 1.0 if isinstance(link, Traced) and isinstance(head, FCOSHead) else 2.0

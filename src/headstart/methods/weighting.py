@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, distributed, nn
 
@@ -21,6 +24,8 @@ def until(progress: Progress, stop: int | None) -> float:
 class Scale(nn.Module):
     """The variance of a target's entries, averaged over the first `steps` training steps and then fixed.
 
+    `moving`: for a target that learns itself, an average that goes on, over about the last `steps` steps.
+
     A squared error divided by it is 1 for whoever answers every entry with their mean and 0 for a perfect imitation,
     whatever the width, age and origin of the teacher. (The variance within each channel would be a finer unit, but it
     nearly vanishes for a teacher that has learned little, and the term explodes.) Kept in the checkpoint; equal on all
@@ -30,27 +35,34 @@ class Scale(nn.Module):
     mean: Tensor
     seen: Tensor
 
-    def __init__(self, steps: int = 50) -> None:
+    def __init__(self, steps: int = 50, *, moving: bool = False) -> None:
         super().__init__()
-        self.steps = steps
+        self.steps, self.moving = steps, moving
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("seen", torch.zeros(()))
 
     @torch.no_grad()
-    def forward(self, target: Tensor, progress: Progress) -> Tensor:
-        """The scale to divide by: target (N, D) rows of vectors; measured while `progress.step` < `steps`.
+    def forward(self, target: Sequence[Tensor], progress: Progress) -> Tensor:
+        """The scale to divide by; measured while `progress.step` < `steps`, 1 where nothing was measured yet.
 
-        1 where nothing was measured yet.
+        target  one tensor (N, D) of vectors, or a map (B, C, H, W) per level, whose variances are averaged
         """
-        if progress.step < self.steps:
+        if self.moving or progress.step < self.steps:
             self._measure(target)
         return torch.where(self.mean > 0, self.mean, 1.0)
 
-    def _measure(self, target: Tensor) -> None:
-        usable = len(target) > 1
-        variance = target.float().var(correction=0) if usable else target.new_zeros(())
-        found = torch.stack([variance.float(), variance.new_full((), float(usable), dtype=torch.float32)])
-        if distributed.is_available() and distributed.is_initialized():
+    def _measure(self, target: Sequence[Tensor]) -> None:
+        usable = len(target[0]) > 1 or target[0].ndim > 2
+        variances = [x.float().var(correction=0) if usable else x.new_zeros(()).float() for x in target]
+        variance = torch.stack(variances).mean()
+        found = torch.stack([variance, variance.new_full((), float(usable))])
+        if processes() > 1:
             distributed.all_reduce(found)
         self.seen += found[1]
-        self.mean += (found[0] - self.mean * found[1]) / self.seen.clamp(min=1)
+        window = self.steps * processes() if self.moving else math.inf
+        self.mean += (found[0] - self.mean * found[1]) / self.seen.clamp(min=1, max=window)
+
+
+def processes() -> int:
+    """How many train together."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
