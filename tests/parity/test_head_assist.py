@@ -152,9 +152,7 @@ def test_proposals_and_places(arrays, method, batch, scenario):
     places = method.look(batch, targets(arrays, scenario)).places
     rois, ids = tensor(arrays[f"rois/{scenario}"]), tensor(arrays[f"bbox_ids/{scenario}"]).long()
     close(torch.cat([p.boxes for p in places]), rois[:, 1:], 1e-5)
-    level, y, x, anchor = (
-        torch.cat([getattr(p.pixels, key) for p in places]) for key in ("level", "y", "x", "anchor")
-    )
+    level, y, x, anchor = (torch.cat([getattr(p.pixels, key) for p in places]) for key in ("level", "y", "x", "anchor"))
     assert torch.equal(torch.stack([level, y, x], dim=1), ids[:, 1:4])
     assert torch.equal(anchor[level >= 0], ids[level >= 0, 4])
 

@@ -73,6 +73,7 @@ class DenseHead(nn.Module):
     layer_names: tuple[str, ...] = ("cls_tower", "reg_tower")
     width: int
     make: dict[str, Any]
+    cls: nn.Conv2d
     cls_tower: Tower
     reg_tower: Tower
 

@@ -13,7 +13,7 @@ from headstart.heads.cascade import Cascade, CascadeOutputs
 from headstart.heads.dense import DenseHead
 from headstart.heads.roi import BoxHead
 from headstart.methods.assistants.assistant import Assistant, Layers, Sight
-from headstart.methods.assistants.maps import coarsen, factors
+from headstart.methods.assistants.maps import DenseAssistant, coarsen, factors
 from headstart.methods.assistants.regions import RCNNAssistant
 from headstart.methods.assistants.tracing import ADAPTERS, read_cells
 
@@ -157,7 +157,7 @@ def connect(student: Detector, guide: nn.Module, assistant: Assistant, adapter: 
     `adapter` is for links that go by an anchor; the others have one layer.
     """
     head = student.head
-    if isinstance(guide, DenseHead):
+    if isinstance(assistant, DenseAssistant) and isinstance(guide, DenseHead):
         if isinstance(head, DenseHead):
             return Aligned(head, guide, free=free)
         own = first_box_head(head.roi)

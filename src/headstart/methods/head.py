@@ -153,7 +153,7 @@ class HEAD(Method):
 
     @property
     def _lessons(self) -> list[Lesson]:
-        return list(self.lessons.values())  # ty: ignore[invalid-return-type]
+        return list(self.lessons.values())  # ty: ignore[invalid-explicit-return]
 
     def forward(self, batch: ImageBatch, targets: list[Targets], progress: Progress) -> Objective:
         sight = self.look(batch, targets)
@@ -185,17 +185,17 @@ class HEAD(Method):
         free = lesson.teacher is None
         own = self.assistant_warmup if self.assistant_warmup is not None else (steps if free else 0)
         stop = self.ckd_stop
-        if stop == "auto":
+        if isinstance(stop, str):  # auto
             stop = progress.first_drop if free else None
         ready = warm(progress, steps)
         return {"own": warm(progress, own), "akd": ready, "ckd": ready * until(progress, stop)}
 
     def parts(self) -> dict[str, nn.Module]:
-        found = {}
-        for name, lesson in self.lessons.items():
-            found[f"lessons.{name}.assistant"] = lesson.assistant
+        found: dict[str, nn.Module] = {}
+        for lesson in self._lessons:
+            found[f"lessons.{lesson.name}.assistant"] = lesson.assistant
             if len(lesson.adapters):
-                found[f"lessons.{name}.adapters"] = lesson.adapters
+                found[f"lessons.{lesson.name}.adapters"] = lesson.adapters
         return found
 
     def describe(self) -> list[dict[str, str]]:
@@ -222,14 +222,13 @@ def check_pairs(student: Detector, teachers: list[Frozen], free: Mapping[str, An
     """Raises UserError unless somebody guides the student and everybody has a head that HEAD knows."""
     if not teachers and not free:
         raise UserError(
-            "method head needs a teacher: give --teacher FILE, weights of a detector trained on such objects; or let it "
-            "do without one, by --assistants auto (TF-HEAD)"
+            "method head needs a teacher: give --teacher FILE, weights of a detector trained on such objects, or let "
+            "it do without one by --assistants auto (TF-HEAD)"
         )
     for model, who in [(student, "student"), *((teacher.model, "teacher") for teacher in teachers)]:
         if not isinstance(model.head, HEAD.students):
-            raise UserError(
-                f"method head needs a {who} with a dense or a two-stage head; this one has a {type(model.head).__name__}"
-            )
+            kind = type(model.head).__name__
+            raise UserError(f"method head needs a {who} with a dense or a two-stage head; this one has a {kind}")
         kind_of(model.head)
 
 

@@ -54,7 +54,9 @@ class Lesson(nn.Module):
 
     @property
     def link(self) -> Link | None:
-        return self.adapters["ckd"] if "ckd" in self.adapters else None  # ty: ignore[invalid-return-type]
+        """The CKD adapter, if there is CKD."""
+        found = dict(self.adapters).get("ckd")
+        return found if isinstance(found, Link) else None
 
     def forward(
         self, sight: Sight, batch: ImageBatch, progress: Progress, *, own: float, akd: float, ckd: float

@@ -13,7 +13,7 @@ from headstart.methods.base import Frozen
 from headstart.structures import Features, ImageBatch, Regions, Size, Targets
 
 Layers = dict[str, list[Tensor]]
-"""What a head has to imitate, by layer: one tensor (R, D) of a box head, one map (B, C, H, W) per level of a dense head.
+"""What a head has to imitate, by layer: of a box head one tensor (R, D), of a dense head a map (B, C, H, W) per level.
 All are values after their activation: both official hooks see what an in-place ReLU left."""
 
 
@@ -66,7 +66,7 @@ class Assistant(nn.Module):
         """The same layers of the teacher's head at the same places, without gradient."""
         raise NotImplementedError
 
-    def inherit(self, guide: nn.Module, classes: ClassMap) -> list[str]:
+    def inherit(self, guide: Any, classes: ClassMap) -> list[str]:
         """Start from the weights of the teacher's head; what cannot be had from it is returned by name."""
         raise NotImplementedError
 

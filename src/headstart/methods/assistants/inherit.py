@@ -60,7 +60,7 @@ def pull_class_maps(teacher: DenseHead, own: DenseHead, classes: ClassMap) -> di
     them together where they agree and are small.
     """
     found = {}
-    layers: tuple[nn.Module, nn.Module] = (teacher.cls, own.cls)
+    layers = (teacher.cls, own.cls)
     known, kept = len(classes.teacher), len(classes.student)
     for key in ("weight", "bias"):
         theirs, mine = (getattr(layer, key).detach() for layer in layers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ class DenseAssistant(Assistant):
     def consult(self, teacher: Frozen, batch: ImageBatch, reading: Reading) -> Layers:
         return teacher.model.head.layers(teacher.ask(batch))
 
-    def inherit(self, guide: DenseHead, classes: ClassMap) -> list[str]:
+    def inherit(self, guide: Any, classes: ClassMap) -> list[str]:
         return inherit_dense_head(self.head, guide, classes)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -39,7 +41,7 @@ class RCNNAssistant(Assistant):
         boxes = [p.boxes for p in reading.places[0]]
         return activated(teacher.model.head.roi.read(teacher.extract(batch).pyramid, boxes))
 
-    def inherit(self, guide: BoxHead, classes: ClassMap) -> list[str]:
+    def inherit(self, guide: Any, classes: ClassMap) -> list[str]:
         return inherit_box_head(self.head, guide, classes)
 
 
@@ -73,7 +75,7 @@ class CascadeAssistant(Assistant):
             layers |= activated(stage.read(pyramid, [p.boxes for p in places]), f"stage{index}_")
         return layers
 
-    def inherit(self, guide: Cascade, classes: ClassMap) -> list[str]:
+    def inherit(self, guide: Any, classes: ClassMap) -> list[str]:
         missing = []
         for index, (own, other) in enumerate(zip(self.head.heads, guide.heads)):
             missing += [f"stage{index}.{name}" for name in inherit_box_head(own, other, classes)]
