@@ -1,7 +1,7 @@
 """CPU seconds of one HEAD step for every kind of teacher, for TF-HEAD, and for fewer or more regions.
 
-Steps as in step_time.py: a RetinaNet-R18 student, R50 teachers, images of noise with about 7 boxes, one thread. All modes
-take turns in every round; a figure is the median of the rounds. Every mode is compared with the plain student.
+Steps as in step_time.py: a RetinaNet-R18 student, R50 teachers, images of noise with about 7 boxes, one thread. All
+modes take turns in every round; a figure is the median of the rounds. Every mode is compared with the plain student.
 
     python benchmarks/assistants_time.py [--rounds 3] [--size 320] [--batch 2] [--width 256] [--backbone r50]
         [--regions 64 128 256 512] [--kinds fasterrcnn reppoints ... free] [--bf16] [--json]
