@@ -195,6 +195,7 @@ def _make_keeper(stage: _Stage, folder: Path | None, *, silent: bool) -> Keeper:
 
 def _train(stage: _Stage, keeper: Keeper, folder: Path | None) -> None:
     module = stage.module
+    keeper.interrupt.install()
     try:
         if module.step < module.total:
             trainer = build_trainer(stage.device, stage.run.train.devices, [keeper])
@@ -212,6 +213,8 @@ def _train(stage: _Stage, keeper: Keeper, folder: Path | None) -> None:
             f"Stopped after step {keeper.saved} of {module.total}; everything up to there is in {folder}.\n"
             f"Continue with: headstart {verb} --resume {folder}"
         ) from None
+    finally:
+        keeper.interrupt.restore()  # only now: Lightning, leaving, gives the signals back to us
 
 
 def _tensorboard(folder: Path) -> Any:

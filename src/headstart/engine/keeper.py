@@ -73,11 +73,8 @@ class Keeper(pl.Callback):
         self.eval_every = train["eval_every"]
         self.saved = 0
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        # Lightning has installed its own handlers by now; ours end the run with everything saved.
-        self.interrupt.install()
-
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.interrupt.install()  # Lightning has put its own handler before ours since the run began
         self.display.start(pl_module.step)
         self.evaluate_if_due(pl_module)  # of a run that was stopped during an evaluation
 
@@ -108,7 +105,6 @@ class Keeper(pl.Callback):
 
     def close(self) -> None:
         self.display.stop()
-        self.interrupt.restore()
         if self.writer is not None:
             self.writer.close()
 
