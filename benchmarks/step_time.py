@@ -168,7 +168,7 @@ def build_modes(batch: Batch, size: int, bf16: bool) -> dict[str, Mode]:
 
     def head(precision: Precision) -> Mode:
         guide = copy.deepcopy(teacher)
-        quicken(guide, precision, lambda sentence: None)
+        quicken(guide, precision)
         return our_mode(build_method("head", copy.deepcopy(student), Frozen(guide)), batch, precision)
 
     modes = {"torchvision": torchvision_mode(batch, size), "plain": plain(FP32), "head": head(FP32)}

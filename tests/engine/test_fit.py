@@ -26,7 +26,7 @@ def test_what_a_run_leaves(tiny_run, capsys):
     folder = outcome.folder
     assert load_run(folder / "run.yaml").train.lr == 0.01
     results = json.loads((folder / "results.json").read_text())
-    assert results["teacher"]["images"] == 4
+    assert results["teachers"]["teacher"]["images"] == 4
     assert results["data"]["steps_per_epoch"] == 5
     assert results["gain"]["against"] == "baseline"
     for name in ("baseline", "head"):

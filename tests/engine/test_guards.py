@@ -8,14 +8,14 @@ import toys
 from headstart.engine.guards import prove, with_objects
 from headstart.engine.precision import Precision
 from headstart.errors import UserError
-from headstart.methods.base import Frozen
+from headstart.methods.base import Frozen, list_teachers
 
 CPU = torch.device("cpu")
 
 
 def check(method, teacher, batches=None):
     batches = [toys.batch_of()] if batches is None else batches
-    return prove("copy", method, teacher, batches, 100, device=CPU, precision=Precision())
+    return prove("copy", method, list_teachers(teacher), batches, 100, device=CPU, precision=Precision())
 
 
 def test_a_sound_lane_passes_and_is_left_as_it_was():
