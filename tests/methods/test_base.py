@@ -72,9 +72,6 @@ def test_the_head_is_asked_once_per_batch():
 class Both(Baseline):
     several_teachers = True
 
-    def __init__(self, student, teacher=None):
-        super(Baseline, self).__init__(student, teacher)
-
 
 def test_one_several_or_no_teachers(teacher, monkeypatch):
     other = Frozen(detector("retinanet"), name="dense")
