@@ -169,7 +169,7 @@ def make_student(name: str, **options: Any) -> Detector:
 def freeze(teacher: Detector, precision: Precision) -> Frozen:
     """A copy, made quick as every run does."""
     guide = copy.deepcopy(teacher)
-    quicken(guide, precision, lambda sentence: None)
+    quicken(guide, precision)
     return Frozen(guide)
 
 

@@ -149,7 +149,7 @@ def test_parts_and_state_round_trip(case, method):
     """What a checkpoint keeps makes another method of the same kind give the same terms."""
     run(method, *small(1), Progress(3, 1000))
     other = lesson(*case, seed=50)
-    other.teacher = method.teacher
+    other.guides = method.guides
     assert list(other.parts()) == list(method.parts())
     for name, part in method.parts().items():
         other.parts()[name].load_state_dict(part.state_dict(), strict=True)

@@ -4,22 +4,44 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from typer import Option
+from typer import BadParameter, Option
 
 from headstart.cli import options
 from headstart.cli.errors import spoken
 
+
+def split_kinds(text: str | None) -> Any:
+    """`auto` stays a word; kinds with commas become a list."""
+    if text is None or text == "auto":
+        return text
+    kinds = [kind.strip() for kind in text.split(",")]
+    if not all(kinds):
+        raise BadParameter(f"expected auto or kinds with commas such as fcos,fasterrcnn, found {text!r}")
+    return kinds
+
+
 Teacher = Annotated[
-    str | None,
+    list[str] | None,
     Option(
         "--teacher",
-        help="Weights that `headstart train` wrote, or a checkpoint of torchvision or mmdetection.",
+        metavar="FILE",
+        help="Weights that `headstart train` wrote, or a checkpoint of torchvision or mmdetection; may be repeated.",
         rich_help_panel="Distillation",
     ),
 ]
 Method = Annotated[
     str | None,
     Option("--method", help="How the student learns (head); see `headstart methods`.", rich_help_panel="Distillation"),
+]
+Assistants = Annotated[
+    str | None,
+    Option(
+        "--assistants",
+        metavar="KINDS",
+        callback=split_kinds,
+        help="HEAD without a teacher: auto, or heads to train beside the student's, such as fcos,fasterrcnn.",
+        rich_help_panel="Distillation",
+    ),
 ]
 ClassMap = Annotated[
     str | None,
@@ -35,7 +57,7 @@ Compare = Annotated[
     Option(
         "--compare",
         "--baseline",
-        help="Also train the same student without the teacher, beside it.",
+        help="Also train the same student without distillation, beside it.",
         rich_help_panel="Distillation",
     ),
 ]
@@ -47,6 +69,7 @@ def distill(
     student: options.Student = None,
     teacher: Teacher = None,
     method: Method = None,
+    assistants: Assistants = None,
     compare: Compare = None,
     class_map: ClassMap = None,
     epochs: options.Epochs = None,
@@ -75,7 +98,7 @@ def distill(
     settings: options.Settings = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a student that learns from a teacher.
+    """Train a student that learns from a teacher, from several, or from assistants alone.
 
     headstart distill --data DIR --teacher runs/teacher/student.safetensors --student retinanet_r18 --method head
     """

@@ -99,7 +99,7 @@ class Lesson(nn.Module):
         where = f"assistant/{self.name} on {assistant.where} of the student{fresh}"
         rows = [{"from": "ground truth", "to": where, "through": "", "weight": f"{self.own:g}"}]
         unit = " / variance" if len(self.scales) else ""
-        guide = self.teacher.name if self.teacher is not None else f"assistant/{self.name}"
+        guide = self.teacher.title if self.teacher is not None else f"assistant/{self.name}"
         for layer, adapter in self.adapters.items():
             if isinstance(adapter, Link):
                 for source, target, through in adapter.rows().values():
