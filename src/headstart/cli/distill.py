@@ -16,7 +16,7 @@ def split_kinds(text: str | None) -> Any:
         return text
     kinds = [kind.strip() for kind in text.split(",")]
     if not all(kinds):
-        raise BadParameter(f"expected auto or kinds with commas such as fcos,fasterrcnn, found {text!r}")
+        raise BadParameter(f"expected auto or kinds with commas such as fcos,rcnn, found {text!r}")
     return kinds
 
 
@@ -39,7 +39,7 @@ Assistants = Annotated[
         "--assistants",
         metavar="KINDS",
         callback=split_kinds,
-        help="HEAD without a teacher: auto, or heads to train beside the student's, such as fcos,fasterrcnn.",
+        help="HEAD without a teacher: auto, or heads to train beside the student's, such as fcos,rcnn.",
         rich_help_panel="Distillation",
     ),
 ]
