@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import statistics
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,10 @@ def train(name: str, job: Job, out: Path, data: Path) -> None:
     if job.method is not None:
         run["method"] = job.method
     if job.teacher is not None:
-        run["teacher"] = str(out / f"teacher-{job.teacher}" / "run" / "student.safetensors")
+        teacher = out / f"teacher-{job.teacher}"
+        while not (teacher / "result.json").exists():  # another process is at it
+            time.sleep(5)
+        run["teacher"] = str(teacher / "run" / "student.safetensors")
     outcome = fit(check_run(run), quiet=True)
     found = next(iter(outcome.results["lanes"].values()))
     metrics = {key: found["metrics"][key] or 0.0 for key in ("AP", "AP50", "AP75")}

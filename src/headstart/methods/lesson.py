@@ -103,12 +103,19 @@ class Lesson(nn.Module):
         for layer, adapter in self.adapters.items():
             if isinstance(adapter, Link):
                 for source, target, through in adapter.rows().values():
-                    weight = f"{self.ckd:g}{unit}"
+                    weight = f"{self.ckd:.3g}{unit}"
                     rows.append({"from": f"{guide} {source}", "to": target, "through": through, "weight": weight})
                 continue
             through = f"{assistant.through} {assistant.width} -> {assistant.width}"
-            weight = f"{self.akd:g}{unit}"
-            rows.append({"from": f"{guide} {layer}", "to": f"assistant {layer}", "through": through, "weight": weight})
+            weight = f"{self.akd:.3g}{unit}"
+            rows.append(
+                {
+                    "from": f"{guide} {layer}",
+                    "to": f"assistant/{self.name} {layer}",
+                    "through": through,
+                    "weight": weight,
+                }
+            )
         return rows
 
 
