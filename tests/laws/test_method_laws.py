@@ -2,17 +2,31 @@
 
 import copy
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from headstart.detectors.weights import load_detector, save_detector
 from headstart.detectors.zoo import FAMILIES
 from headstart.errors import UserError
-from headstart.methods import METHODS, Frozen, build_method, method_options
-from headstart.structures import Progress, Targets
-from laws.tiny import LESSONS, PAIRS, REFINING, detector, label, lesson, run, scene
+from headstart.methods import METHODS, Frozen, Method, build_method, method_options
+from headstart.structures import Objective, Progress, Targets
+from laws.tiny import ALONE, DENSE, LESSONS, PAIRS, REFINING, detector, label, lesson, run, scene
+
+
+@dataclass(frozen=True)
+class Life:
+    """One training step of a method, and what there was before it.
+
+    states  of the method and of each teacher before the step; versions: how often each teacher's tensors were written
+    """
+
+    method: Method
+    objective: Objective
+    states: list[dict[str, Tensor]]
+    versions: list[dict[str, int]]
 
 
 @pytest.fixture(params=LESSONS, ids=lambda case: "-".join(map(label, case)), scope="module")
@@ -21,44 +35,63 @@ def case(request):
 
 
 @pytest.fixture(scope="module")
-def lived(case):
-    """A method after one forward and backward pass, with its objective: for tests that only look."""
-    method = lesson(*case)
+def newborn(case):
+    """A method that nobody has run: to be copied."""
+    return lesson(*case)
+
+
+@pytest.fixture(scope="module")
+def lived(newborn):
+    """The same method after a step, its gradients kept: for laws that only look."""
+    method = copy.deepcopy(newborn)
+    states = [copy.deepcopy(module.state_dict()) for module in (method, *models(method))]
+    versions = [{name: t._version for name, t in model.state_dict(keep_vars=True).items()} for model in models(method)]
+    method.eval()
+    method.train()
     objective = run(method, *small())
     objective.total.backward()
-    return method, objective
+    torch.optim.SGD(trainable(method).values(), lr=0.001).step()
+    return Life(method, objective, states, versions)
 
 
 @pytest.fixture
-def method(case):
-    return lesson(*case)
+def method(newborn):
+    return copy.deepcopy(newborn)
 
 
 def small(seed=0):
     return scene(seed, size=64)
 
 
+def models(method):
+    """The teachers' detectors."""
+    return [guide.model for guide in method.guides]
+
+
 def trainable(method):
     return {name: p for name, p in method.named_parameters() if p.requires_grad}
-
-
-def teacher_state(method):
-    return {} if method.teacher is None else method.teacher.model.state_dict(keep_vars=True)
 
 
 def values(objective):
     return {name: term.item() for name, term in objective.terms.items()}
 
 
+def distilled(objective):
+    """The terms by which somebody is imitated."""
+    return {name: v for name, v in values(objective).items() if not name.startswith(("student/", "assistant/"))}
+
+
 def test_every_method_is_listed():
     assert set(PAIRS) == set(METHODS) == {name for name, *_ in LESSONS}
-    for name, _, teacher, student in LESSONS:
-        assert student in PAIRS[name][teacher and teacher.split()[0]]
+    for name, options, teachers, student in LESSONS:
+        for teacher in (teachers or "").split(" + "):
+            family = teacher.split()[0] if teacher else None
+            assert student in PAIRS[name].get(family, FAMILIES if "assistants" in options else [])
 
 
 def test_every_trainable_parameter_gets_a_gradient(lived):
     """So that several processes need not look for unused ones."""
-    for name, parameter in trainable(lived[0]).items():
+    for name, parameter in trainable(lived.method).items():
         assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
 
 
@@ -72,57 +105,46 @@ def test_without_objects_too(method):
 
 def test_every_term_counts(lived):
     """No term is zero on a real batch, each says who learns it, and their sum is what is minimised."""
-    _, objective = lived
-    assert all(term.ndim == 0 and term.item() > 0 and "/" in name for name, term in objective.terms.items())
-    own = [name for name in objective.terms if name.startswith("student/")]
+    terms = lived.objective.terms
+    assert all(term.ndim == 0 and term.item() > 0 and "/" in name for name, term in terms.items())
+    own = [name for name in terms if name.startswith("student/")]
     assert all(any(name.endswith(kind) for name in own) for kind in ("cls", "box"))
-    torch.testing.assert_close(objective.total, sum(objective.terms.values()))
+    torch.testing.assert_close(lived.objective.total, sum(terms.values()))
 
 
 def test_the_pairing_table_has_a_row_for_every_distillation_term(lived):
-    method, objective = lived
-    terms = [name for name in objective.terms if not name.startswith(("student/", "assistant/"))]
-    rows = method.describe()
-    assert len(rows) >= len(terms) and all({"from", "to", "through", "weight"} <= set(row) for row in rows)
+    rows = lived.method.describe()
+    assert len(rows) >= len(distilled(lived.objective))
+    assert all({"from", "to", "through", "weight"} <= set(row) for row in rows)
 
 
 def test_everything_trained_is_student_or_part(lived):
     """A part that is forgotten in `parts` would be trained without being watched over."""
-    method, _ = lived
-    named = {"student": method.student, **method.parts()}
+    named = {"student": lived.method.student, **lived.method.parts()}
     owned = {id(p) for module in named.values() for p in module.parameters()}
-    assert owned == {id(p) for p in method.parameters()}
+    assert owned == {id(p) for p in lived.method.parameters()}
     assert sum(len(list(module.parameters())) for module in named.values()) == len(owned)
 
 
-def test_the_teacher_is_nowhere_in_the_method(lived):
-    """Not in its parameters, modules, state or copies: it would be trained, averaged, shared and saved."""
-    method, _ = lived
-    assert (method.teacher is None) == (not teacher_state(method))
-    pointers = {t.data_ptr() for t in teacher_state(method).values()}
-    for given in (method, copy.deepcopy(method)):
-        assert given.teacher is method.teacher and copy.copy(given.teacher) is given.teacher
+def test_the_teachers_are_nowhere_in_the_method(case, newborn, lived):
+    """Not in its parameters, modules, state or copies: they would be trained, averaged, shared and saved."""
+    assert len(lived.method.guides) == (len(case[2].split(" + ")) if case[2] else 0)
+    pointers = {t.data_ptr() for model in models(newborn) for t in model.state_dict().values()}
+    for given in (newborn, lived.method):  # the one is a copy of the other
+        assert all(a is b and copy.copy(a) is a for a, b in zip(given.guides, newborn.guides, strict=True))
         own = [*given.parameters(), *given.buffers(), *given.state_dict().values()]
         assert pointers.isdisjoint({t.data_ptr() for t in own if t.numel()})
-        assert method.teacher is None or method.teacher.model not in list(given.modules())
-        assert not [name for name in given.state_dict() if name.split(".")[0] == "teacher"]
+        assert not {id(model) for model in models(newborn)} & {id(module) for module in given.modules()}
+        assert not [name for name in given.state_dict() if "teacher" in name.split(".")]
 
 
-def test_the_teacher_never_changes_and_the_student_does(method):
-    before = {name: (tensor.detach().clone(), tensor._version) for name, tensor in teacher_state(method).items()}
-    own = copy.deepcopy(method.state_dict())
-    optimizer = torch.optim.SGD(list(trainable(method).values()), lr=0.01)
-    for step in range(2):
-        method.eval()
-        method.train()
-        run(method, *small(step), Progress(400 + step, 1000), seed=step).total.backward()
-        optimizer.step()
-        method.zero_grad()
-    for name, tensor in teacher_state(method).items():
-        kept, version = before[name]
-        assert torch.equal(tensor, kept) and tensor._version == version, name
-        assert tensor.grad is None and not tensor.requires_grad, name
-    assert method.teacher is None or not any(module.training for module in method.teacher.model.modules())
+def test_the_teachers_never_change_and_the_student_does(lived):
+    method, (own, *kept) = lived.method, lived.states
+    for model, before, versions in zip(models(method), kept, lived.versions, strict=True):
+        for name, tensor in model.state_dict(keep_vars=True).items():
+            assert torch.equal(tensor, before[name]) and tensor._version == versions[name], name
+            assert tensor.grad is None and not tensor.requires_grad, name
+        assert not any(module.training for module in model.modules())
     changed = {name for name, tensor in method.state_dict().items() if not torch.equal(tensor, own[name])}
     parts = [name for name, part in method.parts().items() if list(part.parameters())]
     for part in ("student.backbone", "student.neck", "student.head", *parts):
@@ -135,7 +157,7 @@ def test_finite_under_autocast(case, method, lived):
         objective = run(method, *small())
     objective.total.backward()
     assert objective.total.dtype == torch.float32
-    plain = values(lived[1])
+    plain = values(lived.objective)
     for name, value in values(objective).items():
         assert math.isfinite(value)
         # Other regions may be drawn from rounded proposals: what depends on them need only be finite.
@@ -145,25 +167,23 @@ def test_finite_under_autocast(case, method, lived):
 
 
 @torch.no_grad()
-def test_parts_and_state_round_trip(case, method):
+def test_parts_and_state_round_trip(case, lived):
     """What a checkpoint keeps makes another method of the same kind give the same terms."""
-    run(method, *small(1), Progress(3, 1000))
-    other = lesson(*case, seed=50)
-    other.guides = method.guides
+    method = copy.deepcopy(lived.method)
+    other = build_method(case[0], detector(case[3], seed=50), method.guides, **case[1])
     assert list(other.parts()) == list(method.parts())
     for name, part in method.parts().items():
         other.parts()[name].load_state_dict(part.state_dict(), strict=True)
         state = other.parts()[name].state_dict()
         assert all(torch.equal(state[key], value) for key, value in part.state_dict().items())
-    assert values(run(method, *small())) != values(run(other, *small()))
     other.load_state_dict(method.state_dict(), strict=True)
     method.eval(), other.eval()
-    assert values(run(method, *small())) == values(run(other, *small()))
+    assert values(run(method, *small())) == values(run(other, *small())) != values(lived.objective)
 
 
 def test_what_is_shipped_is_the_plain_detector(case, lived, tmp_path):
     """The baseline's parameter names, and the same boxes with and without what training added."""
-    method = copy.deepcopy(lived[0]).eval()
+    method = copy.deepcopy(lived.method).eval()
     batch, _ = small()
     shipped = load_detector(save_detector(method.student, tmp_path / "student.safetensors"))
     fresh = detector(case[3])
@@ -175,16 +195,33 @@ def test_what_is_shipped_is_the_plain_detector(case, lived, tmp_path):
         assert torch.equal(ours.labels, theirs.labels)
 
 
-@torch.no_grad()
-def test_what_stands_in_the_padding_changes_nothing(method):
+def test_what_stands_in_the_padding_changes_nothing(method, lived):
     """And the same random numbers give the same terms: no method keeps a counter or generator of its own."""
     batch, targets = small()
     dirty = batch.pixels.clone()
     for image, (height, width) in enumerate(batch.sizes):
         dirty[image, :, height:] = 200
         dirty[image, :, :, width:] = 100
-    other = replace(batch, pixels=dirty)
-    assert values(run(method, batch, targets)) == values(run(method, other, targets))
+    assert values(run(method, replace(batch, pixels=dirty), targets)) == values(lived.objective)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", [name for name in METHODS if None not in PAIRS[name]])
+def test_whoever_is_their_own_teacher_has_nothing_to_learn_from_them(name, family):
+    """With adapters that change nothing, and a tower of one block, so that each of its layers is also the last."""
+    options = {"depth": 1} if family in DENSE else {}
+    student = detector(family, **options)
+    method = build_method(name, student.eval(), Frozen(copy.deepcopy(student)))
+    parts = [module for key, part in method.parts().items() if key.endswith("adapters") for module in part.modules()]
+    layers = [module for module in parts if isinstance(module, nn.Linear | nn.Conv2d)]
+    for layer in layers:
+        layer.weight.data = torch.eye(len(layer.weight)).reshape(layer.weight.shape)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    found = distilled(run(method, *small()))
+    assert len(found) == len(layers) > 1 and max(found.values()) < 1e-9
+    layers[-1].weight.data *= 1.1
+    assert max(distilled(run(method, *small())).values()) > 1e-5
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -211,18 +248,25 @@ def one_of_each():
     return {family: detector(family) for family in FAMILIES}
 
 
+@pytest.fixture(scope="module")
+def guides():
+    return {None: None, **{family: Frozen(detector(family)) for family in FAMILIES}}
+
+
 @pytest.mark.parametrize("teacher", [None, *FAMILIES])
 @pytest.mark.parametrize("student", FAMILIES)
 @pytest.mark.parametrize("name", METHODS)
-def test_a_pair_is_served_or_refused_with_an_alternative(name, student, teacher, one_of_each):
-    guide = None if teacher is None else Frozen(copy.deepcopy(one_of_each[teacher]))
+def test_a_pair_is_served_or_refused_with_an_alternative(name, student, teacher, one_of_each, guides):
     if student in PAIRS[name].get(teacher, []):
-        assert isinstance(build_method(name, one_of_each[student], guide), METHODS[name])
+        assert isinstance(build_method(name, one_of_each[student], guides[teacher]), METHODS[name])
         return
     with pytest.raises(UserError) as error:
-        build_method(name, one_of_each[student], guide)
+        build_method(name, one_of_each[student], guides[teacher])
     sentence = str(error.value)
     assert sentence.startswith(f"method {name} needs")
+    if teacher is None and name in ALONE:
+        assert all(f"--{option} {value}" in sentence for option, value in ALONE[name].items())
+        return
     usable = {family for t, students in PAIRS[name].items() for family in (*students, t) if family}
     assert any(family in sentence or TITLES.get(family, family) in sentence for family in usable)
 

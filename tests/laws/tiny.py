@@ -5,8 +5,10 @@ A detector is covered by standing in `FAMILIES`, a method by standing in `METHOD
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -45,16 +47,56 @@ PAIRS: dict[str, dict[str | None, list[str]]] = {
     "baseline": {teacher: list(FAMILIES) for teacher in (None, *FAMILIES)},
     "head": {teacher: list(FAMILIES) for teacher in FAMILIES},
 }
-"""Method -> teacher -> the students it serves; every other combination is to be refused."""
+"""Method -> teacher -> the students it serves with no option given; every other combination is to be refused."""
 
-LESSONS: list[tuple[str, dict, str | None, str]] = [
-    *(("baseline", {}, None, family) for family in FAMILIES),
-    *(("head", {}, "fasterrcnn", student) for student in DENSE),
-    ("head", {"weights": "paper", "adapter": "per_anchor"}, "fasterrcnn", "retinanet"),
-    ("head", {"akd": False, "ckd": False, "transfer": False}, "fasterrcnn", "fcos"),
-    ("head", {}, "fasterrcnn of other classes", "retinanet"),
+ALONE: dict[str, dict] = {"head": {"assistants": "auto"}}
+"""The options by which a method that refuses to go without a teacher serves every student all the same."""
+
+Lesson = tuple[str, dict, str | None, str]
+"""Method, the options that change its terms and modules, teacher, student.
+
+Teachers are families, `FAMILY of other classes`, or several of them joined by ` + `.
+"""
+
+SERVED: list[Lesson] = [
+    *(
+        (name, {}, teacher, student)
+        for name, pairs in PAIRS.items()
+        for teacher in ([None] if None in pairs else pairs)
+        for student in pairs[teacher]
+    ),
+    *((name, options, None, student) for name, options in ALONE.items() for student in FAMILIES),
 ]
-"""Everything the laws of methods run over: method, the options that change its terms and modules, teacher, student."""
+"""Every pair, generated, and every student of a method that can do without a teacher."""
+
+OPTIONS: list[Lesson] = [
+    *(
+        ("head", {"weights": "paper", "adapter": adapter}, teacher, student)
+        for teacher, student, adapter in [
+            ("fasterrcnn", "retinanet", "per_anchor"),
+            ("cascadercnn", "fcos", "linear"),
+            ("gfl", "fasterrcnn", "per_anchor"),
+            ("fasterrcnn", "cascadercnn", "linear"),
+            ("reppoints", "atss", "linear"),
+        ]
+    ),
+    *(("head", {"weights": "paper", "assistants": "auto"}, None, student) for student in ("fcos", "fasterrcnn")),
+    ("head", {"akd": False, "ckd": False, "transfer": False}, "fasterrcnn", "fcos"),
+    ("head", {"akd": False, "ckd": False, "assistants": "auto"}, None, "gfl"),
+    ("head", {"assistants": ["cascade", "fcos", "atss", "gfl", "reppoints"]}, None, "retinanet"),
+    ("head", {"assistants": ["cascade", "atss", "gfl", "reppoints"]}, None, "fasterrcnn"),
+    ("head", {"assistants": ["fcos"]}, "fasterrcnn", "atss"),
+    ("head", {"assistants": "auto"}, "gfl", "cascadercnn"),
+    ("head", {}, "fasterrcnn + reppoints", "retinanet"),
+    ("head", {}, "retinanet + retinanet of other classes + cascadercnn", "fasterrcnn"),
+    ("head", {}, "fasterrcnn of other classes", "retinanet"),
+    ("head", {}, "cascadercnn of other classes", "fasterrcnn"),
+    ("head", {}, "atss of other classes", "gfl"),
+]
+"""The options, several teachers, and teachers with other classes: each kind of link and assistant among them."""
+
+LESSONS = SERVED + OPTIONS
+"""Everything that the laws of methods run over."""
 
 OTHER_CLASSES = ("Star", "disc", "bus", "circle")
 OTHER_NAMES = {"disc": "circle"}
@@ -69,14 +111,24 @@ def label(value: object) -> str:
 
 
 def detector(
-    family: str, seed: int = 0, *, classes: Sequence[str] = CLASSES, backbone: str = "mnv2_050", **options
+    family: str, seed: int = 0, *, classes: Sequence[str] = CLASSES, backbone: str = "test_efficientnet", **options
 ) -> Detector:
     """A detector from scratch whose predictions are as varied as a trained one's."""
     known = inspect.signature(FAMILIES[family]).parameters
     small = {key: value for key, value in SMALL.items() if key in known}
+    built, state = _build(family, seed, tuple(classes), backbone, **(small | options))
+    torch.set_rng_state(state)
+    return copy.deepcopy(built)
+
+
+@functools.cache
+def _build(
+    family: str, seed: int, classes: tuple[str, ...], backbone: str, **options: Hashable
+) -> tuple[Detector, Tensor]:
+    """The detector and the state of the generator after it: a copy is cheaper than a second one."""
     torch.manual_seed(seed)
-    built = build_detector(family, classes, backbone=backbone, pretrained=False, **(small | options))
-    return stir(built)
+    built = stir(build_detector(family, classes, backbone=backbone, pretrained=False, **options))
+    return built, torch.get_rng_state()
 
 
 def stir(built: Detector) -> Detector:
@@ -137,8 +189,9 @@ def at_pixels(maps: list[Tensor], width: int, image: int, pixels) -> Tensor:
 
 def lesson(method: str, options: dict, teacher: str | None, student: str, seed: int = 0) -> Method:
     """A method for a small pair, in training mode."""
-    guide = None if teacher is None else teach(teacher, seed + 100)
-    return build_method(method, detector(student, seed=seed), guide, **options).train()
+    names = [] if teacher is None else teacher.split(" + ")
+    guides = [teach(name, seed + 100 * number) for number, name in enumerate(names, start=1)]
+    return build_method(method, detector(student, seed), guides[0] if len(guides) == 1 else guides, **options).train()
 
 
 def teach(teacher: str, seed: int = 100) -> Frozen:
