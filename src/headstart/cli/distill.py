@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from typer import BadParameter, Option
+from typer import Option
 
 from headstart.cli import options
 from headstart.cli.errors import spoken
-
-
-def split_kinds(text: str | None) -> Any:
-    """`auto` stays a word; kinds with commas become a list."""
-    if text is None or text == "auto":
-        return text
-    kinds = [kind.strip() for kind in text.split(",")]
-    if not all(kinds):
-        raise BadParameter(f"expected auto or kinds with commas such as fcos,rcnn, found {text!r}")
-    return kinds
 
 
 Teacher = Annotated[
@@ -38,7 +28,6 @@ Assistants = Annotated[
     Option(
         "--assistants",
         metavar="KINDS",
-        callback=split_kinds,
         help="HEAD without a teacher: auto, or heads to train beside the student's, such as fcos,rcnn.",
         rich_help_panel="Distillation",
     ),
