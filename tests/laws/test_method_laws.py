@@ -12,7 +12,7 @@ from headstart.detectors.weights import load_detector, save_detector
 from headstart.detectors.zoo import FAMILIES
 from headstart.errors import UserError
 from headstart.methods import METHODS, Frozen, Method, build_method, method_options
-from headstart.structures import Objective, Progress, Targets
+from headstart.structures import Objective, Targets
 from laws.tiny import ALONE, DENSE, LESSONS, PAIRS, REFINING, detector, label, lesson, run, scene
 
 

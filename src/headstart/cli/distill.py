@@ -9,7 +9,6 @@ from typer import Option
 from headstart.cli import options
 from headstart.cli.errors import spoken
 
-
 Teacher = Annotated[
     list[str] | None,
     Option(
