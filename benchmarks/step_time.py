@@ -25,17 +25,19 @@ from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
+from headstart.detectors.detector import Detector
 from headstart.detectors.zoo import build_detector
 from headstart.engine.memory import keep_freed_memory
 from headstart.engine.optim import build_optimizer, clip_gradients
 from headstart.engine.precision import Precision, has_bf16
 from headstart.engine.teacher import quicken
 from headstart.methods import Frozen, Method, build_method
+from headstart.methods.assistants import Reading
 from headstart.methods.head import HEAD
 from headstart.structures import ImageBatch, Progress, Targets
 
 CLASSES = [str(i) for i in range(80)]
-LATER = Progress(5_000, 90_000)
+LATER = Progress(5_000, 90_000, first_drop=60_000)
 """A step at which every warm-up is over."""
 FP32, BF16 = Precision(), Precision(torch.bfloat16, channels_last=True)
 
@@ -137,40 +139,51 @@ def watched_teacher(method: Method, mode: Mode) -> Iterator[None]:
         return
     spent: list[float] = []
 
-    def timed(work: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*values: Any) -> Any:
+    def watch(consult: Callable[..., Any]) -> Callable[..., Any]:
+        def run(teacher: Frozen, batch: ImageBatch, reading: Reading) -> Any:
+            mode.regions = min((len(places) for places in reading.places[0]), default=0) if reading.places else 0
             begin = time.process_time()
-            result = work(*values)
+            result = consult(teacher, batch, reading)
             spent.append(time.process_time() - begin)
             return result
 
         return run
 
-    def count(*values: Any) -> Any:
-        mode.regions = min(len(places) for places in values[2].places[0])
-        return consult(*values)
-
-    (teacher,), (lesson,) = method.guides, method.lessons.values()
-    teacher.forget()
-    consult = lesson.assistant.consult
-    lesson.assistant.consult = timed(count)  # in which the teacher looks at the images too
+    for guide in method.guides:
+        guide.forget()
+    assistants: list[Any] = [lesson.assistant for lesson in method.lessons.values()]
+    asked = [assistant.consult for assistant in assistants]
+    for assistant, consult in zip(assistants, asked):
+        assistant.consult = watch(consult)
     yield
-    lesson.assistant.consult = consult
+    for assistant, consult in zip(assistants, asked):
+        assistant.consult = consult
     mode.teacher.append(sum(spent))
+
+
+def make_student(name: str, **options: Any) -> Detector:
+    """As it is when it starts from ImageNet weights."""
+    return build_detector(name, CLASSES, pretrained=False, frozen_stages=1, norm_eval=True, **options)
+
+
+def freeze(teacher: Detector, precision: Precision) -> Frozen:
+    """A copy, made quick as every run does."""
+    guide = copy.deepcopy(teacher)
+    quicken(guide, precision)
+    return Frozen(guide)
 
 
 def build_modes(batch: Batch, size: int, bf16: bool) -> dict[str, Mode]:
     torch.manual_seed(0)
-    student = build_detector("retinanet_r18", CLASSES, pretrained=False, frozen_stages=1, norm_eval=True)
+    student = make_student("retinanet_r18")
     teacher = build_detector("fasterrcnn_r50", CLASSES, pretrained=False)
 
     def plain(precision: Precision) -> Mode:
         return our_mode(build_method("baseline", copy.deepcopy(student)), batch, precision)
 
     def head(precision: Precision) -> Mode:
-        guide = copy.deepcopy(teacher)
-        quicken(guide, precision, lambda sentence: None)
-        return our_mode(build_method("head", copy.deepcopy(student), Frozen(guide)), batch, precision)
+        method = build_method("head", copy.deepcopy(student), freeze(teacher, precision))
+        return our_mode(method, batch, precision)
 
     modes = {"torchvision": torchvision_mode(batch, size), "plain": plain(FP32), "head": head(FP32)}
     if bf16:

@@ -7,7 +7,7 @@ import yaml
 
 from headstart.config import Run
 from headstart.errors import UserError
-from headstart.recipe import dump_run, load_run, parse_yaml
+from headstart.recipe import dump_run, load_run, parse_yaml, place_options, put
 
 MINIMAL = {"data": "pictures", "student": "retinanet_r18"}
 DISTIL = {**MINIMAL, "teacher": "runs/teacher/student.safetensors", "method": "head"}
@@ -67,6 +67,15 @@ def test_everything_wrong_is_listed_at_once_with_the_nearest_name(tmp_path):
         ({"class_map": {"a": "b"}}, "there is no teacher"),
         ({"class_map": {5: "b"}}, r"class_map\.5.*found 5"),
         ({"data": {}}, "data.path: missing"),
+        ({"method": "head"}, r"needs a teacher .*--assistants auto"),
+        ({"lanes": {"a": {"name": "head", "assistants": "auto"}, "b": "head"}}, "method head needs a teacher"),
+        ({"lanes": {"a": "head"}, "teacher": "t/x", "method": {"assistants": "auto"}}, r"lanes\.LANE\.OPTION"),
+        ({"lanes": {"teacher": "head"}, "teacher": "t/x"}, "a lane cannot be called teacher"),
+        ({"method": "head", "teacher": []}, "teacher: list should have at least 1 item"),
+        ({"method": "head", "teacher": ["a/b", {"name": "c", "file": "d"}]}, r"teacher\.1: give either name"),
+        ({"method": "head", "teacher": ["a/b", {"fil": "d"}]}, r"teacher\.1\.fil: .*did you mean file\?"),
+        ({"method": "head", "teacher": {"fil": "d"}}, r"teacher\.fil: .*did you mean file\?"),
+        ({"method": "head", "teacher": 5}, "teacher: input should be a valid dictionary .*found 5"),
     ],
 )
 def test_impossible_settings(changes, expected):
@@ -101,6 +110,9 @@ def test_bad_setting(setting):
         {**DISTIL, "baseline": True, "train": {"clip": None, "ema": 0.99, "milestones": [3, 4]}},
         {**MINIMAL, "data": {"path": "x", "short": [640, 800], "long": 1333, "classes": ["a", "b"]}},
         {**DISTIL, "class_map": {"tvmonitor": "tv", "zebra": None}},
+        {**DISTIL, "teacher": ["a/b.safetensors", {"file": "c.pth", "read_as": "fasterrcnn"}]},
+        {**MINIMAL, "method": {"name": "head", "assistants": "auto"}, "baseline": True},
+        {**MINIMAL, "method": {"name": "head", "assistants": {"fcos": {"weight": 2}, "fasterrcnn": None}}},
         {**DISTIL, "method": None, "lanes": {"plain": "baseline", "akd": {"name": "head", "ckd": False}}},
     ],
 )
@@ -127,6 +139,38 @@ def test_a_class_map_may_stand_in_a_file(tmp_path):
         load_run(None, {**DISTIL, "class_map": str(file)})
     with pytest.raises(UserError, match=r"class map .*name\.yaml does not exist; did you mean names\.yaml"):
         load_run(None, {**DISTIL, "class_map": str(tmp_path / "name.yaml")})
+
+
+def test_one_or_several_teachers():
+    several = {**DISTIL, "teacher": ["a/b.safetensors", {"file": "c.pth", "read_as": "fasterrcnn"}]}
+    run = load_run(None, several)
+    assert [choice.file for choice in run.teachers] == ["a/b.safetensors", "c.pth"]
+    assert [choice.read_as for choice in run.teachers] == [None, "fasterrcnn"]
+    assert (
+        load_run(None, DISTIL).teachers == [load_run(None, DISTIL).teacher] and load_run(None, MINIMAL).teachers == []
+    )
+    with pytest.raises(UserError, match=r"teacher\.file: teacher is a list of 2 here.*Give the whole list"):
+        load_run(None, several, ["teacher.file=x.pth"])
+    replaced = load_run(None, several, ["teacher=[{file: x.pth}, y.pth]"])
+    assert [choice.file for choice in replaced.teachers] == ["x.pth", "y.pth"]
+    assert load_run(None, DISTIL, ["teacher.file=x.pth"]).teachers[0].file == "x.pth"
+
+
+@pytest.mark.parametrize("given", ["x.pth", ["x.pth"], ("x.pth",)])
+def test_a_teacher_given_once_is_one_and_keeps_the_recipes_other_keys(given):
+    recipe = {**DISTIL, "teacher": {"file": "c.pth", "read_as": "fasterrcnn"}}
+    for key, value in place_options({"teacher": given}).items():
+        put(recipe, key, value)
+    assert recipe["teacher"] == {"file": "x.pth", "read_as": "fasterrcnn"}
+    assert place_options({"teacher": []}) == place_options({"teacher": None}) == {}
+
+
+def test_assistants_in_place_of_a_teacher():
+    run = load_run(None, {**MINIMAL, **place_options({"method": "head", "assistants": ["fcos"], "compare": True})})
+    assert run.teacher is None and run.distils and run.reference == "baseline"
+    assert run.choices["head"].options == {"assistants": ["fcos"]}
+    with pytest.raises(UserError, match="needs a teacher"):
+        load_run(None, {**MINIMAL, "method": {"name": "head", "assistants": None}})
 
 
 def test_baseline_lane_comes_first():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from headstart.engine.outcome import Outcome
 from headstart.engine.resume import load_checkpoint
 from headstart.errors import UserError
 from headstart.recipe import check_run, load_run, parse_yaml, place_options, put
+
+Teacher = str | Path | Detector
 
 
 def train(
@@ -40,10 +42,11 @@ def train(
 
 def distill(
     data: str | Path | None = None,
-    teacher: str | Path | Detector | None = None,
+    teacher: Teacher | Sequence[Teacher] | None = None,
     student: str | Detector | None = None,
     method: str | None = None,
     *,
+    assistants: str | Sequence[str] | Mapping[str, Any] | None = None,
     compare: bool | None = None,
     recipe: str | Path | None = None,
     resume: str | Path | None = None,
@@ -53,15 +56,16 @@ def distill(
 ) -> Outcome:
     """Trains a student that learns from a teacher by `method` (`head`, unless a recipe says otherwise).
 
-    teacher   a file of weights that `train` wrote, or a Detector
-    compare   also train the same student without the teacher beside it, on the same batches
+    teacher   a file of weights that `train` wrote, or a Detector; or a list of several, for methods that take them
+    assistants  for HEAD without a teacher: "auto", or the kinds of heads that are trained beside the student's
+    compare   also train the same student without distillation beside it, on the same batches
     class_map teacher's class -> student's class (None: left out) where names do not match by themselves; or a file
     The rest is as for `train`.
     """
     if method is None and recipe is None and resume is None and "lanes" not in options:
         method = "head"
-    chosen = {"data": data, "teacher": teacher, "student": student, "method": method, "compare": compare, **options}
-    return _start(chosen, recipe, resume, settings, quiet, teach=True)
+    chosen = {"data": data, "teacher": teacher, "student": student, "method": method, "compare": compare}
+    return _start({**chosen, "assistants": assistants, **options}, recipe, resume, settings, quiet, teach=True)
 
 
 def read_settings(
@@ -85,21 +89,23 @@ def _start(
     quiet: bool,
     teach: bool = False,
 ) -> Outcome:
-    modules = {who: options[who] for who in ("student", "teacher") if isinstance(options.get(who), Detector)}
-    named = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
-    named |= {who: {"name": GIVEN} for who in modules}
+    modules = {who: _modules(options.get(who)) for who in ("student", "teacher")}
+    named = {name: _named(value) for name, value in options.items()}
     if resume is not None:
         if recipe is not None:
             raise UserError("A resumed run knows its settings: leave out --recipe, or start anew without --resume.")
         return _continue(Path(resume), named, settings, modules, quiet)
     run = read_settings(named, recipe, settings)
-    if teach and run.teacher is None:
-        raise UserError("distill needs a teacher: give --teacher FILE, weights that `headstart train` wrote.")
+    if teach and not run.distils:
+        raise UserError(
+            "distill needs a teacher: give --teacher FILE, weights that `headstart train` wrote, or --assistants auto "
+            "to learn without one; and a method that uses it, such as --method head."
+        )
     return fit(run, quiet=quiet, **modules)
 
 
 def _continue(
-    path: Path, options: dict[str, Any], settings: Iterable[str], modules: dict[str, Detector], quiet: bool
+    path: Path, options: dict[str, Any], settings: Iterable[str], modules: dict[str, Any], quiet: bool
 ) -> Outcome:
     found = find_checkpoint(path)
     checkpoint = load_checkpoint(found)
@@ -111,3 +117,20 @@ def _continue(
         put(tree, key.strip(), parse_yaml(value, f"--set {setting}"))
     run = check_run(tree, f"--resume {path}")
     return fit(run, checkpoint=checkpoint, folder=found.parent, quiet=quiet, **modules)
+
+
+def _modules(value: Any) -> Any:
+    """The detectors among what was given, in their places: None for those that a file or a name stands for."""
+    if isinstance(value, list | tuple):
+        found = [_modules(one) for one in value]
+        return found if any(one is not None for one in found) else None
+    return value if isinstance(value, Detector) else None
+
+
+def _named(value: Any) -> Any:
+    """What a run can write down of an option's value."""
+    if isinstance(value, list | tuple):
+        return [_named(one) for one in value]
+    if isinstance(value, Detector):
+        return {"name": GIVEN}
+    return str(value) if isinstance(value, Path) else value

@@ -155,10 +155,10 @@ def match_classes(
     """
     chosen: dict[int, int] = {}
     for name, other in (given or {}).items():
-        row = _find(name, teacher, "teacher")
+        row = find_class(name, teacher, "teacher")
         if row is None:
             raise UserError(f"class map: the teacher has no class {name!r}{nearest(name, _classes(teacher))}")
-        number = LEFT_OUT if other is None else _find(other, student, "student")
+        number = LEFT_OUT if other is None else find_class(other, student, "student")
         if number is None:
             raise UserError(f"class map: the student has no class {other!r}{nearest(other or '', student)}")
         if row in chosen:
@@ -183,11 +183,11 @@ def spelling(name: str) -> str:
 def _guess(name: str, student: Sequence[str]) -> int:
     if name in NO_CLASS:
         return LEFT_OUT
-    found = _find(name, student, "student")
+    found = find_class(name, student, "student")
     return LEFT_OUT if found is None else found
 
 
-def _find(name: str, classes: Sequence[str], who: str) -> int | None:
+def find_class(name: str, classes: Sequence[str], who: str) -> int | None:
     """The number of a class in a list, None if it is not there."""
     if name in classes:
         return list(classes).index(name)

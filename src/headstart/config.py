@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -96,6 +96,24 @@ class MethodChoice(BaseModel):
     def options(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
 
+    @property
+    def distils(self) -> bool:
+        """Whether the student learns from anything besides the ground truth."""
+        return self.name != "baseline"
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Not where its option `assistants` says who teaches instead."""
+        return self.distils and self.options.get("assistants") is None
+
+
+ONE, SEVERAL = "DetectorChoice", "list[DetectorChoice]"
+Teachers = Annotated[
+    Annotated[DetectorChoice, Tag(ONE)] | Annotated[list[DetectorChoice], Field(min_length=1), Tag(SEVERAL)],
+    Discriminator(lambda value: SEVERAL if isinstance(value, list) else ONE),
+]
+"""One teacher, or a list of them; told apart first, so that a mistake is explained once."""
+
 
 class Train(Section):
     """How long and how. Numbers left at `auto` are settled when the run starts and written into its run.yaml."""
@@ -144,7 +162,7 @@ class Run(Section):
 
     data: Data
     student: DetectorChoice
-    teacher: DetectorChoice | None = None
+    teacher: Teachers | None = Field(None, description="whom the student learns from: one, or a list of several")
     method: MethodChoice | None = Field(None, description="how the student learns; default baseline (no teacher)")
     lanes: dict[str, MethodChoice] = Field(default_factory=dict, description="several methods instead of one")
     class_map: dict[str, str | None] | None = Field(
@@ -158,7 +176,10 @@ class Run(Section):
     @model_validator(mode="before")
     @classmethod
     def _short_forms(cls, value: Any) -> Any:
-        """`data: DIR`, `student: retinanet_r18`, `teacher: FILE` and `method: head` in place of a section."""
+        """`data: DIR`, `student: retinanet_r18`, `teacher: FILE` and `method: head` in place of a section.
+
+        The same for each of a list of teachers.
+        """
         if not isinstance(value, dict):
             return value
         value = dict(value)
@@ -166,9 +187,13 @@ class Run(Section):
             value["data"] = {"path": value["data"]}
         for key in ("student", "teacher"):
             if isinstance(value.get(key), str):
-                value[key] = {"file" if is_file(value[key]) else "name": value[key]}
+                value[key] = _detector(value[key])
+        if isinstance(value.get("teacher"), list):
+            value["teacher"] = [_detector(one) if isinstance(one, str) else one for one in value["teacher"]]
         if isinstance(value.get("method"), str):
             value["method"] = {"name": value["method"]}
+        if value.get("lanes") and isinstance(value.get("method"), dict) and "name" not in value["method"]:
+            raise ValueError("give either method (and baseline), or lanes; a lane's option is set by lanes.LANE.OPTION")
         if isinstance(value.get("lanes"), dict):
             value["lanes"] = {k: {"name": v} if isinstance(v, str) else v for k, v in value["lanes"].items()}
         return value
@@ -180,16 +205,33 @@ class Run(Section):
         unusable = [name for name in self.lanes if not name or Path(name).name != name or "." in name]
         if unusable:
             raise ValueError(f"a lane's name becomes a folder, so it cannot be {unusable[0]!r}")
-        distils = [name for name, method in self.choices.items() if method.name != "baseline"]
-        if distils and self.teacher is None:
-            raise ValueError(f"method {self.choices[distils[0]].name} needs a teacher (a file of weights or a name)")
-        if self.baseline and not distils:
+        if self.teachers and "teacher" in self.choices:
+            raise ValueError("a lane cannot be called teacher, because the results have a row of that name")
+        needy = [method.name for method in self.choices.values() if method.needs_teacher]
+        if needy and not self.teachers:
+            raise ValueError(
+                f"method {needy[0]} needs a teacher (a file of weights or a name); method head can also do without: "
+                "--assistants auto"
+            )
+        if self.baseline and not self.distils:
             raise ValueError("a baseline is only of use beside a method that distils")
-        if self.teacher is not None and not distils:
+        if self.teachers and not self.distils:
             raise ValueError("a teacher was given, but no method that would use it")
-        if self.class_map and self.teacher is None:
+        if self.class_map and not self.teachers:
             raise ValueError("class_map says what a teacher's classes are called, but there is no teacher")
         return self
+
+    @property
+    def teachers(self) -> list[DetectorChoice]:
+        """None, one or several, in order."""
+        if self.teacher is None:
+            return []
+        return self.teacher if isinstance(self.teacher, list) else [self.teacher]
+
+    @property
+    def distils(self) -> bool:
+        """Whether any lane learns from more than the ground truth."""
+        return any(method.distils for method in self.choices.values())
 
     @property
     def choices(self) -> dict[str, MethodChoice]:
@@ -198,7 +240,7 @@ class Run(Section):
         if self.lanes:
             return self.lanes
         method = self.method or MethodChoice(name="baseline")
-        if method.name == "baseline":
+        if not method.distils:
             return {"student": method}
         if self.baseline:
             return {"baseline": MethodChoice(name="baseline"), method.name: method}
@@ -207,8 +249,12 @@ class Run(Section):
     @property
     def reference(self) -> str | None:
         """The lane that the others are compared with, if there is one."""
-        plain = [name for name, method in self.choices.items() if method.name == "baseline"]
+        plain = [name for name, method in self.choices.items() if not method.distils]
         return plain[0] if plain and len(self.choices) > 1 else None
+
+
+def _detector(word: str) -> dict[str, str]:
+    return {"file" if is_file(word) else "name": word}
 
 
 def is_file(text: str) -> bool:

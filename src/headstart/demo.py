@@ -65,7 +65,7 @@ def run_demo(
     say("\n2 of 3: the same student twice, side by side, without and with the teacher.\n")
     students = train_students(data, out, budget, teacher=teacher.file, lanes=LANES, **shared)
     scores = {name: lane["metrics"]["AP"] or 0.0 for name, lane in students.results["lanes"].items()}
-    scores = {"teacher": students.results["teacher"]["AP"] or 0.0, **scores}
+    scores = {"teacher": students.results["teachers"]["teacher"]["AP"] or 0.0, **scores}
     gain = scores["head"] - scores["baseline"]
 
     picture = (students.folder or out) / "comparison.png"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ OPTIONS = {
     "student": "student",
     "teacher": "teacher",
     "method": "method",
+    "assistants": "method.assistants",
     "lanes": "lanes",
     "compare": "baseline",
     "class_map": "class_map",
@@ -64,11 +65,19 @@ def place_options(options: Mapping[str, Any]) -> dict[str, Any]:
         if name not in OPTIONS:
             raise UserError(f"There is no option {name!r}{hint(name, OPTIONS)}.")
     # Sections before their keys, so that `student` and `backbone` both count.
-    given = {OPTIONS[name]: value for name, value in options.items() if value is not None}
+    chosen = {**options, "teacher": _one_or_several(options.get("teacher"))}
+    given = {OPTIONS[name]: value for name, value in chosen.items() if value is not None}
     return dict(sorted(given.items(), key=lambda item: item[0].count(".")))
 
 
-_KIND = re.compile(r"^(constrained-\w+|literal\[.*|int|float|bool|str)$")
+def _one_or_several(teacher: Any) -> Any:
+    """`--teacher FILE` given once is one teacher, not a list; not given, none."""
+    if not isinstance(teacher, list | tuple):
+        return teacher
+    return list(teacher) if len(teacher) > 1 else next(iter(teacher), None)
+
+
+_KIND = re.compile(r"^(constrained-\w+|literal\[.*|int|float|bool|str|DetectorChoice|list\[DetectorChoice\])$")
 """How pydantic names the kinds of value that a key may have."""
 
 
@@ -162,6 +171,11 @@ def put(tree: dict[str, Any], key: str, value: Any) -> None:
         return
     for name in sections:
         inner = tree.get(name)
+        if isinstance(inner, list):
+            raise UserError(
+                f"{key}: {name} is a list of {len(inner)} here, so no key of it can be set alone. Give the whole list: "
+                f"--set '{name}=[{{file: a.safetensors}}, {{file: b.safetensors}}]'."
+            )
         if isinstance(inner, str):
             inner = read_class_map(inner) if name == "class_map" else {_short_key(name, inner): inner}
         tree[name] = dict(inner) if isinstance(inner, dict) else {}
@@ -218,12 +232,20 @@ def _keys_at(path: tuple[Any, ...]) -> list[str]:
     """The known keys of the section that a path of an error leads to."""
     model: Any = Run
     for part in path:
-        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        if isinstance(part, int):  # one of a list of teachers
+            continue
+        field = model.model_fields.get(part)
         if field is None:
             return []
-        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        model = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), MethodChoice)
+        model = next(_models_in(field.annotation), MethodChoice)
     return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _models_in(part)
 
 
 def _neighbours(path: Path) -> list[str]:

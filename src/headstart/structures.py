@@ -215,7 +215,10 @@ class RegionOutputs(Moves):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands: `step` is the 0-based optimiser step, `total` how many there will be."""
+    """Where training stands: `step` is the 0-based optimiser step, `total` how many there will be.
+
+    first_drop  the step from which the learning rate is first lowered, None if it never is
+    """
 
     step: int
     total: int

@@ -83,7 +83,28 @@ def test_help_is_fast_because_torch_is_not_imported(verb):
         ),
         (["train", "--data", "x", "--student", "retinanet_r18", "--set", "trian.lr=1"], "did you mean train?"),
         (["train", "--data", "x", "--student", "r", "--epochs", "1", "--steps", "2"], "one of epochs, steps"),
-        (["distill", "--data", "x", "--student", "retinanet_r18"], "needs a teacher"),
+        (
+            ["distill", "--data", "x", "--student", "retinanet_r18"],
+            "head can also do without: --assistants auto",
+        ),
+        (["distill", "--data", "x", "--student", "r", "--method", "baseline"], "distill needs a teacher"),
+        (["distill", "--data", "nowhere", "--student", "r", "--assistants", "auto"], "nowhere does not exist"),
+        (
+            [
+                "distill",
+                "--data",
+                "x",
+                "--student",
+                "r",
+                "--teacher",
+                "a/b",
+                "--teacher",
+                "c/d",
+                "--set",
+                "teacher.entry=e",
+            ],
+            "teacher is a list of 2 here",
+        ),
         (["val", "nothing.safetensors", "--data", "x"], "does not exist"),
         (["predict", "nothing.safetensors", "x.jpg"], "does not exist"),
         (["import", "nothing.pth"], "nothing.pth does not exist"),
@@ -129,6 +150,13 @@ def test_mistakes_that_need_the_data(arguments, hint, shapes, teacher, tmp_path)
     assert result.exit_code == 2, result.output
     assert hint in words(result)
     assert list(tmp_path.iterdir()) == []  # no empty run folder is left behind
+
+
+def test_teachers_and_assistants_arrive(monkeypatch):
+    given = {}
+    monkeypatch.setattr("headstart.api.distill", lambda **options: given.update(options))
+    assert headstart("distill", "--assistants", "fcos,rcnn", "--teacher", "a", "--teacher", "b").exit_code == 0
+    assert given["assistants"] == "fcos,rcnn" and given["teacher"] == ["a", "b"]
 
 
 def test_the_short_form_and_what_follows_it(shapes, teacher, tmp_path):

@@ -51,13 +51,14 @@ def test_a_short_run(tiny_run, foreign, classes, capsys):
     assert "not from the teacher: 2 of 10 classes" in said
     results = json.loads((outcome.folder / "results.json").read_text())
     expected = {name.upper(): name for name in classes[1:] if name != classes[2]} | {"Round Thing": classes[1]}
-    assert results["data"]["class_map"] == expected
-    assert results["teacher"]["per_class"][classes[2]]["AP"] is None and results["teacher"]["images"] == 4
+    assert results["data"]["class_map"] == {"teacher": expected}
+    scores = results["teachers"]["teacher"]
+    assert scores["per_class"][classes[2]]["AP"] is None and scores["images"] == 4
     assert set(results["lanes"]["head"]["terms"]) >= {"akd/rcnn/fc0", "akd/rcnn/fc1", "ckd/rcnn"}
     assert load_run(outcome.folder / "run.yaml").class_map == given
     with pytest.raises(UserError, match=r"keeps its settings, but class_map\.Round Thing was"):
         distill(resume=outcome.folder, class_map={"Round Thing": None}, quiet=True)
-    assert distill(resume=outcome.folder, quiet=True).results["data"]["class_map"] == expected
+    assert distill(resume=outcome.folder, quiet=True).results["data"]["class_map"] == {"teacher": expected}
 
 
 def test_the_same_classes_say_nothing(tiny_run, capsys):

@@ -13,6 +13,7 @@ from headstart.engine import fit as fitting
 from headstart.engine.fit import fit
 from headstart.errors import UserError
 from headstart.methods import METHODS, method_options
+from headstart.methods.baseline import Baseline
 from headstart.recipe import load_run
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
@@ -26,7 +27,7 @@ def test_what_a_run_leaves(tiny_run, capsys):
     folder = outcome.folder
     assert load_run(folder / "run.yaml").train.lr == 0.01
     results = json.loads((folder / "results.json").read_text())
-    assert results["teacher"]["images"] == 4
+    assert results["teachers"]["teacher"]["images"] == 4
     assert results["data"]["steps_per_epoch"] == 5
     assert results["gain"]["against"] == "baseline"
     for name in ("baseline", "head"):
@@ -104,6 +105,19 @@ def test_a_failing_guard_leaves_no_folder(tiny_run, monkeypatch, tmp_path):
     with pytest.raises(UserError):
         fit(tiny_run(steps=1), quiet=True)
     assert not (tmp_path / "runs").exists()
+
+
+def test_methods_know_where_the_rate_first_drops(tiny_run, monkeypatch):
+    inner, seen = Baseline.forward, []
+
+    def watch(self, batch, targets, progress):
+        seen.append(progress)
+        return inner(self, batch, targets, progress)
+
+    monkeypatch.setattr(Baseline, "forward", watch)
+    fit(tiny_run(steps=3, milestones=[2], distil=False), quiet=True)
+    assert {progress.first_drop for progress in seen} == {2}
+    assert [progress.step for progress in seen[-3:]] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)

@@ -8,14 +8,15 @@ import toys
 from headstart.engine.guards import prove, with_objects
 from headstart.engine.precision import Precision
 from headstart.errors import UserError
-from headstart.methods.base import Frozen
+from headstart.methods.base import Frozen, list_teachers
+from headstart.structures import Objective
 
 CPU = torch.device("cpu")
 
 
-def check(method, teacher, batches=None):
+def check(method, teacher, batches=None, **more):
     batches = [toys.batch_of()] if batches is None else batches
-    return prove("copy", method, teacher, batches, 100, device=CPU, precision=Precision())
+    return prove("copy", method, list_teachers(teacher), batches, 100, device=CPU, precision=Precision(), **more)
 
 
 def test_a_sound_lane_passes_and_is_left_as_it_was():
@@ -96,3 +97,35 @@ def test_data_without_objects():
     assert list(with_objects([empty])) == []
     with pytest.raises(UserError, match="no image with an object"):
         check(toys.Plain(toys.Student()), None, [])
+
+
+class UntilTheDrop(toys.Copying):
+    """Its term grows from 0 and ends where the rate is first lowered."""
+
+    def forward(self, batch, targets, progress):
+        objective = super().forward(batch, targets, progress)
+        ended = progress.first_drop is not None and progress.step >= progress.first_drop
+        terms = {n: t * 0 if ended and n == "copy/vector" else t for n, t in objective.terms.items()}
+        return Objective(terms)
+
+
+@pytest.mark.parametrize("first_drop", [None, 2, 30, 66, 500])
+def test_a_term_that_ends_at_the_first_drop_is_proved_before_it(first_drop):
+    teacher = toys.teacher()
+    check(UntilTheDrop(toys.Student(), teacher), teacher, first_drop=first_drop)
+
+
+def test_a_term_that_is_never_there_is_dead():
+    teacher = toys.teacher()
+    with pytest.raises(UserError, match="exactly zero"):
+        check(UntilTheDrop(toys.Student(), teacher), teacher, first_drop=0)
+
+
+def test_every_teacher_is_looked_at():
+    one, other = toys.teacher(), toys.teacher()
+    method = toys.Copying(toys.Student(), one)
+    assert check(method, [one, other])
+    other.name = "second"
+    other.model.norm.train()
+    with pytest.raises(UserError, match="The teacher second's norm is in training mode"):
+        check(method, [one, other])

@@ -1,5 +1,7 @@
 import pytest
 
+from headstart.config import Train
+from headstart.engine.build import count_steps, learning_rate
 from headstart.engine.schedule import SCHEDULES, LearningRate, drops
 
 
@@ -33,3 +35,24 @@ def test_cosine_starts_full_and_ends_at_the_floor():
 def test_constant_stays():
     rate = LearningRate(0.1, 10, warmup=0, shape="constant")
     assert {rate(step) for step in range(10)} == {0.1}
+
+
+@pytest.mark.parametrize(
+    ("train", "per_epoch", "expected"),
+    [
+        ({"epochs": 12, "milestones": [8, 11]}, 7330, 58640),  # HEAD's published setting
+        ({"schedule": "1x"}, 7330, 58640),
+        ({"epochs": 24, "decay": "cosine"}, 100, 1600),
+        ({"steps": 50, "milestones": [40, 10]}, 100, 10),
+        ({"steps": 50, "milestones": []}, 100, None),
+        ({"steps": 50, "decay": "constant"}, 100, None),
+    ],
+)
+def test_the_first_drop(train, per_epoch, expected):
+    settings = Train(lr=0.01, warmup=500, **train)
+    assert learning_rate(settings, count_steps(settings, per_epoch)).first_drop == expected
+
+
+def test_the_first_drop_is_where_the_rate_first_falls():
+    rate = LearningRate(0.1, 90, warmup=0, milestones=(60, 80))
+    assert next(step for step in range(90) if rate(step) < 0.1) == rate.first_drop

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 
 from headstart.api import distill
 from headstart.engine.fit import fit
+from headstart.engine.interrupt import Interrupted
+from headstart.engine.keeper import Keeper
 from headstart.engine.resume import demand_same_run, load_checkpoint
 from headstart.errors import UserError
 from headstart.recipe import dump_run, load_run
@@ -131,3 +133,28 @@ def test_a_signal_saves_and_says_how_to_go_on(number, tiny_run, tmp_path):
     step = load_checkpoint(saved)["step"]
     assert f"Stopped after step {step} of 5000" in words
     assert load_run(saved.parent / "run.yaml").train.steps == 5000
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("hook", "before", "stopped"),
+    [("on_fit_start", True, 1), ("on_train_start", True, 1), ("on_train_batch_end", False, 2)],
+)
+def test_no_moment_is_wrong_for_a_signal(hook, before, stopped, number, tiny_run, monkeypatch):
+    """Before Lightning has put its handler beside ours, while it stands there, and after the step's last look."""
+    inner, sent = getattr(Keeper, hook), []
+
+    def with_signal(self, *rest):
+        if not before:
+            inner(self, *rest)
+        if not sent:
+            sent.append(number)
+            signal.raise_signal(number)
+        if before:
+            inner(self, *rest)
+
+    monkeypatch.setattr(Keeper, hook, with_signal)
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(Interrupted, match=f"Stopped after step {stopped} of 6"):
+        fit(tiny_run(steps=6, distil=False), quiet=True)
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers

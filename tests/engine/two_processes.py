@@ -36,7 +36,7 @@ def train_toy(processes: int, out: str) -> None:
         method.parts()
         lanes.append(make_lane(name, method, settings, 6))
     batches = Batches(share(toys.batch_of(8, seed), rank, world) for seed in range(6))
-    module = Lanes(lanes, teacher, total=6, per_epoch=6)
+    module = Lanes(lanes, [teacher], total=6, per_epoch=6)
     build_trainer(torch.device("cpu"), processes, []).fit(module, train_dataloaders=batches)
     if rank == 0:
         torch.save(module.methods.state_dict(), out)

@@ -5,7 +5,9 @@ import copy
 import pytest
 import torch
 
-from headstart.methods import Frozen, build_method
+from headstart.errors import UserError
+from headstart.methods import METHODS, Frozen, build_method
+from headstart.methods.baseline import Baseline
 from laws.tiny import detector, run, scene
 
 
@@ -45,6 +47,45 @@ def test_one_pass_per_batch(teacher):
     teacher.forget()
     teacher.extract(other)
     assert counting.calls == 3
+
+
+def test_the_head_is_asked_once_per_batch():
+    teacher = Frozen(detector("retinanet"), name="dense")
+    assert teacher.title == "teacher dense" and Frozen(detector("fcos")).title == "teacher"
+    counting = Counting(teacher.model)
+    batch, _ = scene(size=64)
+    said = teacher.ask(batch)
+    assert teacher.ask(batch) is said and counting.calls == 1
+    assert said.cls_trace and not any(maps.requires_grad for maps in (*said.cls, *said.reg))
+    features = teacher.extract(batch)
+    assert counting.calls == 1
+    assert torch.equal(teacher.model.head(features, batch.sizes).cls[0], said.cls[0])
+    other, _ = scene(1, size=64)
+    assert not torch.equal(teacher.ask(other).cls[0], said.cls[0]) and counting.calls == 2
+    teacher.extract(batch)  # nothing of the batch before is kept when another comes
+    assert teacher.ask(batch) is not said and counting.calls == 3
+    teacher.forget()
+    teacher.ask(batch)
+    assert counting.calls == 4
+
+
+class Both(Baseline):
+    several_teachers = True
+
+
+def test_one_several_or_no_teachers(teacher, monkeypatch):
+    other = Frozen(detector("retinanet"), name="dense")
+    student = detector("retinanet")
+    for given, guides in ((None, []), (teacher, [teacher]), ([teacher], [teacher]), ([teacher, other],) * 2):
+        method = Both(student, given)
+        assert method.guides == guides and method.teacher is (guides[0] if guides else None)
+        assert copy.deepcopy(method).guides == guides
+        assert not [name for name in method.state_dict() if not name.startswith("student.")]
+    monkeypatch.setitem(METHODS, "both", Both)
+    assert build_method("both", student, [teacher, other]).guides == [teacher, other]
+    with pytest.raises(UserError, match=r"method head learns from one teacher, found 2 \(teacher, dense\)"):
+        monkeypatch.setattr(METHODS["head"], "several_teachers", False)
+        build_method("head", student, [teacher, other])
 
 
 def test_all_lanes_share_the_pass(teacher):

@@ -18,9 +18,9 @@ LANES = {
 
 
 def test_a_run_and_its_gain():
-    results = run_results("demo", {"name": "shapes"}, LANES, teacher={"AP": 50.0}, baseline="baseline")
+    results = run_results("demo", {"name": "shapes"}, LANES, teachers={"teacher": {"AP": 50.0}}, baseline="baseline")
     assert results["schema"] == SCHEMA and results["headstart"] == headstart.__version__
-    assert results["run"] == "demo" and results["teacher"] == {"AP": 50.0} and results["lanes"] is LANES
+    assert results["run"] == "demo" and results["teachers"] == {"teacher": {"AP": 50.0}} and results["lanes"] is LANES
     assert results["gain"] == {"against": "baseline", "lanes": {"head": {"AP": 6.5, "AP_S": None}}}
 
 

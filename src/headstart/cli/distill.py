@@ -10,16 +10,26 @@ from headstart.cli import options
 from headstart.cli.errors import spoken
 
 Teacher = Annotated[
-    str | None,
+    list[str] | None,
     Option(
         "--teacher",
-        help="Weights that `headstart train` wrote, or a checkpoint of torchvision or mmdetection.",
+        metavar="FILE",
+        help="Weights that `headstart train` wrote, or a checkpoint of torchvision or mmdetection; may be repeated.",
         rich_help_panel="Distillation",
     ),
 ]
 Method = Annotated[
     str | None,
     Option("--method", help="How the student learns (head); see `headstart methods`.", rich_help_panel="Distillation"),
+]
+Assistants = Annotated[
+    str | None,
+    Option(
+        "--assistants",
+        metavar="KINDS",
+        help="HEAD without a teacher: auto, or heads to train beside the student's, such as fcos,rcnn.",
+        rich_help_panel="Distillation",
+    ),
 ]
 ClassMap = Annotated[
     str | None,
@@ -35,7 +45,7 @@ Compare = Annotated[
     Option(
         "--compare",
         "--baseline",
-        help="Also train the same student without the teacher, beside it.",
+        help="Also train the same student without distillation, beside it.",
         rich_help_panel="Distillation",
     ),
 ]
@@ -47,6 +57,7 @@ def distill(
     student: options.Student = None,
     teacher: Teacher = None,
     method: Method = None,
+    assistants: Assistants = None,
     compare: Compare = None,
     class_map: ClassMap = None,
     epochs: options.Epochs = None,
@@ -75,7 +86,7 @@ def distill(
     settings: options.Settings = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a student that learns from a teacher.
+    """Train a student that learns from a teacher, from several, or from assistants alone.
 
     headstart distill --data DIR --teacher runs/teacher/student.safetensors --student retinanet_r18 --method head
     """

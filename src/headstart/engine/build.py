@@ -101,13 +101,13 @@ def make_student(choice: DetectorChoice, classes: Sequence[str], seed: int, say:
 def make_lanes(
     run: Run,
     classes: Sequence[str],
-    teacher: Frozen | None,
+    teachers: Sequence[Frozen],
     total: int,
     *,
     student: Detector | None = None,
     say: Say | None = None,
 ) -> list[Lane]:
-    """One lane per method, each with its own copy of the same student."""
+    """One lane per method, each with its own copy of the same student; those that distil get all the teachers."""
     lanes = []
     for name, choice in run.choices.items():
         if student is None:
@@ -115,8 +115,8 @@ def make_lanes(
         else:
             own = copy.deepcopy(student)
         start_generators(run.train.seed)
-        guide = None if choice.name == "baseline" else teacher
-        lanes.append(make_lane(name, build_method(choice.name, own, guide, **choice.options), run.train, total))
+        guides = teachers if choice.distils else []
+        lanes.append(make_lane(name, build_method(choice.name, own, guides, **choice.options), run.train, total))
     return lanes
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,13 @@ from headstart.engine.outcome import Outcome, finish
 from headstart.engine.resume import demand_same_run
 from headstart.engine.score import Scoreboard
 from headstart.engine.strategy import build_trainer, choose_device, place_among_processes
-from headstart.engine.teacher import compare_classes, fingerprint, make_teacher, matched_classes, measure_teacher
+from headstart.engine.teacher import (
+    compare_classes,
+    describe_teachers,
+    make_teachers,
+    match_teachers,
+    measure_teacher,
+)
 from headstart.errors import UserError
 from headstart.recipe import dump_run, plain_run
 from headstart.report.table import pairing_table, show
@@ -38,14 +44,15 @@ def fit(
     run: Run,
     *,
     student: Detector | None = None,
-    teacher: Detector | None = None,
+    teacher: Detector | Sequence[Detector | None] | None = None,
     checkpoint: dict[str, Any] | None = None,
     folder: Path | None = None,
     quiet: bool = False,
 ) -> Outcome:
     """Trains what `run` says.
 
-    student, teacher     detectors made by hand, in place of those that the run names
+    student, teacher     detectors made by hand, in place of those that the run names; of several teachers a list, in
+                         which None leaves a place to the run
     checkpoint, folder   continue this state in this folder; the settings must be those that it was started with
     quiet                print nothing
 
@@ -62,15 +69,19 @@ def fit(
         return finish(stage.run, stage.module, stage.journal, stage.facts, folder, say)
 
     if rank == 0:
-        tables = [*compare_classes(stage.classes, say), *_prove(stage)]
+        pairs = list(zip(stage.module.teachers, stage.classes))
+        tables = [table for guide, classes in pairs for table in compare_classes(classes, say, guide.title)]
+        tables += _prove(stage)
         if folder is None:
             folder = new_folder(Path(stage.run.out), stage.run.name, _proposal(stage.run))
         _open_folder(folder, stage, say)
         if not quiet:
             show(*tables)
-        if stage.board is not None and stage.module.teacher is not None and stage.journal.teacher is None:
+        unknown = [(guide, classes) for guide, classes in pairs if guide.name not in stage.journal.teachers]
+        if stage.board is not None and unknown:
             whole = Scoreboard(stage.run.data, stage.val_data, device=stage.device, precision=stage.module.precision)
-            stage.journal.teacher = measure_teacher(stage.module.teacher, stage.classes, whole, say)
+            for guide, classes in unknown:
+                stage.journal.teachers[guide.name] = measure_teacher(guide, classes, whole, say)
 
     keeper = _make_keeper(stage, folder if rank == 0 else None, silent=quiet or rank > 0)
     _train(stage, keeper, folder)
@@ -88,14 +99,14 @@ class _Stage:
     loader: Any
     val_data: Any
     device: torch.device
-    classes: ClassMap | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    classes: list[ClassMap]
+    facts: dict[str, Any]
 
 
 def _build(
     run: Run,
     student: Detector | None,
-    teacher: Detector | None,
+    teacher: Detector | Sequence[Detector | None] | None,
     checkpoint: dict[str, Any] | None,
     rank: int,
     world: int,
@@ -120,15 +131,14 @@ def _build(
     if checkpoint is not None:
         demand_same_run(checkpoint["run"], plain_run(run))
 
-    guide = make_teacher(run, train_data.classes, precision, say, teacher)
-    classes = guide.match(train_data.classes) if guide is not None else None
-    if guide is not None:
-        facts["teacher_weights"] = fingerprint(guide.model)
-        facts |= matched_classes(classes)
+    given = [teacher] if isinstance(teacher, Detector) else teacher or []
+    guides = make_teachers(run, train_data.classes, precision, say, given)
+    classes = match_teachers(guides, train_data.classes)
+    facts |= describe_teachers(guides, classes)
     if checkpoint is not None:
         demand_same_run({"data": checkpoint["journal"]["data"]}, {"data": facts})
-    lanes = make_lanes(run, train_data.classes, guide, total, student=student, say=say)
-    module = Lanes(lanes, guide, total=total, per_epoch=per_epoch, seed=run.train.seed, precision=precision)
+    lanes = make_lanes(run, train_data.classes, guides, total, student=student, say=say)
+    module = Lanes(lanes, guides, total=total, per_epoch=per_epoch, seed=run.train.seed, precision=precision)
     if precision.channels_last:
         module.methods.to(memory_format=torch.channels_last)
     journal = Journal(data=facts)
@@ -144,21 +154,20 @@ def _build(
 
 def _prove(stage: _Stage) -> list[Any]:
     """The pairing tables of the lanes that distil. Raises UserError if a lane does not do what it says."""
-    teacher = stage.module.teacher
-    if teacher is not None:
+    for teacher in stage.module.teachers:
         teacher.to(stage.device)
     sampler = stage.loader.batch_sampler
     sampler.start(0, 0)
     batches = list(with_objects(stage.loader))
     tables = []
     for lane in stage.module.lanes:
-        own = teacher if stage.run.choices[lane.name].name != "baseline" else None
         rows = prove(
             lane.name,
             lane.method,
-            own,
+            stage.module.teachers if stage.run.choices[lane.name].distils else [],
             batches,
             stage.module.total,
+            first_drop=lane.rate.first_drop,
             device=stage.device,
             precision=stage.module.precision,
         )
@@ -195,6 +204,7 @@ def _make_keeper(stage: _Stage, folder: Path | None, *, silent: bool) -> Keeper:
 
 def _train(stage: _Stage, keeper: Keeper, folder: Path | None) -> None:
     module = stage.module
+    keeper.interrupt.install()
     try:
         if module.step < module.total:
             trainer = build_trainer(stage.device, stage.run.train.devices, [keeper])
@@ -207,11 +217,13 @@ def _train(stage: _Stage, keeper: Keeper, folder: Path | None) -> None:
             raise
         if not keeper.folder.last.exists():
             raise Interrupted("Stopped before anything was saved.") from None
-        verb = "distill" if stage.run.teacher is not None or module.teacher is not None else "train"
+        verb = "distill" if stage.run.distils else "train"
         raise Interrupted(
             f"Stopped after step {keeper.saved} of {module.total}; everything up to there is in {folder}.\n"
             f"Continue with: headstart {verb} --resume {folder}"
         ) from None
+    finally:
+        keeper.interrupt.restore()  # only now: Lightning, leaving, gives the signals back to us
 
 
 def _tensorboard(folder: Path) -> Any:
@@ -224,7 +236,7 @@ def _tensorboard(folder: Path) -> Any:
 
 def _proposal(run: Run) -> str:
     student = run.student.name or Path(run.student.file or "student").stem
-    return "-".join([*(name for name, method in run.choices.items() if method.name != "baseline"), student])
+    return "-".join([*(name for name, method in run.choices.items() if method.distils), student])
 
 
 def _headline(run: Run, facts: dict[str, Any], total: int, device: torch.device, precision: str) -> str:

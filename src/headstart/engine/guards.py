@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -27,10 +27,11 @@ TRIES = 5
 def prove(
     name: str,
     method: Method,
-    teacher: Frozen | None,
+    teachers: Sequence[Frozen],
     batches: Iterable[Batch],
     total: int,
     *,
+    first_drop: int | None = None,
     device: torch.device,
     precision: Precision,
 ) -> list[dict]:
@@ -38,45 +39,54 @@ def prove(
 
     - every term is finite and not zero,
     - every trainable parameter gets a gradient, and that of each part besides the student is not zero,
-    - the teacher is in evaluation mode, needs no gradient, has classes that the method can use, and is the same
+    - each teacher is in evaluation mode, needs no gradient, has classes that the method can use, and is the same
       afterwards.
 
     Works on a copy: the method, its buffers and gradients, and all random generators are as before.
     Gives the rows of the pairing table.
     """
-    demand_teacher(name, method, teacher)
-    before = _fingerprint(teacher)
+    for teacher in teachers:
+        demand_teacher(name, method, teacher)
+    before = [_fingerprint(teacher) for teacher in teachers]
     with _untouched_generators():
         trial = _Trial(name, copy.deepcopy(method).to(device).train(), precision, device)
         for images, targets in batches:
             batch = images.to(device), [t.to(device) for t in targets]
-            # Past the warm-up, at the end, and at the start: a schedule may be zero at any of them, not at all three.
-            if any(trial.proves(batch, Progress(step, total)) for step in (total // 2, total, 0)):
+            if any(trial.proves(batch, Progress(step, total, 0, first_drop)) for step in _points(total, first_drop)):
                 break
         trial.demand_proof()
-    if _fingerprint(teacher) != before:
+    if [_fingerprint(teacher) for teacher in teachers] != before:
         raise UserError(f"Lane {name} changes its teacher, which must stay frozen: a fault of method {name}.")
     return method.describe()
 
 
-def demand_teacher(name: str, method: Method, teacher: Frozen | None) -> None:
+def _points(total: int, first_drop: int | None) -> list[int]:
+    """The steps to look at: a schedule may be zero at any of them, not at all.
+
+    Past the warm-up, right before the rate is first lowered, at the end, and at the start.
+    """
+    full = max(0, min(first_drop, total) - 1) if first_drop is not None else 0
+    return list(dict.fromkeys((total // 2, full, total, 0)))
+
+
+def demand_teacher(name: str, method: Method, teacher: Frozen) -> None:
     """Raises UserError unless the teacher is frozen and has the student's classes.
 
     The same in the same order, for a method that compares them one by one; for others some that can be matched.
     """
-    if teacher is None:
-        return
     model = teacher.model
     awake = [n for n, module in model.named_modules() if module.training]
     if awake:
-        raise UserError(f"The teacher's {awake[0] or 'detector'} is in training mode; it must be in evaluation mode.")
+        raise UserError(
+            f"The {teacher.title}'s {awake[0] or 'detector'} is in training mode; it must be in evaluation mode."
+        )
     learning = [n for n, p in model.named_parameters() if p.requires_grad]
     if learning:
-        raise UserError(f"The teacher's {learning[0]} requires a gradient; the teacher must be frozen.")
+        raise UserError(f"The {teacher.title}'s {learning[0]} requires a gradient; the teacher must be frozen.")
     classes = teacher.match(method.student.classes)
     if method.same_classes and not classes.identical:
         raise UserError(
-            f"Lane {name}: its method needs teacher and student to have the same classes in the same order. "
+            f"Lane {name}: its method needs {teacher.title} and student to have the same classes in the same order. "
             f"{_difference(classes)} Use a teacher trained on this data, or choose and order them by data.classes."
         )
 
@@ -153,9 +163,7 @@ def with_objects(loader: Iterable[Batch], tries: int = TRIES) -> Iterator[Batch]
             return
 
 
-def _fingerprint(teacher: Frozen | None) -> list[tuple[int, int, float]]:
-    if teacher is None:
-        return []
+def _fingerprint(teacher: Frozen) -> list[tuple[int, int, float]]:
     tensors: list[Tensor] = list(teacher.model.state_dict(keep_vars=True).values())
     return [(t.data_ptr(), t._version, float(t.detach().double().sum())) for t in tensors]
 

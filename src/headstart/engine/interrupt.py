@@ -14,7 +14,8 @@ class Interrupted(Exception):  # noqa: N818 (nothing went wrong)
 class Interrupt:
     """Catches the first SIGINT or SIGTERM as a wish; the second one, or one while `immediate`, stops at once.
 
-    `immediate` is set while nothing would be lost (during an evaluation, after a save).
+    `immediate` is set while nothing would be lost (during an evaluation, after a save). `restore` gives the signals
+    back to whoever had them before the first `install`.
     """
 
     def __init__(self) -> None:
@@ -23,12 +24,16 @@ class Interrupt:
         self._former: dict[int, Any] = {}
 
     def install(self) -> None:
-        """Takes both signals over; only the main thread may, so elsewhere (a notebook's worker) nothing changes."""
+        """Takes both signals over, again if somebody has taken them since.
+
+        Only the main thread may, so elsewhere (a notebook's worker) nothing changes.
+        """
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
-                self._former[number] = signal.signal(number, self._catch)
+                former = signal.signal(number, self._catch)
             except ValueError:
                 return
+            self._former.setdefault(number, former)
 
     def restore(self) -> None:
         for number, handler in self._former.items():

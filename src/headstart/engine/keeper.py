@@ -26,14 +26,14 @@ class Journal:
     """What was measured so far; plain values, kept in the checkpoint.
 
     data      what the run was trained on: compared when it is continued
-    teacher   its metrics, or None
+    teachers  name -> its metrics
     scores    lane -> evaluations in order, each {"step", "epoch", "metrics"}
     terms     lane -> the last reading of its losses
     finished  whether the run has come to its end
     """
 
     data: dict[str, Any] = field(default_factory=dict)
-    teacher: dict[str, Any] | None = None
+    teachers: dict[str, dict[str, Any]] = field(default_factory=dict)
     scores: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     terms: dict[str, dict[str, float]] = field(default_factory=dict)
     finished: bool = False
@@ -73,11 +73,8 @@ class Keeper(pl.Callback):
         self.eval_every = train["eval_every"]
         self.saved = 0
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        # Lightning has installed its own handlers by now; ours end the run with everything saved.
-        self.interrupt.install()
-
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.interrupt.install()  # Lightning has put its own handler before ours since the run began
         self.display.start(pl_module.step)
         self.evaluate_if_due(pl_module)  # of a run that was stopped during an evaluation
 
@@ -108,7 +105,6 @@ class Keeper(pl.Callback):
 
     def close(self) -> None:
         self.display.stop()
-        self.interrupt.restore()
         if self.writer is not None:
             self.writer.close()
 
@@ -141,8 +137,8 @@ class Keeper(pl.Callback):
         if not step or not due:
             return
         self.display.pause_clock()
-        if module.teacher is not None:
-            module.teacher.forget()
+        for teacher in module.teachers:
+            teacher.forget()
         for lane in module.lanes:
             if self.board is not None and not self.journal.scored(lane.name, step):
                 self._score(self.board, lane, step, epoch)

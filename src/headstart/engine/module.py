@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -20,18 +21,18 @@ from headstart.structures import Progress
 
 
 class Lanes(pl.LightningModule):
-    """Trains lanes side by side: same batch, same random numbers, one teacher pass, one optimiser each.
+    """Trains lanes side by side: same batch, same random numbers, one pass of each teacher, one optimiser each.
 
     `step` counts optimiser steps from the beginning of the run, also after a resume. The randomness of a step depends
     only on (seed, step, process), so that a lane ends with the same weights whichever lanes run beside it, and a
-    resumed run with those of an unbroken one. The teacher is not a submodule: it is moved to the device here and is
-    in no state_dict.
+    resumed run with those of an unbroken one. The teachers are not submodules: they are moved to the device here and
+    are in no state_dict.
     """
 
     def __init__(
         self,
         lanes: list[Lane],
-        teacher: Frozen | None,
+        teachers: Sequence[Frozen],
         *,
         total: int,
         per_epoch: int,
@@ -44,7 +45,7 @@ class Lanes(pl.LightningModule):
         self.lanes = lanes
         self.methods = nn.ModuleDict({lane.name: lane.method for lane in lanes})
         self.recorders = {lane.name: Recorder(lane.name) for lane in lanes}
-        self.teacher = teacher
+        self.teachers = list(teachers)
         self.total = total
         self.per_epoch = per_epoch
         self.seed = seed
@@ -53,14 +54,19 @@ class Lanes(pl.LightningModule):
 
     @property
     def progress(self) -> Progress:
-        return Progress(self.step, self.total, self.step // self.per_epoch)
+        return Progress(self.step, self.total, self.step // self.per_epoch, self.first_drop)
+
+    @property
+    def first_drop(self) -> int | None:
+        """The same for all lanes."""
+        return self.lanes[0].rate.first_drop
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return [lane.optimizer for lane in self.lanes]
 
     def on_fit_start(self) -> None:
-        if self.teacher is not None:
-            self.teacher.to(self.device)
+        for teacher in self.teachers:
+            teacher.to(self.device)
         for lane in self.lanes:
             lane.share(weights=True)
             if lane.average is not None:

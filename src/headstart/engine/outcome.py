@@ -51,7 +51,7 @@ def finish(
         folder.name if folder is not None else "",
         data,
         {lane.name: _lane_results(run, module, journal, lane) for lane in module.lanes},
-        teacher=journal.teacher,
+        teachers=journal.teachers,
         baseline=run.reference,
     )
     students = {}
@@ -83,10 +83,10 @@ def _lane_results(run: Run, module: Lanes, journal: Journal, lane: Lane) -> dict
 
 def _say_results(run: Run, module: Lanes, journal: Journal, outcome: Outcome, say: Callable[[str], None]) -> None:
     lanes = outcome.results["lanes"]
-    rows = {"teacher": journal.teacher} if journal.teacher else {}
-    rows |= {name: lane["metrics"] for name, lane in lanes.items() if lane["metrics"]}
+    rows = {**journal.teachers, **{name: lane["metrics"] for name, lane in lanes.items() if lane["metrics"]}}
     if rows:
-        say(as_text(results_table(rows, baseline=run.reference, title="Results on the validation images")))
+        title = "Results on the validation images"
+        say(as_text(results_table(rows, baseline=run.reference, teachers=journal.teachers, title=title)))
     times = ", ".join(f"{name} {duration(lane['seconds'])}" for name, lane in lanes.items())
     say(f"Training time: {times}")
     for name, path in outcome.weights.items():

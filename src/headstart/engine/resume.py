@@ -16,7 +16,7 @@ import torch
 from headstart.engine.folder import atomically
 from headstart.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 
 HARMLESS = (
     "name",

@@ -36,6 +36,17 @@ class LearningRate:
     def __call__(self, step: int) -> float:
         return self.base * self._ramp(step) * self._decay(step)
 
+    @property
+    def first_drop(self) -> int | None:
+        """The step from which the rate is first lowered; None if it never is.
+
+        A cosine is lowered from the beginning; what waits for the first drop then waits for 2/3 of the run, as in
+        HEAD's published recipe of 24 epochs on a cosine, where it is epoch 16.
+        """
+        if self.shape == "multistep":
+            return min(self.milestones, default=None)
+        return drops(self.total)[0] if self.shape == "cosine" else None
+
     def _ramp(self, step: int) -> float:
         if step >= self.warmup:
             return 1.0

@@ -22,6 +22,17 @@ class ReducedByHand(DDPStrategy):
         pass
 
 
+class PatientTrainer(pl.Trainer):
+    """A Trainer whose loop goes on after SIGTERM: the keeper ends the run when everything is saved.
+
+    Lightning's loop would leave between two of our hooks by a SystemExit, which looks like a run that has finished.
+    """
+
+    @property
+    def received_sigterm(self) -> bool:
+        return False
+
+
 def choose_device(name: str = "auto") -> torch.device:
     """`auto` takes the first GPU if there is one. Raises UserError for a device that is not there."""
     if name == "auto":
@@ -44,7 +55,7 @@ def build_trainer(device: torch.device, devices: int, callbacks: list[pl.Callbac
     local = int(os.environ.get("LOCAL_WORLD_SIZE", devices)) if "RANK" in os.environ else devices
     world = place_among_processes(devices)[1]
     single = [device.index or 0] if device.type == "cuda" else 1
-    return pl.Trainer(
+    return PatientTrainer(
         accelerator=accelerator,
         devices=local if world > 1 else single,
         num_nodes=world // local,

@@ -1,58 +1,110 @@
-"""The teacher of a run: loaded whole, frozen, and measured before anybody learns from it."""
+"""The teachers of a run: loaded whole, frozen, and measured before anybody learns from them."""
 
 from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from rich.table import Table
 from torch import nn
 
-from headstart.classmap import LEFT_OUT, ClassMap, shorten
-from headstart.config import Run
+from headstart.classmap import LEFT_OUT, ClassMap, find_class, nearest, shorten
+from headstart.config import DetectorChoice, Run
 from headstart.detectors.detector import Detector
 from headstart.engine.build import make_detector, start_generators
 from headstart.engine.precision import Precision
 from headstart.engine.score import Scoreboard
+from headstart.errors import UserError
 from headstart.folding import fold_batchnorm
-from headstart.methods.base import Frozen
+from headstart.methods.base import TEACHER, Frozen
 from headstart.report.table import listing
 
 WEAK = 20.0
 """AP50 below which a teacher is called weak."""
 
 
-def make_teacher(
-    run: Run, classes: Sequence[str], precision: Precision, say: Callable[[str], None], given: Detector | None = None
-) -> Frozen | None:
-    """A copy of the given detector, or the one that the run names, frozen; None for a run without a teacher."""
-    if given is not None:
-        model = copy.deepcopy(given)
-    elif run.teacher is not None:
+def make_teachers(
+    run: Run,
+    classes: Sequence[str],
+    precision: Precision,
+    say: Callable[[str], None],
+    given: Sequence[Detector | None] = (),
+) -> list[Frozen]:
+    """The teachers that the run names, frozen, each with a name of its own.
+
+    given  copies of these detectors stand in the places of the run's; None leaves a place to the run
+    """
+    choices = run.teachers
+    by_hand: Sequence[Detector | None] = given or [None] * len(choices)
+    if len(by_hand) != len(choices):
+        raise UserError(f"the run names {len(choices)} teachers, but {len(by_hand)} were handed over; give as many.")
+    models = []
+    for choice, detector in zip(choices, by_hand):
         start_generators(run.train.seed)
-        model = make_detector(run.teacher, classes, "teacher", say)
-    else:
-        return None
-    if run.train.fast_teacher:
-        quicken(model, precision, say)
-    return Frozen(model, run.class_map)
+        model = make_detector(choice, classes, TEACHER, say) if detector is None else copy.deepcopy(detector)
+        models.append(model)
+    names = name_teachers(models, choices, run.choices)
+    maps = share_class_map(run.class_map or {}, [model.classes for model in models])
+    teachers = []
+    for model, own, name in zip(models, maps, names):
+        sentence = quicken(model, precision) if run.train.fast_teacher else ""
+        teachers.append(Frozen(model, own, name=name))
+        if sentence:
+            say(f"{_opening(teachers[-1])}: {sentence}")
+    return teachers
 
 
-def quicken(model: Detector, precision: Precision, say: Callable[[str], None]) -> None:
+def name_teachers(models: Sequence[Detector], choices: Sequence[DetectorChoice], lanes: Iterable[str]) -> list[str]:
+    """`teacher` for the only one; several are called by their family or file, with a number where that is taken."""
+    if len(models) == 1:
+        return [TEACHER]
+    names: list[str] = []
+    for model, choice in zip(models, choices):
+        word = model.recipe.get("name") or (Path(choice.file).stem if choice.file else "detector")
+        name, number = word, 1
+        while name in {*names, *lanes, TEACHER}:
+            number += 1
+            name = f"{word}-{number}"
+        names.append(name)
+    return names
+
+
+def _opening(teacher: Frozen) -> str:
+    """How a sentence about this teacher begins."""
+    return teacher.title[:1].upper() + teacher.title[1:]
+
+
+def share_class_map(given: Mapping[str, str | None], teachers: Sequence[Sequence[str]]) -> list[dict[str, str | None]]:
+    """For each teacher what is said of its classes. Raises UserError for a name that none of several has."""
+    if len(teachers) < 2:
+        return [dict(given) for _ in teachers]
+    shares: list[dict[str, str | None]] = [{} for _ in teachers]
+    for name, goal in given.items():
+        owners = [share for share, classes in zip(shares, teachers) if find_class(name, classes, TEACHER) is not None]
+        if not owners:
+            every = list(dict.fromkeys(name for classes in teachers for name in classes))
+            raise UserError(f"class map: no teacher has a class {name!r}{nearest(name, every)}")
+        for share in owners:
+            share[name] = goal
+    return shares
+
+
+def quicken(model: Detector, precision: Precision) -> str:
     """Folds the backbone's batch norms and, in a run of bf16, stores convolutions and linear layers in it.
 
-    Autocast would cast frozen weights again for every batch, with the same result.
+    Autocast would cast frozen weights again for every batch, with the same result. Gives a sentence on the folding.
     """
     model.backbone, sentence = fold_batchnorm(model.backbone)
-    say(f"Teacher: {sentence}")
     if precision.dtype is not None:
         for part in (model.backbone, model.neck, *filter(_is_cast, model.head.modules())):
             part.to(precision.dtype)
     if precision.channels_last:
         model.to(memory_format=torch.channels_last)
+    return sentence
 
 
 def _is_cast(layer: nn.Module) -> bool:
@@ -67,29 +119,50 @@ def fingerprint(model: nn.Module) -> str:
     return f"{found:08x}"
 
 
-def matched_classes(classes: ClassMap | None) -> dict[str, Any]:
-    """What results.json says of a teacher with other classes: `class_map`, its class -> the student's."""
-    if classes is None or classes.identical:
+def match_teachers(teachers: Sequence[Frozen], classes: Sequence[str]) -> list[ClassMap]:
+    """Which of the student's classes those of each teacher stand for. Raises UserError if none does."""
+    found = []
+    for teacher in teachers:
+        try:
+            found.append(teacher.match(classes))
+        except UserError as error:
+            raise UserError(str(error) if len(teachers) == 1 else f"{teacher.title}: {error}") from None
+    return found
+
+
+def describe_teachers(teachers: Sequence[Frozen], classes: Sequence[ClassMap]) -> dict[str, Any]:
+    """What results.json says of them under `data`: by name, checksums of weights, and the classes of those with others.
+
+    A run that is continued must find the same.
+    """
+    if not teachers:
         return {}
+    facts: dict[str, Any] = {"teacher_weights": {teacher.name: fingerprint(teacher.model) for teacher in teachers}}
+    others = {teacher.name: _pairs(own) for teacher, own in zip(teachers, classes) if not own.identical}
+    return facts | ({"class_map": others} if others else {})
+
+
+def _pairs(classes: ClassMap) -> dict[str, str]:
+    """Teacher's class -> student's class."""
     pairs = zip(classes.teacher, classes.goal)
-    return {"class_map": {name: classes.student[number] for name, number in pairs if number != LEFT_OUT}}
+    return {name: classes.student[number] for name, number in pairs if number != LEFT_OUT}
 
 
-def compare_classes(classes: ClassMap | None, say: Callable[[str], None]) -> list[Table]:
+def compare_classes(classes: ClassMap, say: Callable[[str], None], title: str = TEACHER) -> list[Table]:
     """The table of classes to print, none if both sides have the same; says what the teacher does not know."""
-    if classes is None or (classes.identical and classes.teacher == classes.student):
+    if classes.identical and classes.teacher == classes.student:
         return []
     unknown = classes.unmatched_student
     if unknown:
         say(
-            f"Warning: the teacher knows {len(classes.known)} of the {len(classes.student)} classes, and not "
+            f"Warning: the {title} knows {len(classes.known)} of the {len(classes.student)} classes, and not "
             f"{shorten(unknown)}. Where only the names differ, --class-map FILE says which belong together."
         )
-    return [listing(classes.describe(), title="Classes of student and teacher")]
+    return [listing(classes.describe(), title=f"Classes of student and {title}")]
 
 
 def measure_teacher(
-    teacher: Frozen, classes: ClassMap | None, board: Scoreboard, say: Callable[[str], None]
+    teacher: Frozen, classes: ClassMap, board: Scoreboard, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """The teacher's own scores on the validation images, in the student's classes, of which those that it knows count.
 
@@ -99,12 +172,12 @@ def measure_teacher(
     teacher.forget()
     shown = ", ".join(f"{k} {metrics[k]:.1f}" for k in ("AP", "AP50", "AP75") if metrics[k] is not None)
     some = ""
-    if classes is not None and classes.unmatched_student:
+    if classes.unmatched_student:
         some = f" ({len(classes.known)} of {len(classes.student)} classes)"
-    say(f"Teacher on the validation images{some}: {shown or 'nothing to find there'}")
+    say(f"{_opening(teacher)} on the validation images{some}: {shown or 'nothing to find there'}")
     if metrics["AP50"] is not None and metrics["AP50"] < WEAK:
         say(
-            f"Warning: this teacher finds little here (AP50 {metrics['AP50']:.1f}), so a student can hardly gain from "
-            "it. Was it trained on this kind of data?"
+            f"Warning: this {teacher.title} finds little here (AP50 {metrics['AP50']:.1f}), so a student can hardly "
+            "gain from it. Was it trained on this kind of data?"
         )
     return metrics

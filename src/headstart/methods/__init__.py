@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
-from headstart.methods.base import Frozen, Method
+from headstart.methods.base import Frozen, Method, list_teachers
 from headstart.methods.baseline import Baseline
 from headstart.methods.head import HEAD
 
@@ -24,15 +25,26 @@ def method_options(name: str) -> list[str]:
     return [p for p in inspect.signature(METHODS[name]).parameters if p not in ("student", "teacher")]
 
 
-def build_method(name: str, student: Detector, teacher: Frozen | None = None, **options: Any) -> Method:
-    """The method called `name` for this pair. Raises UserError for an unknown name or option or an impossible pair."""
+def build_method(
+    name: str, student: Detector, teacher: Frozen | Sequence[Frozen] | None = None, **options: Any
+) -> Method:
+    """The method called `name` for this student and its teachers, if any.
+
+    Raises UserError for an unknown name or option, an impossible pair, or more teachers than the method takes.
+    """
     known = method_options(name)
     for option in options:
         if option not in known:
             near = difflib.get_close_matches(option, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known) or 'none'}."
             raise UserError(f"method {name} has no option '{option}'; {hint}")
-    return METHODS[name](student, teacher, **options)
+    guides = list_teachers(teacher)
+    if len(guides) > 1 and not METHODS[name].several_teachers:
+        found = ", ".join(guide.name for guide in guides)
+        raise UserError(f"method {name} learns from one teacher, found {len(guides)} ({found}); give only one of them")
+    if len(guides) > 1:
+        return METHODS[name](student, guides, **options)
+    return METHODS[name](student, guides[0] if guides else None, **options)
 
 
 def roles(detector: Detector) -> dict[str, str]:

@@ -99,16 +99,23 @@ class Lesson(nn.Module):
         where = f"assistant/{self.name} on {assistant.where} of the student{fresh}"
         rows = [{"from": "ground truth", "to": where, "through": "", "weight": f"{self.own:g}"}]
         unit = " / variance" if len(self.scales) else ""
-        guide = self.teacher.name if self.teacher is not None else f"assistant/{self.name}"
+        guide = self.teacher.title if self.teacher is not None else f"assistant/{self.name}"
         for layer, adapter in self.adapters.items():
             if isinstance(adapter, Link):
                 for source, target, through in adapter.rows().values():
-                    weight = f"{self.ckd:g}{unit}"
+                    weight = f"{self.ckd:.3g}{unit}"
                     rows.append({"from": f"{guide} {source}", "to": target, "through": through, "weight": weight})
                 continue
             through = f"{assistant.through} {assistant.width} -> {assistant.width}"
-            weight = f"{self.akd:g}{unit}"
-            rows.append({"from": f"{guide} {layer}", "to": f"assistant {layer}", "through": through, "weight": weight})
+            weight = f"{self.akd:.3g}{unit}"
+            rows.append(
+                {
+                    "from": f"{guide} {layer}",
+                    "to": f"assistant/{self.name} {layer}",
+                    "through": through,
+                    "weight": weight,
+                }
+            )
         return rows
 
 

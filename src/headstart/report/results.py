@@ -11,15 +11,20 @@ import headstart
 from headstart.errors import UserError
 from headstart.report.files import replace_file
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def run_results(
-    run: str, data: dict, lanes: dict[str, dict], *, teacher: dict | None = None, baseline: str | None = None
+    run: str,
+    data: dict,
+    lanes: dict[str, dict],
+    *,
+    teachers: dict[str, dict] | None = None,
+    baseline: str | None = None,
 ) -> dict:
     """The dictionary of `results.json`.
 
-    lanes: name to {"method", "metrics", "best", "steps", "seconds", "terms"}; teacher: its metrics.
+    lanes: name to {"method", "metrics", "best", "steps", "seconds", "terms"}; teachers: name to metrics.
     baseline names the lane that the gains of the others are counted from. Raises ValueError if there is no such lane.
     """
     if baseline is not None and baseline not in lanes:
@@ -31,7 +36,7 @@ def run_results(
         "headstart": headstart.__version__,
         "run": run,
         "data": data,
-        "teacher": teacher,
+        "teachers": teachers or {},
         "lanes": lanes,
         "gain": {"against": baseline, "lanes": gains},
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from io import BytesIO, TextIOWrapper
 from typing import Any, TextIO
 
@@ -19,11 +19,15 @@ UNDEFINED = "-"
 
 
 def results_table(
-    results: dict[str, dict], *, baseline: str | None = None, teacher: str | None = "teacher", title: str | None = None
+    results: dict[str, dict],
+    *,
+    baseline: str | None = None,
+    teachers: Collection[str] = ("teacher",),
+    title: str | None = None,
 ) -> Table:
     """One row per detector: its COCO numbers, and what its AP gains over the baseline's.
 
-    results: name to metrics, in the order of the rows. The teacher and the baseline themselves have no gain; without a
+    results: name to metrics, in the order of the rows. The teachers and the baseline themselves have no gain; without a
     baseline there is no such column. Raises ValueError if the baseline is not among the results.
     """
     reference = _reference(results, baseline)
@@ -36,7 +40,7 @@ def results_table(
     for name, metrics in results.items():
         cells = [Text(name), *(number(metrics.get(metric)) for metric in METRICS)]
         if reference is not None:
-            own = name not in (baseline, teacher)
+            own = name not in (baseline, *teachers)
             cells.append(difference(metrics.get("AP"), reference.get("AP")) if own else Text(""))
         table.add_row(*cells)
     return table
@@ -46,7 +50,7 @@ def per_class_table(
     results: dict[str, dict],
     *,
     baseline: str | None = None,
-    teacher: str | None = "teacher",
+    teachers: Collection[str] = ("teacher",),
     metric: str = "AP",
     title: str | None = None,
 ) -> Table:
@@ -55,7 +59,7 @@ def per_class_table(
     results: name to metrics with `per_class`. Raises ValueError if the baseline is not among the results.
     """
     reference = _reference(results, baseline)
-    lanes = [name for name in results if reference is not None and name not in (baseline, teacher)]
+    lanes = [name for name in results if reference is not None and name not in (baseline, *teachers)]
     table = _table(title)
     _text_column(table, "class")
     for name in results:
