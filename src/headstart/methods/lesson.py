@@ -90,7 +90,7 @@ class Lesson(nn.Module):
         total = torch.stack([squared(m, g) for m, g in zip(mine, goal, strict=True)]).sum()
         if name not in self.scales:
             return total
-        return total / len(goal) / self.scales[name](goal, progress)
+        return total / len(goal) / self.scales[name](goal, progress, mine)
 
     def describe(self) -> list[dict[str, str]]:
         """Rows of the pairing table."""

@@ -24,7 +24,9 @@ def until(progress: Progress, stop: int | None) -> float:
 class Scale(nn.Module):
     """The variance of a target's entries, averaged over the first `steps` training steps and then fixed.
 
-    `moving`: for a target that learns itself, an average that goes on, over about the last `steps` steps.
+    `moving`: for a target that learns itself, an average that goes on, over about the last `steps` steps, of its
+    variance or that of what is compared with it, whichever is larger: a head that has learned nothing yet may say
+    almost nothing (RetinaNet's fades block by block), and its variance alone would be no unit.
 
     A squared error divided by it is 1 for whoever answers every entry with their mean and 0 for a perfect imitation,
     whatever the width, age and origin of the teacher. (The variance within each channel would be a finer unit, but it
@@ -42,25 +44,32 @@ class Scale(nn.Module):
         self.register_buffer("seen", torch.zeros(()))
 
     @torch.no_grad()
-    def forward(self, target: Sequence[Tensor], progress: Progress) -> Tensor:
+    def forward(self, target: Sequence[Tensor], progress: Progress, own: Sequence[Tensor] = ()) -> Tensor:
         """The scale to divide by; measured while `progress.step` < `steps`, 1 where nothing was measured yet.
 
         target  one tensor (N, D) of vectors, or a map (B, C, H, W) per level, whose variances are averaged
+        own     what is compared with a moving target, of the same shapes
         """
-        if self.moving or progress.step < self.steps:
+        if self.moving:
+            self._measure(target, own)
+        elif progress.step < self.steps:
             self._measure(target)
         return torch.where(self.mean > 0, self.mean, 1.0)
 
-    def _measure(self, target: Sequence[Tensor]) -> None:
-        usable = len(target[0]) > 1 or target[0].ndim > 2
-        variances = [x.float().var(correction=0) if usable else x.new_zeros(()).float() for x in target]
-        variance = torch.stack(variances).mean()
+    def _measure(self, *sides: Sequence[Tensor]) -> None:
+        usable = len(sides[0][0]) > 1 or sides[0][0].ndim > 2
+        variance = torch.stack([_variance(side, usable) for side in sides if side]).amax()
         found = torch.stack([variance, variance.new_full((), float(usable))])
         if processes() > 1:
             distributed.all_reduce(found)
         self.seen += found[1]
         window = self.steps * processes() if self.moving else math.inf
         self.mean += (found[0] - self.mean * found[1]) / self.seen.clamp(min=1, max=window)
+
+
+def _variance(tensors: Sequence[Tensor], usable: bool) -> Tensor:
+    """The mean of their variances."""
+    return torch.stack([x.float().var(correction=0) if usable else x.new_zeros(()).float() for x in tensors]).mean()
 
 
 def processes() -> int:
