@@ -144,32 +144,41 @@ class ClassMap:
 
 
 def match_classes(
-    teacher: Sequence[str], student: Sequence[str], given: Mapping[str, str | None] | None = None
+    teacher: Sequence[str],
+    student: Sequence[str],
+    given: Mapping[str, str | None] | None = None,
+    *,
+    who: tuple[str, str] = ("teacher", "student"),
 ) -> ClassMap:
     """Matches classes by name: exactly, else by the same word in another spelling (case, separators, `SPELLINGS`).
 
     given  teacher's class -> student's class, or None to leave it out; replaces what the names say for these classes
+    who    what the two are called in error messages
 
     Raises UserError if a given name does not exist (with the nearest), if a name could mean several classes, and if
     nothing matches at all.
     """
     chosen: dict[int, int] = {}
     for name, other in (given or {}).items():
-        row = _find(name, teacher, "teacher")
+        if not isinstance(name, str) or not isinstance(other, str | None):
+            raise UserError(
+                f"class map: expected `{who[0]} class: {who[1]} class` (or null), found {name!r}: {other!r}"
+            )
+        row = _find(name, teacher, who[0])
         if row is None:
-            raise UserError(f"class map: the teacher has no class {name!r}{nearest(name, _classes(teacher))}")
-        number = LEFT_OUT if other is None else _find(other, student, "student")
+            raise UserError(f"class map: the {who[0]} has no class {name!r}{nearest(name, _classes(teacher))}")
+        number = LEFT_OUT if other is None else _find(other, student, who[1])
         if number is None:
-            raise UserError(f"class map: the student has no class {other!r}{nearest(other or '', student)}")
+            raise UserError(f"class map: the {who[1]} has no class {other!r}{nearest(other or '', student)}")
         if row in chosen:
-            raise UserError(f"class map: the teacher's class {teacher[row]!r} is given twice.")
+            raise UserError(f"class map: the {who[0]}'s class {teacher[row]!r} is given twice.")
         chosen[row] = number
-    goal = [chosen[row] if row in chosen else _guess(name, student) for row, name in enumerate(teacher)]
+    goal = [chosen[row] if row in chosen else _guess(name, student, who[1]) for row, name in enumerate(teacher)]
     if all(number == LEFT_OUT for number in goal):
         raise UserError(
-            f"teacher and student have no class in common: the teacher finds {shorten(_classes(teacher))}; "
-            f"the student {shorten(student)}. Say which belong together by --class-map FILE, lines of "
-            "`teacher class: student class`, or use another teacher."
+            f"{who[0]} and {who[1]} have no class in common: the {who[0]} finds {shorten(_classes(teacher))}; "
+            f"the {who[1]} {'has ' * (who[1] == 'data')}{shorten(student)}. Say which belong together by --class-map "
+            f"FILE, lines of `{who[0]} class: {who[1]} class`, or use another {who[0]}."
         )
     return ClassMap(tuple(teacher), tuple(student), tuple(goal))
 
@@ -180,10 +189,10 @@ def spelling(name: str) -> str:
     return SPELLINGS.get(plain, plain)
 
 
-def _guess(name: str, student: Sequence[str]) -> int:
+def _guess(name: str, student: Sequence[str], who: str) -> int:
     if name in NO_CLASS:
         return LEFT_OUT
-    found = _find(name, student, "student")
+    found = _find(name, student, who)
     return LEFT_OUT if found is None else found
 
 
