@@ -116,6 +116,6 @@ def decode_distances(points: Tensor, distances: Tensor) -> Tensor:
 
 def centreness(distances: Tensor) -> Tensor:
     """sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)) of (N, 4) distances: (N,) in 0..1."""
-    across, down = distances[:, [0, 2]], distances[:, [1, 3]]
+    across, down = distances[:, 0::2], distances[:, 1::2]
     ratio = (across.amin(dim=1) / across.amax(dim=1)) * (down.amin(dim=1) / down.amax(dim=1))
     return ratio.clamp(min=0).sqrt()
