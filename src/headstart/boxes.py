@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from headstart.constant import constant
 from headstart.structures import Size
 
 MAX_RATIO = abs(math.log(16 / 1000))
@@ -78,7 +79,7 @@ def encode_deltas(anchors: Tensor, boxes: Tensor, stds: tuple[float, float, floa
     centre, side = _centres(anchors)
     goal_centre, goal_side = _centres(boxes)
     deltas = torch.cat([(goal_centre - centre) / side, torch.log(goal_side / side)], dim=-1)
-    return deltas / deltas.new_tensor(stds)
+    return deltas / constant(stds, deltas.dtype, deltas.device)
 
 
 def decode_deltas(
@@ -92,7 +93,7 @@ def decode_deltas(
 
     No side grows beyond 62.5 times its anchor's, nor with `shrink_limit` below the same part of it.
     """
-    deltas = deltas * deltas.new_tensor(stds)
+    deltas = deltas * constant(stds, deltas.dtype, deltas.device)
     centre, side = _centres(anchors)
     centre = centre + side * deltas[..., :2]
     half = side * deltas[..., 2:].clamp(-MAX_RATIO if shrink_limit else None, MAX_RATIO).exp() / 2
@@ -115,6 +116,6 @@ def decode_distances(points: Tensor, distances: Tensor) -> Tensor:
 
 def centreness(distances: Tensor) -> Tensor:
     """sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)) of (N, 4) distances: (N,) in 0..1."""
-    across, down = distances[:, [0, 2]], distances[:, [1, 3]]
+    across, down = distances[:, 0::2], distances[:, 1::2]
     ratio = (across.amin(dim=1) / across.amax(dim=1)) * (down.amin(dim=1) / down.amax(dim=1))
     return ratio.clamp(min=0).sqrt()

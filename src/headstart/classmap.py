@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from headstart.constant import constant
 from headstart.data.classes import nearest
 from headstart.errors import UserError
 from headstart.structures import Detections
@@ -74,7 +75,7 @@ class ClassMap:
 
     def labels(self, labels: Tensor) -> Tensor:
         """The student's numbers for the teacher's (N,); background K_t becomes K_s, what is left out LEFT_OUT."""
-        return torch.tensor([*self.goal, len(self.student)], device=labels.device)[labels]
+        return constant([*self.goal, len(self.student)], torch.int64, labels.device)[labels]
 
     def detections(self, found: Detections, overlap: float = 0.5) -> Detections:
         """What a teacher found, with the student's labels; boxes of classes that are left out are dropped.
@@ -103,20 +104,19 @@ class ClassMap:
 
     def pick(self, values: Tensor, *, dim: int = -1) -> Tensor:
         """The student's values of the classes that the teacher knows: K_s -> J along `dim`."""
-        return values.index_select(dim, torch.tensor(self.known, device=values.device))
+        return values.index_select(dim, constant(self.known, torch.int64, values.device))
 
     def pull_rows(self, teacher: Tensor, own: Tensor) -> Tensor:
         """`own` (K_s, ...) with the teacher's rows (K_t, ...) where it knows the class: of merged ones the mean."""
-        goal = torch.tensor(self.goal, device=own.device)
-        rows = (goal != LEFT_OUT).nonzero().flatten()
-        sums = torch.zeros_like(own).index_add(0, goal[rows], teacher.to(own)[rows])
+        rows = [row for row, number in enumerate(self.goal) if number != LEFT_OUT]
+        goal = constant([self.goal[row] for row in rows], torch.int64, own.device)
+        sums = torch.zeros_like(own).index_add(0, goal, teacher.to(own)[constant(rows, torch.int64, own.device)])
         count = self.counts(own.device).reshape(-1, *[1] * (own.ndim - 1))
         return torch.where(count > 0, sums / count.clamp(min=1), own)
 
     def counts(self, device: torch.device | str | None = None) -> Tensor:
         """How many classes of the teacher stand for each of the student's: (K_s,) int64."""
-        matched = [number for number in self.goal if number != LEFT_OUT]
-        return torch.bincount(torch.tensor(matched, dtype=torch.int64), minlength=len(self.student)).to(device)
+        return constant([self.goal.count(number) for number in range(len(self.student))], torch.int64, device)
 
     def describe(self) -> list[dict[str, str]]:
         """The rows of a table: the student's classes with the teacher's, then those in short that need no words."""
@@ -133,8 +133,8 @@ class ClassMap:
 
     def _gather(self, values: Tensor, dim: int, reduce: str) -> Tensor:
         rows = [row for row, number in enumerate(self.goal) if number != LEFT_OUT]
-        taken = values.index_select(dim, torch.tensor(rows, device=values.device))
-        place = torch.tensor([self.known.index(self.goal[row]) for row in rows], device=values.device)
+        taken = values.index_select(dim, constant(rows, torch.int64, values.device))
+        place = constant([self.known.index(self.goal[row]) for row in rows], torch.int64, values.device)
         shape = list(taken.shape)
         shape[dim] = len(self.known)
         along = [1] * taken.ndim
@@ -144,32 +144,41 @@ class ClassMap:
 
 
 def match_classes(
-    teacher: Sequence[str], student: Sequence[str], given: Mapping[str, str | None] | None = None
+    teacher: Sequence[str],
+    student: Sequence[str],
+    given: Mapping[str, str | None] | None = None,
+    *,
+    who: tuple[str, str] = ("teacher", "student"),
 ) -> ClassMap:
     """Matches classes by name: exactly, else by the same word in another spelling (case, separators, `SPELLINGS`).
 
     given  teacher's class -> student's class, or None to leave it out; replaces what the names say for these classes
+    who    what the two are called in error messages
 
     Raises UserError if a given name does not exist (with the nearest), if a name could mean several classes, and if
     nothing matches at all.
     """
     chosen: dict[int, int] = {}
     for name, other in (given or {}).items():
-        row = find_class(name, teacher, "teacher")
+        if not isinstance(name, str) or not isinstance(other, str | None):
+            raise UserError(
+                f"class map: expected `{who[0]} class: {who[1]} class` (or null), found {name!r}: {other!r}"
+            )
+        row = find_class(name, teacher, who[0])
         if row is None:
-            raise UserError(f"class map: the teacher has no class {name!r}{nearest(name, _classes(teacher))}")
-        number = LEFT_OUT if other is None else find_class(other, student, "student")
+            raise UserError(f"class map: the {who[0]} has no class {name!r}{nearest(name, _classes(teacher))}")
+        number = LEFT_OUT if other is None else find_class(other, student, who[1])
         if number is None:
-            raise UserError(f"class map: the student has no class {other!r}{nearest(other or '', student)}")
+            raise UserError(f"class map: the {who[1]} has no class {other!r}{nearest(other or '', student)}")
         if row in chosen:
-            raise UserError(f"class map: the teacher's class {teacher[row]!r} is given twice.")
+            raise UserError(f"class map: the {who[0]}'s class {teacher[row]!r} is given twice.")
         chosen[row] = number
-    goal = [chosen[row] if row in chosen else _guess(name, student) for row, name in enumerate(teacher)]
+    goal = [chosen[row] if row in chosen else _guess(name, student, who[1]) for row, name in enumerate(teacher)]
     if all(number == LEFT_OUT for number in goal):
         raise UserError(
-            f"teacher and student have no class in common: the teacher finds {shorten(_classes(teacher))}; "
-            f"the student {shorten(student)}. Say which belong together by --class-map FILE, lines of "
-            "`teacher class: student class`, or use another teacher."
+            f"{who[0]} and {who[1]} have no class in common: the {who[0]} finds {shorten(_classes(teacher))}; "
+            f"the {who[1]} {'has ' * (who[1] == 'data')}{shorten(student)}. Say which belong together by --class-map "
+            f"FILE, lines of `{who[0]} class: {who[1]} class`, or use another {who[0]}."
         )
     return ClassMap(tuple(teacher), tuple(student), tuple(goal))
 
@@ -180,10 +189,10 @@ def spelling(name: str) -> str:
     return SPELLINGS.get(plain, plain)
 
 
-def _guess(name: str, student: Sequence[str]) -> int:
+def _guess(name: str, student: Sequence[str], who: str) -> int:
     if name in NO_CLASS:
         return LEFT_OUT
-    found = find_class(name, student, "student")
+    found = find_class(name, student, who)
     return LEFT_OUT if found is None else found
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from headstart.constant import constant
 from headstart.structures import PixelIndex, Size
 
 
@@ -79,5 +80,5 @@ def inside(pixels: PixelIndex, strides: Sequence[int], size: Size, divisor: int 
     (mmdetection's valid flags).
     """
     height, width = (math.ceil(side / divisor) * divisor for side in size)
-    stride = torch.tensor(list(strides), device=pixels.level.device)[pixels.level]
+    stride = constant(strides, torch.int64, pixels.level.device)[pixels.level]
     return (pixels.y * stride < height) & (pixels.x * stride < width)

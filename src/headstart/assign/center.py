@@ -10,6 +10,7 @@ from torch import Tensor
 
 from headstart.assign.max_iou import IGNORED, NEGATIVE
 from headstart.boxes import areas, encode_distances, middles
+from headstart.constant import constant
 from headstart.structures import Targets
 
 
@@ -39,7 +40,7 @@ class CenterRange:
         if len(wanted):
             boxes = targets.boxes[wanted]
             distances = encode_distances(points[:, None], boxes[None])
-            limits = points.new_tensor(self.ranges)[level]
+            limits = constant(self.ranges, points.dtype, points.device)[level]
             reach = distances.amax(dim=-1)
             fits = (reach >= limits[:, :1]) & (reach <= limits[:, 1:])
             fits &= self._near(points, strides, boxes, distances)

@@ -19,6 +19,14 @@ def val(
     workers: Annotated[int, Option("--workers", help="Processes that read images.")] = 0,
     bad_data: Annotated[str, Option("--bad-data", help="stop | skip.")] = "stop",
     voc: Annotated[bool, Option("--voc", help="Also Pascal VOC's AP.")] = False,
+    class_map: Annotated[
+        str | None,
+        Option(
+            "--class-map",
+            metavar="FILE",
+            help="YAML lines `detector class: data class` (null: left out), where names do not match by themselves.",
+        ),
+    ] = None,
     device: Annotated[str, Option("--device", help="auto | cpu | cuda ...")] = "auto",
     out: Annotated[str | None, Option("--out", help="Also write the numbers to this JSON file.")] = None,
 ) -> None:
@@ -41,6 +49,7 @@ def val(
         workers=workers,
         bad_data=bad_data,
         voc=voc,
+        class_map=class_map,
         device=device,
         say=print,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ from headstart.errors import UserError
 
 FINDERS: list[Callable[[Path], Layout | None]] = [find_coco, find_roboflow, find_voc, find_yolo]
 
+Choose = Callable[[Sequence[str], Callable[[], Sequence[str]]], Sequence[str]]
+"""Class names to use, from those in a split and a function that gives those in the others."""
+
 LOOKED_FOR = """\
   COCO      annotations/instances_train*.json and a folder of images
   Roboflow  train/_annotations.coco.json
@@ -29,14 +33,15 @@ def open_dataset(
     path: str | Path,
     split: str,
     *,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[str] | Choose | None = None,
     bad_data: str = "stop",
     report: Callable[[str], None] | None = None,
 ) -> DetectionDataset:
     """The "train", "val" or "test" images of a COCO, Roboflow, VOC or YOLO folder, checked.
 
     classes   the part and order of the class names to use; by default all, in the data's own order. Open the
-              validation split with the classes of the training split, so that labels mean the same
+              validation split with the classes of the training split, so that labels mean the same. Or a function that
+              chooses them from the names in this split and, if it asks for them, those in the others
     bad_data  "stop" lists what is wrong with the data and ends; "skip" drops it and reports what was dropped
     report    called with each line or list worth telling the user; by default a warning of the logger "headstart"
     Raises UserError for whatever is wrong with the folder, the split, the classes or, by default, the data.
@@ -52,7 +57,9 @@ def open_dataset(
         raise UserError(f"{root} ({layout.kind}) has no {split} split, {there}; add it ({layout.remedy}).")
     problems = Problems()
     raw = layout.read(layout.splits[split], problems)
-    chosen, numbers = choose_classes(raw.classes, classes, lambda: _names_elsewhere(layout, split))
+    elsewhere = functools.partial(_names_elsewhere, layout, split)
+    wanted = classes if classes is None or isinstance(classes, Sequence) else classes(raw.classes, elsewhere)
+    chosen, numbers = choose_classes(raw.classes, wanted, elsewhere)
     entries = check_index(raw, root, numbers, problems)
     if len(problems) and bad_data == "stop":
         raise UserError(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from headstart.classmap import LEFT_OUT, ClassMap, match_classes, shorten, spelling
 from headstart.config import Data
 from headstart.data.batch import collate
-from headstart.data.dataset import Sample
+from headstart.data.dataset import DetectionDataset, Sample
 from headstart.data.discover import open_dataset
 from headstart.data.images import is_image, read_image
 from headstart.data.transforms import Transform
@@ -25,10 +26,14 @@ from headstart.evaluation.coco import CocoScorer
 from headstart.evaluation.evaluate import evaluate
 from headstart.evaluation.original import to_original
 from headstart.evaluation.voc import VocScorer
+from headstart.recipe import read_class_map
 from headstart.report.drawing import Drawn, draw_boxes
 from headstart.report.gallery import save_picture
 from headstart.report.results import write_json
 from headstart.structures import Detections
+
+SIDES = ("detector", "data")
+"""Who takes the teacher's and the student's part when the classes of a detector are matched to those of the data."""
 
 
 def validate(
@@ -41,27 +46,74 @@ def validate(
     workers: int = 0,
     bad_data: str = "stop",
     voc: bool = False,
+    class_map: Mapping[str, str | None] | str | Path | None = None,
     device: str = "auto",
     progress: Callable[[int, int | None], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """COCO numbers (and VOC's, if asked for) of a weights file on a split of a folder, `per_class` included.
 
-    The images have the size that the detector was trained at, unless `imgsz` says otherwise. `say` is told what was
-    assumed of a file that is not headstart's.
-    Raises UserError if the data lacks one of the detector's classes.
+    The images have the size that the detector was trained at, unless `imgsz` says otherwise. Classes are matched by
+    name, as a teacher's are, and those that both sides know count; `class_map` (a mapping or a file) is for names that
+    do not say it: the detector's class -> the data's, None to leave it out. `say` is told which these are where the two
+    differ, and what was assumed of a file that is not headstart's.
+    Raises UserError if they have no class in common.
     """
     opened = open_detector(weights)
     detector = opened.detector
     tell(opened, say)
     place = choose_device(device)
-    dataset = open_dataset(data, split, classes=list(detector.classes), bad_data=bad_data)
+    given = read_class_map(str(class_map)) if isinstance(class_map, str | Path) else class_map
+    dataset, classes = open_for(detector.classes, given, data, split, bad_data)
+    if say is not None:
+        for line in compare_names(classes):
+            say(line)
     sides = _sides(opened.size, imgsz)
     settings = Data(path=str(data), batch=batch, workers=workers, short=sides["short"], long=sides["long"])
     scorers = [CocoScorer(dataset), *([VocScorer(dataset)] if voc else [])]
     dtype = choose_precision("auto", False, place).dtype
     loader = validation_batches(settings, dataset, resize=sides["resize"])
-    return evaluate(detector, loader, scorers, device=place, autocast=dtype, progress=progress)
+    return evaluate(
+        detector,
+        loader,
+        scorers,
+        device=place,
+        autocast=dtype,
+        progress=progress,
+        translate=None if classes.identical else classes.detections,
+    )
+
+
+def open_for(
+    known: Sequence[str], given: Mapping[str, str | None] | None, data: str | Path, split: str, bad_data: str = "stop"
+) -> tuple[DetectionDataset, ClassMap]:
+    """A split with those of its classes that a detector of other classes (`known`) finds, and which are which.
+
+    `given` and what is raised: as for `match_classes`.
+    """
+
+    def choose(found: Sequence[str], elsewhere: Callable[[], Sequence[str]]) -> list[str]:
+        names = list(found)
+        if given or not {spelling(name) for name in known} <= {spelling(name) for name in names}:
+            names = list(dict.fromkeys([*names, *elsewhere()]))
+        goal = match_classes(known, names, given, who=SIDES).goal
+        return list(dict.fromkeys(names[number] for number in goal if number != LEFT_OUT))
+
+    dataset = open_dataset(data, split, classes=choose, bad_data=bad_data)
+    return dataset, match_classes(known, dataset.classes, given, who=SIDES)
+
+
+def compare_names(classes: ClassMap) -> list[str]:
+    """Lines that say which classes are measured and which are left out, none if both sides have the same names."""
+    pairs = [(name, number) for name, number in zip(classes.teacher, classes.goal) if number != LEFT_OUT]
+    other = [f"{name} as {classes.student[number]}" for name, number in pairs if name != classes.student[number]]
+    lines = [f"Classes of another name in the data: {shorten(other)}"] if other else []
+    if classes.unmatched_teacher:
+        lines.append(
+            f"Measured on {len(classes.student)} classes; not in the data and left out: "
+            f"{shorten(classes.unmatched_teacher)}"
+        )
+    return lines
 
 
 def predict(

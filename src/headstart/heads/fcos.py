@@ -99,9 +99,8 @@ class FCOSHead(DenseHead):
         sizes = shapes(outputs)
         steps = self.steps(outputs)
         points = torch.cat([self.level_points(i, s, device, step) for i, (s, step) in enumerate(zip(sizes, steps))])
-        counts = torch.tensor([h * w for h, w in sizes], device=device)
-        level = torch.arange(len(sizes), device=device).repeat_interleave(counts)
-        return points, level, torch.tensor(self.strides, device=device)[level].float()
+        level = torch.cat([torch.full((h * w,), i, device=device) for i, (h, w) in enumerate(sizes)])
+        return points, level, self.row_strides(outputs)
 
     @torch.no_grad()
     def assign(self, outputs: DenseOutputs, targets: list[Targets]) -> Assignment:

@@ -50,10 +50,14 @@ def test_the_resnext_of_detectron2(hints, order, deviation):
 def test_what_is_looked_up_must_be_there():
     tensors = {"a": torch.zeros(2, 3), "b.0.c": torch.zeros(1), "b.1.c": torch.zeros(1), "n": torch.tensor(0)}
     assert shape_of(tensors, "a", 2) == (2, 3) and count_layers(tensors, r"b\.(\d)\.c") == 2
-    for wrong in (lambda: shape_of(tensors, "x", 2), lambda: take(tensors, "x", 2)):
+    for wrong in (lambda: shape_of(tensors, "x", 2), lambda: take(tensors, "x", 2, {})):
         with pytest.raises(UserError, match="lacks x"):
             wrong()
-    for wrong in (lambda: shape_of(tensors, "a", 4), lambda: take(tensors, "a", 3), lambda: take(tensors, "n", 1)):
+    for wrong in (
+        lambda: shape_of(tensors, "a", 4),
+        lambda: take(tensors, "a", 3, {}),
+        lambda: take(tensors, "n", 1, {}),
+    ):
         with pytest.raises(UserError, match="of shape"):
             wrong()
 

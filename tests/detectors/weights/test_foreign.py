@@ -81,6 +81,41 @@ def test_mistakes_of_the_command(teacher, options, says):
     assert list(teacher.parent.glob("*.safetensors")) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--out", "f.pth"], "would be written over itself: give --out another name"),
+        (["--out", "folder"], "is a folder: give --out the name of a file, such as folder/f.safetensors"),
+        (["--out", "f.pth/x.safetensors"], "could not be written to f.pth/x.safetensors"),
+        (["--as", "fcos"], "Faster R-CNN on resnet18 and does not agree with --as fcos (fcos)"),
+        (["--as", "mine"], "--as mine says nothing of it: leave it out, or give"),
+        (["--classes", "names.txt"], "there is no such file"),
+        (["--classes", "a,,b"], "expected different names, found one that is empty"),
+        (["--classes", "f.pth"], "must have one name a line"),
+    ],
+)
+def test_more_mistakes_of_the_command(teacher, options, says, monkeypatch):
+    monkeypatch.chdir(teacher.parent)
+    (teacher.parent / "folder").mkdir()
+    result = headstart("import", "f.pth", *options)
+    assert result.exit_code == 2 and says in words(result) and "Traceback" not in result.output
+    assert list(teacher.parent.rglob("*.safetensors")) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"only words, but a good many of them"])
+def test_files_that_are_nothing(content, tmp_path):
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(UserError, match=r"w\.pth is damaged, cut short or no checkpoint"):
+        import_file(tmp_path / "w.pth")
+
+
+def test_half_of_our_own_file(tmp_path):
+    place = save_detector(detector("retinanet"), tmp_path / "own.safetensors")
+    place.write_bytes(place.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"own\.safetensors is damaged or cut short"):
+        import_file(place)
+
+
 def test_classes_from_a_file(teacher, tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(f"thing {i}" for i in range(7)) + "\n")
     assert headstart("import", teacher, "--classes", tmp_path / "names.txt").exit_code == 0
@@ -89,7 +124,7 @@ def test_classes_from_a_file(teacher, tmp_path):
 
 def test_our_own_files_need_no_import(tmp_path):
     place = save_detector(detector("retinanet"), tmp_path / "own.safetensors")
-    with pytest.raises(UserError, match="no foreign checkpoint: headstart reads it as it is"):
+    with pytest.raises(UserError, match="own file and needs no import: use it as it is"):
         import_file(place, tmp_path / "x.safetensors")
     assert open_detector(place).source == "headstart"
     with pytest.raises(UserError, match="says what it is: leave out classes"):
@@ -105,6 +140,7 @@ def test_our_own_files_need_no_import(tmp_path):
         ),
         (["backbone.bottom_up.stem.conv1.weight", "proposal_generator.rpn_head.conv.weight"], "a model of detectron2"),
         (["transformer.encoder.layers.0.linear1.weight", "class_embed.weight"], "a model of DETR"),
+        (["model.0.conv.weight", "model.0.bn.weight", "model.1.conv.weight"], "a model of Ultralytics' YOLO"),
         (["backbone.body.conv1.weight", "head.classification_head.module_list.0.weight"], "without a feature pyramid"),
         (["backbone.conv1.weight", "rpn_head.rpn_conv.weight"], "its heads have rpn_head.rpn_conv"),
         (["backbone.conv1.weight", "bbox_head.retina_cls.weight"], r"RetinaNet|retinanet without a feature pyramid"),

@@ -9,7 +9,7 @@ from detectors.weights.official_names import SECTIONS, make_state
 from detectors.weights.strangers import build
 from headstart.detectors.weights import foreign
 from headstart.detectors.weights.hints import Hints
-from headstart.detectors.weights.matching import fit, rename, summarise, translate
+from headstart.detectors.weights.matching import as_there, fit, rename, summarise, translate
 from headstart.errors import UserError
 from headstart.structures import ImageBatch
 
@@ -47,17 +47,24 @@ def test_fitting_tensors_take_the_type_of_ours():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"B": None}, r"missing \(by headstart's names\): B"),
+        ({"B": None}, r"missing: B \(headstart's name\)"),
         ({"C": torch.ones(1)}, "too much: c"),
         ({"A": torch.ones(3)}, r"of another shape: a \(3,\) instead of \(2,\)"),
         ({"A": torch.tensor([1.0, float("nan")])}, "not finite numbers in a: its training has failed"),
-        ({"A": None, "C": torch.ones(1)}, r"does not fit; missing .*: A; too much: c"),
+        ({"A": None, "C": torch.ones(1)}, r"does not fit; missing: A .*; too much: c"),
+        ({"A": torch.ones(2, dtype=torch.int8)}, r"whole numbers where real ones are expected \(quantised\?\): a int8"),
     ],
 )
 def test_what_does_not_fit_is_reported_by_the_names_of_the_file(changes, says):
     tensors = {"A": torch.ones(2), "B": torch.ones(3)} | changes
     with pytest.raises(UserError, match=says):
         fit({key: value for key, value in tensors.items() if value is not None}, OWN, NAMED)
+
+
+def test_a_missing_tensor_is_called_as_those_beside_it():
+    named = {"head.cls.weight": "head.cls_logits.weight", "head.scales.0": "head.scales.0.scale"}
+    assert as_there("head.cls.bias", named) == "head.cls_logits.bias"
+    assert as_there("head.scales.1", named) == "head.scales.1 (headstart's name)"
 
 
 def test_long_lists_are_summed_up():

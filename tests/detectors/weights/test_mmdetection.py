@@ -3,14 +3,19 @@
 import re
 
 import pytest
+import timm
 import torch
 import torchvision
 
-from detectors.weights.official_names import SECTIONS, make_state
+from detectors.weights.official_names import SECTIONS, fill, make_state
 from headstart.backbones.swin import DetectionSwin
 from headstart.detectors.weights import foreign, import_detector, load_detector, read_metadata, save_detector
+from headstart.detectors.weights.architecture import count_layers
 from headstart.detectors.weights.hints import Hints
+from headstart.detectors.weights.matching import fit
+from headstart.detectors.weights.mmdetection.config import BOTTLENECKS
 from headstart.detectors.weights.mmdetection.reader import read_mmdetection
+from headstart.detectors.zoo import build_detector
 from headstart.errors import UserError
 from headstart.structures import ImageBatch
 from parity.official import close, features, sizes, tensor
@@ -97,6 +102,64 @@ def test_tensors_come_to_their_places():
         for own, theirs in pairs.items():
             assert reading.named[own] == theirs
             assert torch.equal(reading.tensors[own].flatten()[:1], state[theirs].flatten()[:1])
+
+
+# -- every family on every backbone ------------------------------------------------------------------------------------
+
+HEADED = {
+    "retinanet_r50_fpn_1x_coco": "retinanet",
+    "fcos_r50-caffe_fpn_gn-head_1x_coco": "fcos",
+    "atss_r50_fpn_1x_coco": "atss",
+    "gfl_r50_fpn_1x_coco": "gfl",
+    "reppoints-moment_r50_fpn_1x_coco": "reppoints",
+    "mask-rcnn_r50_fpn_1x_coco": "fasterrcnn",
+    "cascade-rcnn_r50_fpn_1x_coco": "cascadercnn",
+}
+RESNETS_THERE = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+RESNETS_THERE += ["resnext50_32x4d", "resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d"]
+SWIN, MOBILE = "retinanet_swin-t-p4-w7_fpn_1x_coco", "retinanet_mobilenetv2_fpn"
+
+
+def official_body(backbone):
+    """The tensors of a backbone by their official names, and the channels of C2 to C5."""
+    if backbone in (SWIN, MOBILE):
+        state = {key: value for key, value in make_state(backbone).items() if key.startswith("backbone.")}
+        return state, [96, 192, 384, 768] if backbone == SWIN else [24, 32, 96, 320]
+    with torch.device("meta"):
+        body = timm.create_model(backbone, num_classes=0)
+    state = {f"backbone.{key}": fill(key, tuple(value.shape)) for key, value in body.state_dict().items()}
+    return state, [info["num_chs"] for info in body.feature_info[-4:]]
+
+
+DENSE, TWO_STAGE = list(HEADED)[:5], list(HEADED)[5:]
+
+
+@pytest.mark.parametrize(("turn", "backbone"), enumerate([*RESNETS_THERE, SWIN, MOBILE]))
+def test_families_on_every_backbone(turn, backbone):
+    """Each tensor has its place, and none is empty: nothing is built but shapes. Families take turns."""
+    body, channels = official_body(backbone)
+    for name in (DENSE[turn % 5], TWO_STAGE[turn % 2]):
+        family = HEADED[name]
+        state = {key: value for key, value in make_state(name).items() if not key.startswith("backbone.")} | body
+        sides = channels[-count_layers(state, r"neck\.lateral_convs\.(\d+)\..+") :]
+        for index, side in enumerate(sides):
+            state[f"neck.lateral_convs.{index}.conv.weight"] = torch.zeros(1).expand(256, side, 1, 1)
+        if state.get("neck.fpn_convs.3.conv.weight", torch.zeros(1, 0)).shape[1] == 2048:  # C5
+            state["neck.fpn_convs.3.conv.weight"] = torch.zeros(1).expand(256, sides[-1], 3, 3)
+        if backbone == SWIN:  # Faster R-CNN reads one stage more, and each has its norm
+            first = 4 - len(sides)
+            for stage in range(4):
+                for kind in ("weight", "bias"):
+                    state.pop(f"backbone.norm{stage}.{kind}", None)
+                    if stage >= first:
+                        state[f"backbone.norm{stage}.{kind}"] = torch.ones(1).expand(channels[stage])
+        style = "caffe" if family == "fcos" and backbone in BOTTLENECKS else "pytorch"
+        hints = Hints(f"{style}_relu6_detectron2", meta=NAMED)
+        reading = read_mmdetection(state, hints)
+        assert reading.recipe["name"] == family
+        with torch.device("meta"):
+            own = build_detector(**reading.recipe, pretrained=False).state_dict()
+        assert set(fit(reading.tensors, own, reading.named)) == set(own)
 
 
 # -- heads -------------------------------------------------------------------------------------------------------------
@@ -330,6 +393,29 @@ def test_small_print_of_configurations():
     assert any("soft-NMS" in note for note in reading.notes)
 
 
+def test_more_small_print():
+    """Heads of other names, one scale said in the other way, images that were stretched."""
+    text = (
+        "model = dict(backbone=dict(depth=18), bbox_head=dict(type='MyHead', anchor_generator=dict(scales=[6])))\n"
+        "test_pipeline = [dict(type='Resize', scale=(512, 512), keep_ratio=False)]"
+    )
+    reading = read("gfl_r18_fpn_student", settings(text))
+    assert reading.recipe["anchor_scale"] == 6.0
+    assert any("called MyHead in the configuration, and is read as GFLHead" in note for note in reading.notes)
+    assert any("stretched to one size there" in note for note in reading.notes)
+    plain = read("gfl_r18_fpn_student", settings("model = dict(bbox_head=dict(type='LDHead'))"))
+    assert not any("is read as" in note or "stretched" in note for note in plain.notes)
+
+
+@pytest.mark.parametrize("where", ["configuration", "name"])
+def test_caffes_small_resnets(where):
+    """Blocks of two convolutions are the same in both styles; only the images differ."""
+    text = "model = dict(backbone=dict(depth=18, style='caffe'))" if where == "configuration" else ""
+    reading = read("gfl_r18_fpn_student", Hints("gfl_r18_caffe", meta={"cfg": text, **NAMED}))
+    assert reading.order == "BGR" and "body_options" not in reading.recipe
+    foreign._build(reading)
+
+
 def test_bgr_images(tmp_path):
     """The detector turns RGB batches round itself, and its file remembers it."""
     reading = read_mmdetection(
@@ -363,6 +449,7 @@ NAMED = {"CLASSES": tuple(map(str, range(80)))}
         ("retinanet_r50_caffe_fpn_1x_coco_20200531-f11027c5", "BGR"),
         ("retinanet_r50_fpn_1x_coco_20200130-c2398f9e", "RGB"),
         ("retinanet_r50-caffe_fpn_1x_coco", "BGR"),
+        ("my_retinanet-r50_best", "RGB"),
     ],
 )
 def test_names_say_which_resnet(hints, order):
@@ -375,6 +462,7 @@ def test_names_say_which_resnet(hints, order):
     ("name", "hints", "changes", "says"),
     [
         ("retinanet_r50_fpn_1x_coco", "epoch_12", {}, "PyTorch's .* or Caffe's .* give --as pytorch or --as caffe"),
+        ("retinanet_r50_fpn_1x_coco", "retinanet_road_coco", {}, "give --as pytorch or --as caffe"),
         ("retinanet_mobilenetv2_fpn", "latest", {}, "give --as relu6 .* or --as leaky"),
         ("retinanet_mobilenetv2_fpn", "leaky", {}, "LeakyReLU whose last map has 320 channels"),
         ("gfl_r18_fpn_student", "epoch_12", {}, "what its 80 classes are called: give --classes"),
@@ -455,6 +543,47 @@ def settings(text, **more):
             r"has model.backbone.strides \[1, 2, 2, 1\]",
         ),
         ("gfl_r18_fpn_student", "model = dict(neck=dict(type='NASFPN'))", "has model.neck.type NASFPN"),
+        (
+            "gfl_r18_fpn_student",
+            "model = dict(neck=dict(act_cfg=dict(type='ReLU')))",
+            r"model.neck.act_cfg \{'type': 'ReLU'\} in its configuration, and that cannot be imported",
+        ),
+        (
+            "gfl_r18_fpn_student",
+            "model = dict(bbox_head=dict(anchor_generator=dict(base_sizes=[4, 8, 16, 32, 64])))",
+            "anchor_generator.base_sizes",
+        ),
+        (
+            "atss_r50_fpn_1x_coco",
+            "model = dict(backbone=dict(depth=50), bbox_head=dict(anchor_generator=dict(scales=[4, 8])))",
+            r"anchor_generator.scales \[4, 8\]",
+        ),
+        (
+            "retinanet_r50_fpn_1x_coco",
+            "model = dict(backbone=dict(depth=50), bbox_head=dict(anchor_generator=dict(scales=[2, 4, 8])))",
+            r"anchor_generator.scales \[2, 4, 8\] in its configuration, and that cannot",
+        ),
+        (
+            "atss_r50_fpn_1x_coco",
+            "model = dict(backbone=dict(depth=50), bbox_head=dict(type='PAAHead'))",
+            "has a PAAHead, which lets its boxes vote",
+        ),
+        (
+            "faster-rcnn_r50_fpn_1x_coco",
+            "c = dict(type='TBLRBBoxCoder')\n"
+            "model = dict(backbone=dict(depth=50), roi_head=dict(bbox_head=dict(bbox_coder=c)))",
+            "bbox_coder.type TBLRBBoxCoder",
+        ),
+        (
+            "faster-rcnn_r50_fpn_1x_coco",
+            "model = dict(backbone=dict(depth=50), rpn_head=dict(anchor_generator=dict(octave_base_scale=4)))",
+            "octave_base_scale 4",
+        ),
+        (
+            "gfl_r18_fpn_student",
+            "model = dict(data_preprocessor=dict(mean=[1, 2, 3], std=[1, 1, 1], rgb_to_bgr=True))",
+            "rgb_to_bgr True",
+        ),
         (
             "gfl_r18_fpn_student",
             "model = dict(data_preprocessor=dict(mean=[1, 2, 3], std=[1, 1, 1], bgr_to_rgb=flip))",

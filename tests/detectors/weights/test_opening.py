@@ -73,6 +73,15 @@ def test_several_sets_of_weights(tmp_path):
         opened(both, tmp_path, "model")
 
 
+def test_sets_of_weights_by_any_name(tmp_path):
+    """An average that lies beside the weights under a name of its own is not overlooked."""
+    weights = under("a.", {"backbone.conv.weight": torch.ones(2)})
+    with pytest.raises(UserError, match=r"several sets .*\(state_dict, state_dict_ema\): say which by --entry"):
+        opened({"state_dict": weights, "state_dict_ema": weights}, tmp_path)
+    assert len(opened({"state_dict": weights, "rng": torch.ones(3), "epoch": 1}, tmp_path).tensors) == 1
+    assert len(opened({"student": weights}, tmp_path).tensors) == 1
+
+
 def test_safetensors_of_others(tmp_path):
     save_file(under("module."), tmp_path / "w.safetensors")
     assert list(open_checkpoint(tmp_path / "w.safetensors").tensors) == list(STATE)
@@ -164,6 +173,20 @@ def test_a_plain_pickle_with_code(tmp_path):
 def test_a_function_that_is_let_in_does_nothing(tmp_path):
     with pytest.raises(UserError, match="Attack"):  # the class itself is not let in
         opened({"state_dict": STATE, "x": Roundabout()}, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")  # that quantised tensors are old
+def test_tensors_that_are_no_plain_numbers(tmp_path):
+    ones = torch.ones(4, 4)
+    for strange in (
+        ones.to("meta"),
+        ones.to_sparse(),
+        ones.to(torch.complex64),
+        torch.quantize_per_tensor(ones, 0.1, 0, torch.qint8),
+        torch.ones(1).expand(10**12),
+    ):
+        with pytest.raises(UserError, match=r"w\.pth has no plain numbers in head\.c \(quantised, sparse"):
+            opened({**STATE, "head.c": strange}, tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore")  # that TorchScript is old

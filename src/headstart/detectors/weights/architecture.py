@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from headstart.detectors.weights.matching import as_there
 from headstart.errors import UserError
 from headstart.heads.roi import cell_by_cell
 
@@ -63,13 +64,16 @@ def shape_of(tensors: Mapping[str, Tensor], name: str, dims: int) -> tuple[int, 
     return tuple(tensor.shape)
 
 
-def take(tensors: Mapping[str, Tensor], name: str, rows: int) -> Tensor:
-    """A tensor that must be there. Raises UserError if it is missing or does not have that many rows."""
+def take(tensors: Mapping[str, Tensor], name: str, rows: int, named: Mapping[str, str]) -> Tensor:
+    """A tensor that must be there; `named` are the file's names of ours.
+
+    Raises UserError if it is missing or does not have that many rows.
+    """
     tensor = tensors.get(name)
     if tensor is None:
-        raise UserError(f"lacks {name}")
+        raise UserError(f"lacks {as_there(name, named)}")
     if tensor.dim() == 0 or len(tensor) != rows or tensor.numel() == 0:
-        raise UserError(f"has {name} of shape {tuple(tensor.shape)}, expected {rows} rows")
+        raise UserError(f"has {named.get(name, name)} of shape {tuple(tensor.shape)}, expected {rows} rows")
     return tensor
 
 

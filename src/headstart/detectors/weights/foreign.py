@@ -19,6 +19,7 @@ from headstart.detectors.weights.matching import Reading, fit, summarise
 from headstart.detectors.weights.mmdetection.reader import is_mmdetection, read_mmdetection
 from headstart.detectors.weights.native import FORMAT, load_detector, read_metadata, save_detector
 from headstart.detectors.weights.opening import open_checkpoint
+from headstart.detectors.weights.said import check_said
 from headstart.detectors.weights.torchvision.names import official_files
 from headstart.detectors.weights.torchvision.reader import is_torchvision, read_torchvision
 from headstart.errors import UserError
@@ -34,10 +35,9 @@ STRANGERS = {
     "backbone.bottom_up.": "detectron2",
     "transformer.": "DETR",
     "class_embed.": "DETR",
-    "model.model.0.": "Ultralytics' YOLO",
-    "model.0.conv.": "Ultralytics' YOLO",
+    "0.conv.": "Ultralytics' YOLO",
 }
-"""Names that begin so belong to detectors that are known and cannot be imported."""
+"""Names that begin so (what is common to all is taken off) belong to detectors that cannot be imported."""
 
 WHERE_TO_SAY = (
     "These are options of `headstart import FILE`, which writes a file that needs none; in a recipe they stand beside "
@@ -80,6 +80,7 @@ def import_detector(
         hints = replace(hints, name=_official(path) or hints.name)
     try:
         reading = _read(checkpoint.tensors, hints)
+        check_said(read_as, reading)
         detector = _build(reading)
     except UserError as error:
         raise UserError(f"{path} {error}") from error
@@ -112,14 +113,19 @@ def open_detector(
 def is_foreign(path: Path) -> bool:
     """Whether a file is a checkpoint that somebody else's program wrote; damaged ones count as our own."""
     try:
-        with path.open("rb") as file:
-            start = file.read(9)
-        if start[8:] != b"{":
+        if not _begins_as_safetensors(path):
+            with path.open("rb") as file:
+                start = file.read(2)
             return start[:2] == b"PK" or start[:1] == b"\x80"
         with safe_open(path, framework="pt") as file:
             return (file.metadata() or {}).get("format") != json.dumps(FORMAT)
     except (OSError, SafetensorError):
         return False
+
+
+def _begins_as_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
 def import_file(
@@ -135,9 +141,14 @@ def import_file(
     The other options are those of `import_detector`. Raises UserError as it does, and if the place is taken.
     """
     path = Path(path)
-    if path.is_file() and not is_foreign(path):
-        raise UserError(f"{path} is no foreign checkpoint: headstart reads it as it is, or it is damaged")
+    if path.is_file() and not is_foreign(path) and _begins_as_safetensors(path):
+        read_metadata(path)  # says what is wrong with a damaged one
+        raise UserError(f"{path} is headstart's own file and needs no import: use it as it is")
     place = Path(out) if out is not None else path.with_suffix(".safetensors")
+    if place.is_dir():
+        raise UserError(f"{place} is a folder: give --out the name of a file, such as {place / path.stem}.safetensors")
+    if place.exists() and path.exists() and place.samefile(path):
+        raise UserError(f"{path} would be written over itself: give --out another name")
     if place.exists():
         raise UserError(f"{place} exists already and is not overwritten: remove it, or give --out another name")
     imported = import_detector(path, read_as=read_as, classes=classes, entry=entry)

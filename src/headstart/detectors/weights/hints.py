@@ -53,10 +53,16 @@ def read_classes(text: str | None) -> tuple[str, ...] | None:
     if text.lower() == "coco":
         return coco_classes()
     file = Path(text)
-    names = file.read_text(encoding="utf-8").splitlines() if file.is_file() else text.split(",")
+    if "," not in text and not file.is_file() and file.suffix in (".txt", ".names", ".csv", ".yaml", ".json"):
+        raise UserError(f"--classes {text}: there is no such file; give names A,B,C or a file with one name a line")
+    try:
+        names = file.read_text(encoding="utf-8").splitlines() if file.is_file() else text.split(",")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--classes {text} cannot be read: {error}. It must have one name a line") from error
     names = [name.strip() for name in names]
     names = names[:-1] if names and not names[-1] else names
-    wrong = [name for name in names if not name or names.count(name) > 1]
-    if wrong or not names:
-        raise UserError(f"--classes {text}: expected different names, found {wrong[0] if wrong else 'none'!r}")
+    doubled = [name for name in names if names.count(name) > 1]
+    if doubled or not all(names) or not names:
+        found = f"{doubled[0]!r} twice" if doubled and doubled[0] else "one that is empty"
+        raise UserError(f"--classes {text}: expected different names, found {found}")
     return tuple(names)

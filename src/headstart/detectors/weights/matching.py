@@ -104,12 +104,18 @@ def fit(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], named: Mapping
         for key in set(tensors) & set(own)
         if tensors[key].shape != own[key].shape
     )
+    kinds = sorted(
+        f"{named.get(key, key)} {str(tensors[key].dtype).removeprefix('torch.')}"
+        for key in set(tensors) & set(own)
+        if own[key].is_floating_point() and not tensors[key].is_floating_point()
+    )
     problems = [
         f"{what}: {summarise(names)}"
         for what, names in (
-            ("missing (by headstart's names)", missing),
+            ("missing", [as_there(key, named) for key in missing]),
             ("too much", extra),
             ("of another shape", shapes),
+            ("whole numbers where real ones are expected (quantised?)", kinds),
         )
         if names
     ]
@@ -119,6 +125,16 @@ def fit(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], named: Mapping
     if broken:
         raise UserError(f"has values that are not finite numbers in {summarise(broken)}: its training has failed")
     return {key: value.to(own[key].dtype) for key, value in tensors.items()} | counters
+
+
+def as_there(own: str, named: Mapping[str, str]) -> str:
+    """What a tensor that is missing would be called in the file: as those beside it; else our name, marked so."""
+    start, _, last = own.rpartition(".")
+    for key, theirs in named.items():
+        place, _, end = key.rpartition(".")
+        if start and place == start and theirs.endswith(f".{end}"):
+            return f"{theirs.rpartition('.')[0]}.{last}"
+    return f"{own} (headstart's name)"
 
 
 def summarise(names: Iterable[str], most: int = 12) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -61,7 +62,8 @@ def save_detector(detector: Detector, path: str | Path, **metadata: Any) -> Path
             f"the weights could not be written to {path}: {error}. Free some space or name another"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the place itself may be impossible
+            temporary.unlink(missing_ok=True)
     return path
 
 

@@ -144,11 +144,17 @@ def _holds_tensors(value: Any) -> bool:
     return isinstance(value, Mapping) and any(isinstance(v, Tensor) for v in value.values())
 
 
+def _is_set_of_weights(key: str, value: Any) -> bool:
+    """Whether an entry of a file may be what the user means: by what it is called, or by what it holds."""
+    state = _inner(value)
+    return _holds_tensors(state) and (key in CONTAINERS or any(str(name).endswith(".weight") for name in state))
+
+
 def _find_tensors(
     path: Path, content: Mapping[str, Any], entry: str | None
 ) -> tuple[str | None, dict[str, Tensor], tuple[str, ...]]:
     """The entry that was read (None: the file itself), its tensors, and what is to be said of it."""
-    found = {key: content[key] for key in CONTAINERS if _holds_tensors(_inner(content.get(key)))}
+    found = {key: value for key, value in content.items() if _is_set_of_weights(key, value)}
     if entry is not None:
         if not _holds_tensors(_inner(content.get(entry))):
             has = f"it has {', '.join(found)}" if found else "the file has no such entries"
@@ -175,7 +181,20 @@ def _find_tensors(
             f"{path}: {', '.join(others[:8])} among the weights {'is' if len(others) == 1 else 'are'} no "
             "tensor: expected a plain state dict"
         )
+    strange = [key for key, value in state.items() if not _is_plain(value)]
+    if strange:
+        raise UserError(
+            f"{path} has no plain numbers in {', '.join(strange[:8])} (quantised, sparse, complex, repeated or left "
+            "out): expected weights as a detector computes with them, saved by torch.save(model.state_dict(), ...)"
+        )
     return name, dict(state), notes
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether every number of a tensor is there by itself; a few bytes may claim to be a tensor of any size."""
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.device.type != "cpu":
+        return False
+    return tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()
 
 
 def _inner(value: Any) -> Any:
@@ -209,4 +228,4 @@ def _reason(error: Exception) -> str:
     advice = ("Weights only load failed", "Please file an issue", "Check the documentation")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(advice)]
-    return (said or lines or [type(error).__name__])[0][:120]
+    return (said or lines or [type(error).__name__])[0].partition(". ")[0][:120].rstrip(".")

@@ -26,6 +26,9 @@ SWINS = {
 """Channels and blocks per stage of a Swin with windows of 7."""
 
 
+BASIC = ("resnet18", "resnet34")
+
+
 @dataclass(frozen=True)
 class Body:
     """What the reader needs to know of a backbone.
@@ -67,7 +70,8 @@ def _resnet(tensors: Mapping[str, Tensor], config: Mapping[str, Any], hints: Hin
     demand(config, "model.backbone.strides", [1, 2, 2, 2])
     demand(config, "model.backbone.dilations", [1, 1, 1, 1])
     caffe = read_style(config, hints, name)
-    options: dict[str, Any] = {"first_stride": True} if caffe else {}
+    first = caffe and name not in BASIC  # basic blocks halve their maps in the first convolution in both styles
+    options: dict[str, Any] = {"first_stride": True} if first else {}
     eps = number(config, "model.backbone.norm_cfg.eps", 1e-5)
     if eps != 1e-5:
         options["norm_eps"] = eps
@@ -77,7 +81,7 @@ def _resnet(tensors: Mapping[str, Tensor], config: Mapping[str, Any], hints: Hin
         builder | ({"body_options": options} if options else {}),
         names.RESNET,
         read_pixels(config, hints, name, caffe=caffe, plain_fcos=plain_fcos),
-        notes=["blocks halve their maps in the first convolution (Caffe's style)"] if caffe else [],
+        notes=["blocks halve their maps in the first convolution (Caffe's style)"] if first else [],
     )
 
 

@@ -19,13 +19,14 @@ FIRST_CAFFE: Pixels = ((102.9801, 115.9465, 122.7717), (1.0, 1.0, 1.0), "BGR")
 DETECTRON2: Pixels = ((103.53, 116.28, 123.675), (57.375, 57.12, 58.395), "BGR")
 """Of the ResNeXt-101 32x8d that mmdetection took from there."""
 
-OFFICIAL = r"(retinanet|fcos|atss|gfl|reppoints|r-?cnn).*[_-](r|x|swin|mobilenet)"
+OFFICIAL = r"(retinanet|fcos|atss|gfl|reppoints|r-?cnn).*[_-][rx](18|34|50|101|152)(?!\d)"
 """Names as mmdetection gives them to its files: those for Caffe's backbones say so."""
 
 UNLIMITED = 1_000_000
 """What -1 means where boxes are counted."""
 
 BOTTLENECKS = ("resnet50", "resnet101", "resnet152")
+"""Those that are common in both styles."""
 
 
 def config_of(hints: Hints) -> dict[str, Any]:
@@ -39,13 +40,11 @@ def read_style(config: Mapping[str, Any], hints: Hints, backbone: str) -> bool:
 
     Raises UserError where nothing says so.
     """
-    if backbone not in BOTTLENECKS:
-        return look(config, "model.backbone.style") == "caffe"
     if look(config, "model.backbone"):
         return look(config, "model.backbone.style", "pytorch") == "caffe"
     if hints.says("caffe"):
         return True
-    if hints.says("pytorch") or hints.says(OFFICIAL):
+    if hints.says("pytorch") or hints.says(OFFICIAL) or backbone not in BOTTLENECKS:
         return False
     raise UserError(
         f"does not say which {backbone} it has, PyTorch's (RGB images, stride in 3x3 convolutions) or Caffe's (BGR, "
@@ -55,6 +54,7 @@ def read_style(config: Mapping[str, Any], hints: Hints, backbone: str) -> bool:
 
 def read_pixels(config: Mapping[str, Any], hints: Hints, backbone: str, *, caffe: bool, plain_fcos: bool) -> Pixels:
     """How the images are normalised."""
+    demand(config, "model.data_preprocessor.rgb_to_bgr", False)
     found = look(config, "model.data_preprocessor")
     if isinstance(found, Mapping) and found.get("mean"):
         return _pixels(found, rgb=found.get("bgr_to_rgb", False))
@@ -99,6 +99,8 @@ def read_size(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     notes = [
         f"images were padded to multiples of {side} there, of 32 here" for side in padded if side not in (None, 32)
     ]
+    if any(found.get("keep_ratio") is False for found in find_type(places, "Resize")):
+        notes.append("images were stretched to one size there, here they keep their proportions")
     scale = scale[0] if isinstance(scale, list) and len(scale) == 1 else scale
     if isinstance(scale, list) and len(scale) == 2 and all(isinstance(side, int) and side > 0 for side in scale):
         return {"short": min(scale), "long": max(scale), "resize": "opencv"}, notes
@@ -150,9 +152,8 @@ def demand(config: Mapping[str, Any], path: str, *allowed: Any) -> None:
     """Raises UserError if the configuration says something else at `path` than what is allowed; silence is allowed."""
     found = look(config, path)
     if found is not None and not any(_alike(found, value) for value in allowed):
-        raise UserError(
-            f"has {path} {found} in its configuration, and only {' or '.join(map(str, allowed))} can be imported"
-        )
+        only = f"only {' or '.join(map(str, allowed))} can" if allowed else "that cannot"
+        raise UserError(f"has {path} {found} in its configuration, and {only} be imported")
 
 
 def _alike(found: Any, value: Any) -> bool:

@@ -23,8 +23,10 @@ CASCADE_STDS = [STDS, [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067]]
 ANCHORS: dict[str, Any] = {
     "anchor_generator.type": "AnchorGenerator",
     "anchor_generator.strides": STRIDES,
+    "anchor_generator.base_sizes": STRIDES,
     "anchor_generator.center_offset": 0.0,
     "bbox_coder.target_means": ZEROS,
+    "norm_cfg.num_groups": 32,
 }
 EXPECTED: dict[str, dict[str, Any]] = {
     "retinanet": {
@@ -41,14 +43,12 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "anchor_generator.ratios": [1.0],
         "bbox_coder.type": "DeltaXYWHBBoxCoder",
         "bbox_coder.target_stds": STDS,
-        "norm_cfg.num_groups": 32,
     },
     "gfl": {
         **ANCHORS,
         "anchor_generator.scales_per_octave": 1,
         "anchor_generator.ratios": [1.0],
         "bbox_coder.type": "DistancePointBBoxCoder",
-        "norm_cfg.num_groups": 32,
     },
     "fcos": {"strides": STRIDES, "norm_cfg.num_groups": 32},
     "reppoints": {
@@ -66,6 +66,7 @@ RPN: dict[str, Any] = {
     "anchor_generator.type": "AnchorGenerator",
     "anchor_generator.ratios": [0.5, 1.0, 2.0],
     "anchor_generator.strides": [4, 8, 16, 32, 64],
+    "anchor_generator.base_sizes": [4, 8, 16, 32, 64],
     "anchor_generator.center_offset": 0.0,
     "bbox_coder.type": "DeltaXYWHBBoxCoder",
     "bbox_coder.target_means": ZEROS,
@@ -80,9 +81,33 @@ POOLING: dict[str, Any] = {
     "roi_layer.sampling_ratio": 0,
     "roi_layer.sample_num": 0,
     "roi_layer.aligned": True,
+    "roi_layer.pool_mode": "avg",
     "featmap_strides": [4, 8, 16, 32],
     "finest_scale": 56,
 }
+
+
+CALLED: dict[str, tuple[str, ...]] = {
+    "retinanet": ("RetinaHead", "FreeAnchorRetinaHead", "PISARetinaHead"),
+    "fcos": ("FCOSHead",),
+    "atss": ("ATSSHead",),
+    "gfl": ("GFLHead", "LDHead"),
+    "reppoints": ("RepPointsHead",),
+}
+"""Types of heads that find objects in the same way."""
+
+VOTING = ("PAAHead", "LADHead")
+"""Heads with ATSS's tensors that choose and average their boxes in another way."""
+
+
+def check_kind(config: Mapping[str, Any], family: str, place: str) -> list[str]:
+    """What is to be said of the type of a dense head. Raises UserError for one that only looks like ours."""
+    kind = str(look(config, f"{place}.type", CALLED[family][0])).rpartition(".")[2]
+    if kind in VOTING:
+        raise UserError(f"has a {kind}, which lets its boxes vote; that cannot be imported")
+    if kind in CALLED[family]:
+        return []
+    return [f"its head is called {kind} in the configuration, and is read as {CALLED[family][0]}"]
 
 
 def read_dense(
@@ -103,6 +128,7 @@ def _retinanet(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hin
     outputs, codes = (shape_of(tensors, f"head.{kind}.weight", 4)[0] for kind in ("cls", "reg"))
     if codes != 36 or outputs % 9:
         raise UserError(f"has {codes // 4} anchors per cell, RetinaNet's are 9")
+    demand(config, f"{place}.anchor_generator.scales")
     scale = number(config, f"{place}.anchor_generator.octave_base_scale", 4)
     return {"anchor_scale": scale, "norm": "head.cls_tower.norms.0.weight" in tensors}
 
@@ -125,7 +151,13 @@ def _fcos(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, p
 
 
 def _square_anchor(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, place: str) -> Options:
-    return {"anchor_scale": number(config, f"{place}.anchor_generator.octave_base_scale", 8)}
+    scale = number(config, f"{place}.anchor_generator.octave_base_scale", 8)
+    scales = look(config, f"{place}.anchor_generator.scales")
+    if isinstance(scales, list) and len(scales) == 1:  # the other way to say it
+        scale = number({"scales": scales[0]}, "scales", 8)
+    elif scales is not None:
+        demand(config, f"{place}.anchor_generator.scales", [scale])
+    return {"anchor_scale": scale}
 
 
 def _gfl(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, place: str) -> Options:
@@ -161,7 +193,9 @@ def read_two_stage(tensors: dict[str, Tensor], family: str, config: Mapping[str,
     cascade = family == "cascadercnn"
     said = look(config, "model.roi_head.bbox_head", {})
     for stage, head in enumerate(said if isinstance(said, list) else [said]):
+        demand({"bbox_head": head}, "bbox_head.bbox_coder.type", "DeltaXYWHBBoxCoder")
         demand({"bbox_head": head}, "bbox_head.bbox_coder.target_means", ZEROS)
+        demand({"bbox_head": head}, "bbox_head.loss_cls.use_sigmoid", False)
         demand({"bbox_head": head}, "bbox_head.bbox_coder.target_stds", CASCADE_STDS[stage] if cascade else STDS)
     if shape_of(tensors, "head.rpn.cls.weight", 4)[0] != 3:
         raise UserError("has an RPN with other than 3 anchors per cell, which cannot be imported")
@@ -186,6 +220,7 @@ def read_two_stage(tensors: dict[str, Tensor], family: str, config: Mapping[str,
         "proposing": {key: value for key, value in read_selection(config, "rpn").items() if key != "threshold"},
     }
     demand(config, "model.rpn_head.anchor_generator.scales", [options["anchor_scale"]])
+    demand(config, "model.rpn_head.anchor_generator.octave_base_scale")
     agnostic = shape_of(tensors, f"{heads[0]}.reg.weight", 2)[0] == 4 and outputs > 2
     if not cascade:
         options["agnostic"] = agnostic

@@ -15,7 +15,7 @@ from headstart.detectors.weights.mmdetection import names
 from headstart.detectors.weights.mmdetection.bodies import read_body
 from headstart.detectors.weights.mmdetection.config import config_of, demand, read_size
 from headstart.detectors.weights.mmdetection.config_text import find_type, look
-from headstart.detectors.weights.mmdetection.heads import read_dense, read_two_stage
+from headstart.detectors.weights.mmdetection.heads import check_kind, read_dense, read_two_stage
 from headstart.detectors.weights.torchvision.names import coco_classes
 from headstart.errors import UserError
 
@@ -57,10 +57,13 @@ def read_mmdetection(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
     ours = body.reorder(dict(translated.tensors))
     if family in TWO_STAGE:
         outputs, options = read_two_stage(ours, family, config)
+        kind = []
     else:
         place = "model.rpn_head" if assisted else "model.bbox_head"
+        kind = check_kind(config, family, place)
         outputs, options = read_dense(ours, family, config, hints, place)
     classes, notes = _find_classes(outputs, hints)
+    notes += kind
     recipe = {"name": family, "backbone": body.name, "classes": list(classes), **options, **body.options}
     recipe |= _read_neck(ours, family, config, laterals, normed, options)
     mean, std, order = body.pixels
@@ -122,6 +125,8 @@ def _read_neck(
 ) -> dict[str, Any]:
     """Width of the pyramid, and what its extra levels are made of."""
     demand(config, "model.neck.type", "FPN")
+    demand(config, "model.neck.norm_cfg.num_groups", 32)
+    demand(config, "model.neck.act_cfg")
     demand(config, "model.neck.upsample_cfg.mode", "nearest")
     conv = "0.weight" if normed else "weight"
     width = shape_of(tensors, f"neck.lateral.0.{conv}", 4)[0]
