@@ -111,7 +111,7 @@ def test_a_cascade_inherits_stage_by_stage():
     assert not torch.equal(guide.heads[0].fcs[1].weight, guide.heads[1].fcs[1].weight)
 
 
-# -- dense ---------------------------------------------------------------------------------------------------------------
+# -- dense -------------------------------------------------------------------------------------------------------------
 
 
 def dense(kind, teacher, student, channels=16, **options):
@@ -171,7 +171,7 @@ def test_another_width_of_the_pyramid_says_what_is_fresh():
     assert fresh == ["cls_tower.convs.0.weight", "reg_tower.convs.0.weight"]
 
 
-# -- in the method -------------------------------------------------------------------------------------------------------
+# -- in the method -----------------------------------------------------------------------------------------------------
 
 PAIRS = [("fasterrcnn", "fcos"), ("cascadercnn", "fasterrcnn"), *((kind, "retinanet") for kind in DENSE[1:])]
 

@@ -14,8 +14,8 @@ from headstart.heads.roi import BoxHead
 from headstart.methods import build_method
 from headstart.methods.assistants import KINDS, follow, raise_free, suited
 from headstart.methods.assistants.kinds import kind_of
-from methods.pairs import make, teacher, tiny
 from laws.tiny import CLASSES, DENSE, TWO_STAGE
+from methods.pairs import make, teacher, tiny
 
 NAMES = {"fasterrcnn": "rcnn", "cascadercnn": "cascade"}
 

@@ -95,6 +95,6 @@ def test_later_stages_read_what_the_assistant_refined():
         for image, (moved, place, later) in enumerate(zip(refined, places, following)):
             known = {tuple(box) for box in moved[place.pixels.level >= 0].tolist()}
             own = later.pixels.level < 0
-            assert 0 < len(known) and bool((~own).any())
+            assert len(known) > 0 and bool((~own).any())
             assert all(tuple(box) in known for box in later.boxes[~own].tolist())
             assert torch.equal(later.boxes[own], sight.targets[image].boxes)
