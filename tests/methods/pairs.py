@@ -65,8 +65,9 @@ def pair(case: str, **options: Any) -> HEAD:
 
 
 def make(guide: str | None, student: str, **options: Any) -> HEAD:
-    torch.manual_seed(7)
-    method: Any = build_method("head", tiny(student), teacher(guide) if guide else None, **options)
+    own, guides = tiny(student), teacher(guide) if guide else None
+    torch.manual_seed(7)  # after them: those that are built here for the first time draw numbers
+    method: Any = build_method("head", own, guides, **options)
     return method.train()
 
 
