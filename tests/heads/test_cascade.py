@@ -99,6 +99,20 @@ def test_two_cascades_read_the_same_places():
         proposals = refine_places(head, mine, places, SIZES)
 
 
+def test_the_first_regions_may_be_shared():
+    """They are read as they are, without a look at proposals; later stages sample what was refined."""
+    roi, targets = cascade(regions=4), [truth(OBJECT)]
+    whole = roi(pyramid(), [offered(*IOU.values())], SIZES, targets)
+    first = whole[0].regions
+    shared = roi(pyramid(), [], SIZES, targets, first=first)
+    assert shared[0].regions is first and shared[0].places is first and len(shared) == 3
+    assert torch.equal(shared[0].roi.cls, whole[0].roi.cls)
+    (expected,) = refine_places(roi.heads[0], shared[0].roi, first, SIZES)
+    assert len(expected) > 0 and torch.equal(shared[1].proposals[0].boxes, expected.boxes)
+    assert bool((shared[1].regions[0].pixels.level == -1).any())  # the ground truth is sampled again
+    assert set(roi.loss(shared)) == set(roi.loss(whole))
+
+
 def test_boxes_carry_no_gradient_from_stage_to_stage():
     roi = cascade()
     outputs = roi(pyramid(), [offered(*IOU.values())], SIZES, [truth(OBJECT)])

@@ -1,11 +1,17 @@
 """How boxes are chosen from dense predictions, on maps made by hand."""
 
+import inspect
+
 import pytest
 import torch
 
+from headstart.heads.atss import ATSSHead
 from headstart.heads.convention import Convention
 from headstart.heads.dense import PROPOSALS, DenseHead, Selection, flatten
 from headstart.heads.fcos import FCOSHead
+from headstart.heads.gfl import GFLHead
+from headstart.heads.reppoints import RepPointsHead
+from headstart.heads.retina import RetinaHead
 from headstart.structures import DenseOutputs
 
 STRIDES = [8, 16]
@@ -187,6 +193,38 @@ def test_cells_follow_the_order_of_flattened_outputs():
              for h, w in ((8, 12), (4, 6))]  # fmt: skip
     rows = flatten(place, 2)[0]
     assert torch.equal(rows, torch.stack([pixels.y, pixels.x], dim=1))
+
+
+MADE = {
+    RetinaHead: {"depth": 3, "anchor_scale": 2.0, "ratios": (1.0, 2.0), "norm": True},
+    FCOSHead: {"depth": 3, "normalised": True, "box_loss": "giou", "centre_sampling": True, "range_scale": 4.0},
+    ATSSHead: {"depth": 3, "anchor_scale": 4.0},
+    GFLHead: {"depth": 3, "anchor_scale": 4.0, "reach": 8},
+    RepPointsHead: {"depth": 2, "point_scale": 2.0, "norm": False},
+}
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_a_twin_is_of_the_same_make(kind):
+    """For another pyramid and number of classes; every option of the constructor is handed on."""
+    selection = Selection(7, 0.1, 0.4, 5)
+    head = kind(3, 4, STRIDES, width=8, selection=selection, **MADE[kind])
+    twin = head.twin(6, [16, 32, 64], num_classes=5)
+    options = [p.name for p in inspect.signature(kind).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    assert type(twin) is kind and twin.make == head.make and set(head.make) == set(options)
+    assert all(head.make[name] == value for name, value in {**MADE[kind], "width": 8}.items())
+    assert twin.strides == [16, 32, 64] and twin.num_classes == 5 and twin.selection == selection
+    assert twin.cls_tower.convs[0].in_channels == 6 and len(twin.reg_tower) == MADE[kind]["depth"]
+    assert twin.cls.out_channels == 5 * head.anchors and twin.anchors == head.anchors
+    same = head.twin(4, STRIDES)
+    assert {n: p.shape for n, p in same.state_dict().items()} == {n: p.shape for n, p in head.state_dict().items()}
+    same.load_state_dict(head.state_dict())
+    maps = [torch.randn(1, 4, 8, 12), torch.randn(1, 4, 4, 6)]
+    mine, theirs = (h.resume(maps, maps, start=0, sizes=[SIZE], trace=True) for h in (head, same))
+    assert all(torch.equal(a, b) for a, b in zip(mine.cls + mine.reg, theirs.cls + theirs.reg))
+    layers = head.layers(mine)
+    assert tuple(layers) == head.layer_names
+    assert all(m.shape[1] == head.width and bool((m >= 0).all()) for levels in layers.values() for m in levels)
 
 
 @pytest.mark.parametrize("name", ["predict", "decode_level", "assign", "loss"])

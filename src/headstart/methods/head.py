@@ -119,7 +119,9 @@ class HEAD(Method):
 
     def _raise(self, kind: str, options: Mapping[str, Any], *, alone: bool) -> Lesson:
         chosen = dict(options)
-        own = float(chosen.pop("weight", 0.5 if kind == "fcos" and not alone else 1.0))
+        own = chosen.pop("weight", 0.5 if kind == "fcos" and not alone else 1.0)
+        if not isinstance(own, int | float):
+            raise UserError(f"method head: assistant {kind}: weight must be a number, not '{own}'")
         assistant = raise_free(kind, self.student, chosen)
         return self._lesson(assistant, None, assistant.head, own=own)
 
@@ -205,17 +207,25 @@ class HEAD(Method):
 def chosen_kinds(
     assistants: str | Sequence[str] | Mapping[str, Any] | None, student: Detector
 ) -> dict[str, Mapping[str, Any]]:
-    """The option `assistants` as kind -> options. Raises UserError for an unknown kind."""
+    """The option `assistants` as kind -> options. Raises UserError for an unknown kind, or one named twice."""
     if assistants is None:
         return {}
     if assistants == "auto":
         return {kind: {} for kind in suited(student)}
     if isinstance(assistants, str):
         assistants = [kind.strip() for kind in assistants.split(",")]
-    chosen = assistants if isinstance(assistants, Mapping) else {kind: {} for kind in assistants}
-    for kind in chosen:
+    if not isinstance(assistants, Sequence | Mapping):
+        raise UserError(f"method head: assistants must be kinds, auto or a mapping, not '{assistants}'")
+    given = assistants if isinstance(assistants, Mapping) else dict.fromkeys(assistants)
+    if len(given) < len(assistants):
+        twice = next(kind for kind in given if [*assistants].count(kind) > 1)
+        raise UserError(f"method head: assistant {twice} is named twice; there is one of each kind")
+    chosen = {kind: {} if options is None else options for kind, options in given.items()}
+    for kind, options in chosen.items():
         demand(str(kind), list(KINDS), "method head: no assistant is called")
-    return {kind: options or {} for kind, options in chosen.items()}
+        if not isinstance(options, Mapping):
+            raise UserError(f"method head: assistant {kind}: its options must be a mapping, not '{options}'")
+    return chosen
 
 
 def check_pairs(student: Detector, teachers: list[Frozen], free: Mapping[str, Any]) -> None:

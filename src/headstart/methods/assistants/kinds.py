@@ -44,6 +44,9 @@ IMPROVED = {
 }
 """FCOS as HEAD's authors use it for an assistant without a teacher."""
 
+DECIDED = ("agnostic", "stds", "beta")
+"""What a cascade says of its box heads itself."""
+
 FINEST = 8
 """Stride of a dense assistant's finest level, if the student's is finer."""
 
@@ -106,7 +109,9 @@ def demand(name: str, known: list[str], sentence: str) -> None:
 
 
 def _build(kind: str, options: Mapping[str, Any], given: dict[str, Any], *place: Any) -> Any:
-    known = _parameters(KINDS[kind]) + (_parameters(BoxHead) if kind == "cascade" else [])
+    known = _parameters(KINDS[kind])
+    if kind == "cascade":
+        known += [name for name in _parameters(BoxHead) if name not in DECIDED]
     for option in options:
         demand(option, known, f"method head: assistant {kind} has no option")
     return KINDS[kind](*place, **{**given, **options})
