@@ -49,7 +49,7 @@ class Said(Link):
         return {"a": ("tower", "zero", "nothing"), "b": ("tower", "zero", "nothing")}
 
 
-GUIDE = SimpleNamespace(name="teacher")
+GUIDE = SimpleNamespace(title="teacher")
 
 
 def lesson(teacher=GUIDE, **options):
@@ -124,7 +124,7 @@ def test_the_table():
     assert lesson(auto=True, fresh=["cls.weight"]).describe() == [
         {"from": "ground truth", "to": "assistant/told on P3..P4 of the student; not from the teacher: cls.weight",
          "through": "", "weight": "0.5"},
-        {"from": "teacher tower", "to": "assistant tower", "through": "linear 1 -> 1", "weight": "2 / variance"},
+        {"from": "teacher tower", "to": "assistant/told tower", "through": "linear 1 -> 1", "weight": "2 / variance"},
         {"from": "teacher tower", "to": "zero", "through": "nothing", "weight": "3 / variance"},
         {"from": "teacher tower", "to": "zero", "through": "nothing", "weight": "3 / variance"},
     ]  # fmt: skip
