@@ -70,6 +70,13 @@ def test_a_moving_scale_passes_over_what_has_no_variance():
     assert scale([torch.ones(1, 3)], at(1)) == 4 and scale.seen == 1
 
 
+def test_a_moving_scale_is_of_the_side_that_says_more():
+    """A head that has learned nothing yet says almost nothing; its variance would be no unit."""
+    wide, faint = torch.tensor([[0.0], [4.0]]), torch.tensor([[0.0], [0.004]])
+    assert Scale(moving=True)([faint], at(0), [wide]) == Scale(moving=True)([wide], at(0), [faint]) == 4
+    assert Scale()([wide * 2], at(0), [wide * 10]) == 16  # a teacher's alone
+
+
 def test_of_several_levels_it_is_the_mean():
     maps = [torch.randn(2, 3, 4, 4) * 3, torch.randn(2, 3, 2, 2)]
     torch.testing.assert_close(Scale()(maps, at(0)), (maps[0].var(correction=0) + maps[1].var(correction=0)) / 2)

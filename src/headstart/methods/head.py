@@ -10,7 +10,7 @@ from torch import nn
 from headstart.assign.sample import RegionSampler
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
-from headstart.heads.cascade import Cascade, CascadeOutputs
+from headstart.heads.cascade import CascadeOutputs
 from headstart.heads.dense import DenseHead
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.two_stage import ProposingHead
@@ -94,7 +94,8 @@ class HEAD(Method):
         self.akd, self.ckd, self.weights, self.adapter_kind = akd, ckd, weights, adapter
         self.akd_weight, self.ckd_weight, self.share = akd_weight, ckd_weight, 1 / (len(self.guides) + len(free))
         self.warmup, self.assistant_warmup, self.ckd_stop = warmup, assistant_warmup, ckd_stop
-        self.sampler = choose_sampler(student, regions)
+        check_regions(student, regions)
+        self.sampler = RegionSampler(REGIONS if regions is None else regions)
         self.lessons = nn.ModuleDict()
         for guide in self.guides:
             self._add(self._follow(guide, transfer))
@@ -242,17 +243,13 @@ def check_pairs(student: Detector, teachers: list[Frozen], free: Mapping[str, An
         kind_of(model.head)
 
 
-def choose_sampler(student: Detector, regions: int | None) -> RegionSampler:
-    """What samples the regions of a dense student; a two-stage student samples its own, which are shared."""
-    if not isinstance(student.head, ProposingHead):
-        return RegionSampler(REGIONS if regions is None else regions)
-    if regions is not None:
+def check_regions(student: Detector, regions: int | None) -> None:
+    """Raises UserError where a number of regions is given, but the student's own sampling is shared."""
+    if regions is not None and isinstance(student.head, ProposingHead):
         raise UserError(
             "method head: a two-stage student samples its regions itself, and all others read the same; instead of "
             "method.regions set student.options.regions"
         )
-    roi = student.head.roi
-    return roi.samplers[0] if isinstance(roi, Cascade) else student.head.sampler
 
 
 def published(head: nn.Module, assistant: Assistant, link: Link | None, *, free: bool) -> tuple[float, float]:
