@@ -41,5 +41,5 @@ def test_box_heads_count_a_thousand_regions():
 
 @torch.no_grad()
 def test_roles():
-    assert roles(sketch("fasterrcnn_mnv2_050")) == {"teaches by": "head", "learns by": "baseline"}
-    assert roles(sketch("retinanet_mnv2_050")) == {"teaches by": "-", "learns by": "baseline, head"}
+    assert roles(sketch("fasterrcnn_mnv2_050")) == {"teaches by": "head", "learns by": "baseline, head"}
+    assert roles(sketch("retinanet_mnv2_050")) == {"teaches by": "head", "learns by": "baseline, head"}

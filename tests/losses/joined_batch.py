@@ -81,7 +81,7 @@ def measure(rank: int, world: int) -> dict[str, Tensor]:
             dist.all_reduce(value)
             value /= world
     found["count"] = mean_over_ranks(torch.tensor(10.0 * (rank + 1)))
-    found["scale"] = Scale()(maps[0].flatten(1), Progress(0, 10))
+    found["scale"] = Scale()([maps[0].flatten(1)], Progress(0, 10))
     return found
 
 

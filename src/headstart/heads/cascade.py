@@ -98,7 +98,7 @@ class Cascade(nn.Module):
 
     def twin(self, channels: int, strides: Sequence[int], num_classes: int | None = None) -> Cascade:
         """A new cascade of the same make for another pyramid and, if given, another number of classes."""
-        return Cascade(self.num_classes if num_classes is None else num_classes, channels, strides, **self.make)
+        return type(self)(self.num_classes if num_classes is None else num_classes, channels, strides, **self.make)
 
     def forward(
         self,

@@ -103,7 +103,7 @@ class BoxHead(nn.Module):
 
     def twin(self, channels: int, strides: Sequence[int], num_classes: int | None = None) -> BoxHead:
         """A new head of the same make for another pyramid and, if given, another number of classes; nothing void."""
-        return BoxHead(self.num_classes if num_classes is None else num_classes, channels, strides, **self.make)
+        return type(self)(self.num_classes if num_classes is None else num_classes, channels, strides, **self.make)
 
     def pool(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
         """(R, C, grid, grid) crops of every image's boxes, in order, by RoIAlign."""

@@ -15,7 +15,7 @@ from headstart.heads.dense import DenseHead
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.two_stage import ProposingHead
 from headstart.methods.assistants import KINDS, Assistant, Sight, follow, raise_free, suited
-from headstart.methods.assistants.kinds import demand, kind_of
+from headstart.methods.assistants.kinds import demand
 from headstart.methods.assistants.maps import DenseAssistant
 from headstart.methods.assistants.tracing import ADAPTERS
 from headstart.methods.base import Frozen, Method
@@ -240,7 +240,6 @@ def check_pairs(student: Detector, teachers: list[Frozen], free: Mapping[str, An
         if not isinstance(model.head, HEAD.students):
             kind = type(model.head).__name__
             raise UserError(f"method head needs a {who} with a dense or a two-stage head; this one has a {kind}")
-        kind_of(model.head)
 
 
 def check_regions(student: Detector, regions: int | None) -> None:

@@ -26,14 +26,17 @@ def test_every_family_has_its_kind(family):
     assert kind == NAMES.get(family, family) and kind in KINDS
 
 
-def test_a_head_of_ones_own_has_no_assistant():
-    class Odd(BoxHead):
+def test_a_head_of_ones_own_is_called_by_its_class_and_has_an_assistant_of_it():
+    class OddHead(BoxHead):
         pass
 
     odd = tiny("fasterrcnn")
-    odd.head.roi = Odd(3, 16, [4, 8, 16, 32], hidden=24)
-    with pytest.raises(UserError, match=r"no assistant for a Odd; it has rcnn, cascade, .*reppoints$"):
-        kind_of(odd.head)
+    odd.head.roi = OddHead(3, 16, [4, 8, 16, 32], hidden=24)
+    assert kind_of(odd.head) == "odd"
+    assert type(follow(odd, tiny("retinanet")).head) is OddHead
+
+
+def test_other_heads_are_refused():
     student = tiny("retinanet")
     with pytest.raises(UserError, match=r"needs a student with a dense or a two-stage head; this one has a Linear"):
         build_method("head", Detector(student.backbone, student.neck, nn.Linear(1, 1), CLASSES), teacher("fcos"))
