@@ -11,15 +11,13 @@ from headstart.assign.sample import RegionSampler
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
 from headstart.heads.cascade import CascadeOutputs
-from headstart.heads.dense import DenseHead
-from headstart.heads.fcos import FCOSHead
 from headstart.heads.two_stage import ProposingHead
-from headstart.methods.assistants import KINDS, Assistant, Sight, follow, raise_free, suited
-from headstart.methods.assistants.kinds import demand
+from headstart.methods.assistants import Assistant, Sight, follow, raise_free
 from headstart.methods.assistants.maps import DenseAssistant
 from headstart.methods.assistants.tracing import ADAPTERS
 from headstart.methods.base import Frozen, Method
-from headstart.methods.ckd import Aligned, Link, LookedUp, Traced, connect
+from headstart.methods.choices import HEADS, Kinds, check_pairs, check_regions, chosen_kinds, published
+from headstart.methods.ckd import connect
 from headstart.methods.lesson import Lesson
 from headstart.methods.weighting import until, warm
 from headstart.structures import ImageBatch, Objective, Progress, Regions, Size, Targets
@@ -31,7 +29,7 @@ REGIONS = 512
 
 
 class HEAD(Method):
-    """Heads of other kinds than the student's ride on its pyramid as assistants and learn beside it.
+    """Assistants, heads of the teacher's kind, ride on the student's pyramid and learn beside it.
 
     With a teacher, the assistant is of the teacher's kind. AKD: its layers imitate the teacher's, at the same regions
     or cells. CKD: the student's own head imitates the teacher's last layer. Several teachers have an assistant each.
@@ -59,8 +57,7 @@ class HEAD(Method):
     Checked against the official code: tests/parity, head_assist.
     """
 
-    teachers = (DenseHead, ProposingHead)
-    students = (DenseHead, ProposingHead)
+    teachers = students = HEADS
     several_teachers = True
     same_classes = False
 
@@ -71,7 +68,7 @@ class HEAD(Method):
         *,
         akd: bool = True,
         ckd: bool = True,
-        assistants: str | Sequence[str] | Mapping[str, Any] | None = None,
+        assistants: Kinds = None,
         weights: Literal["auto", "paper"] = "auto",
         akd_weight: float | None = None,
         ckd_weight: float | None = None,
@@ -137,7 +134,7 @@ class HEAD(Method):
         akd = akd if self.akd_weight is None else self.akd_weight
         ckd = ckd if self.ckd_weight is None else self.ckd_weight
         return Lesson(
-            self._free_name(assistant.kind),
+            self._name(assistant.kind),
             assistant,
             teacher,
             akd=akd if self.akd else None,
@@ -147,7 +144,7 @@ class HEAD(Method):
             **options,
         )
 
-    def _free_name(self, kind: str) -> str:
+    def _name(self, kind: str) -> str:
         names = [kind, *(f"{kind}-{number}" for number in range(2, len(self.lessons) + 2))]
         return next(name for name in names if name not in self.lessons)
 
@@ -203,62 +200,3 @@ class HEAD(Method):
 
     def describe(self) -> list[dict[str, str]]:
         return [row for lesson in self._lessons for row in lesson.describe()]
-
-
-def chosen_kinds(
-    assistants: str | Sequence[str] | Mapping[str, Any] | None, student: Detector
-) -> dict[str, Mapping[str, Any]]:
-    """The option `assistants` as kind -> options. Raises UserError for an unknown kind, or one named twice."""
-    if assistants is None:
-        return {}
-    if assistants == "auto":
-        return {kind: {} for kind in suited(student)}
-    if isinstance(assistants, str):
-        assistants = [kind.strip() for kind in assistants.split(",")]
-    if not isinstance(assistants, Sequence | Mapping):
-        raise UserError(f"method head: assistants must be kinds, auto or a mapping, not '{assistants}'")
-    given = assistants if isinstance(assistants, Mapping) else dict.fromkeys(assistants)
-    if len(given) < len(assistants):
-        twice = next(kind for kind in given if [*assistants].count(kind) > 1)
-        raise UserError(f"method head: assistant {twice} is named twice; there is one of each kind")
-    chosen = {kind: {} if options is None else options for kind, options in given.items()}
-    for kind, options in chosen.items():
-        demand(str(kind), list(KINDS), "method head: no assistant is called")
-        if not isinstance(options, Mapping):
-            raise UserError(f"method head: assistant {kind}: its options must be a mapping, not '{options}'")
-    return chosen
-
-
-def check_pairs(student: Detector, teachers: list[Frozen], free: Mapping[str, Any]) -> None:
-    """Raises UserError unless somebody guides the student and everybody has a head that HEAD knows."""
-    if not teachers and not free:
-        raise UserError(
-            "method head needs a teacher: give --teacher FILE, weights of a detector trained on such objects, or let "
-            "it do without one by --assistants auto (TF-HEAD)"
-        )
-    for model, who in [(student, "student"), *((teacher.model, "teacher") for teacher in teachers)]:
-        if not isinstance(model.head, HEAD.students):
-            kind = type(model.head).__name__
-            raise UserError(f"method head needs a {who} with a dense or a two-stage head; this one has a {kind}")
-
-
-def check_regions(student: Detector, regions: int | None) -> None:
-    """Raises UserError where a number of regions is given, but the student's own sampling is shared."""
-    if regions is not None and isinstance(student.head, ProposingHead):
-        raise UserError(
-            "method head: a two-stage student samples its regions itself, and all others read the same; instead of "
-            "method.regions set student.options.regions"
-        )
-
-
-def published(head: nn.Module, assistant: Assistant, link: Link | None, *, free: bool) -> tuple[float, float]:
-    """The constants of each AKD layer and each CKD term on the plain squared error.
-
-    Those of the authors' configurations; 1.0 where they had no such pair.
-    """
-    akd = 2.0 if assistant.kind == "rcnn" else 1.0
-    if link is None or isinstance(link, Aligned | LookedUp):
-        return akd, 1.0
-    if free:
-        return akd, 1.3
-    return akd, 1.0 if isinstance(link, Traced) and isinstance(head, FCOSHead) else 2.0
