@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from headstart.structures import Regions
+from headstart.constant import constant
+from headstart.heads.dense import flatten
+from headstart.structures import PixelIndex, Regions
 
 
 def read_cells(
@@ -19,19 +21,17 @@ def read_cells(
     anchor (N,). Ground-truth boxes have no cell and are left out, as are cells of levels that the maps lack. Gradients
     flow into the maps. `factors`: how many cells of a level that was traced make one of the maps'.
     """
-    level = torch.cat([p.pixels.level for p in places])
+    pixels = PixelIndex.cat([p.pixels for p in places])
     image = torch.cat([torch.full_like(p.labels, i) for i, p in enumerate(places)])
-    y, x = torch.cat([p.pixels.y for p in places]), torch.cat([p.pixels.x for p in places])
-    rows, vectors = [], []
-    for index, features in enumerate(maps):
-        own = (level == index).nonzero().flatten()
-        rows.append(own)
-        part = factors[index] if factors else 1
-        vectors.append(features.permute(0, 2, 3, 1)[image[own], y[own] // part, x[own] // part])
-    traced = torch.cat(rows)
-    order = traced.argsort()
-    traced = traced[order]
-    return torch.cat(vectors)[order], traced, torch.cat([p.pixels.anchor for p in places])[traced]
+    traced = ((pixels.level >= 0) & (pixels.level < len(maps))).nonzero().flatten()
+    cell, image = pixels[traced], image[traced]
+    parts = constant(factors or [1] * len(maps), torch.int64, image.device)[cell.level]
+    widths = [m.shape[-1] for m in maps]
+    sizes = [m.shape[-2] * m.shape[-1] for m in maps]
+    starts = constant([sum(sizes[:level]) for level in range(len(maps))], torch.int64, image.device)
+    width = constant(widths, torch.int64, image.device)[cell.level]
+    row = starts[cell.level] + cell.y // parts * width + cell.x // parts
+    return flatten(maps, maps[0].shape[1])[image, row], traced, cell.anchor
 
 
 class PerAnchor(nn.Module):
