@@ -58,6 +58,11 @@ class CascadeOutputs(ProposalOutputs):
 
     stages: list[StageOutputs]
 
+    @property
+    def first(self) -> StageOutputs:
+        """The stage that reads the proposals."""
+        return self.stages[0]
+
 
 class Cascade(nn.Module):
     """Box heads that give one box for all classes, one after the other; who offers the first boxes stands outside.

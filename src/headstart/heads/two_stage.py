@@ -37,6 +37,11 @@ class TwoStageOutputs(ProposalOutputs):
     regions: list[Regions]
     roi: RegionOutputs
 
+    @property
+    def first(self) -> TwoStageOutputs:
+        """What the only box head read and said, as `first` of a cascade is its first stage."""
+        return self
+
 
 class ProposingHead(nn.Module):
     """What two-stage heads share: an RPN whose boxes are read by something."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headstart.detectors.detector import Detector
-from headstart.heads.cascade import Cascade, CascadeOutputs
+from headstart.heads.cascade import Cascade
 from headstart.heads.dense import DenseHead
 from headstart.heads.roi import BoxHead
 from headstart.methods.assistants.assistant import Assistant, Layers, Sight
@@ -141,9 +141,7 @@ class Aligned(Link):
 
 def student_vectors(sight: Sight) -> Tensor:
     """The last layer of a two-stage student's (first) box head at the shared regions: (R, D), activated."""
-    outputs = sight.outputs
-    read = outputs.stages[0] if isinstance(outputs, CascadeOutputs) else outputs
-    return functional.relu(read.roi.hidden[-1])
+    return functional.relu(sight.outputs.first.roi.hidden[-1])
 
 
 def first_box_head(roi: nn.Module) -> Any:

@@ -10,7 +10,6 @@ from torch import nn
 from headstart.assign.sample import RegionSampler
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
-from headstart.heads.cascade import CascadeOutputs
 from headstart.heads.two_stage import ProposingHead
 from headstart.methods.assistants import Assistant, Sight, follow, raise_free
 from headstart.methods.assistants.maps import DenseAssistant
@@ -173,7 +172,7 @@ class HEAD(Method):
         """The regions that student, assistants and teachers all read: one sampling per step."""
         head = self.student.head
         if isinstance(head, ProposingHead):
-            return (outputs.stages[0] if isinstance(outputs, CascadeOutputs) else outputs).regions
+            return outputs.first.regions
         if not self.reads_regions:
             return []
         proposals = head.proposals(outputs, sizes)

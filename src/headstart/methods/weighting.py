@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
+from headstart.losses.normalise import mean_over_ranks
 from headstart.structures import Progress
 
 
@@ -59,19 +60,12 @@ class Scale(nn.Module):
     def _measure(self, *sides: Sequence[Tensor]) -> None:
         usable = len(sides[0][0]) > 1 or sides[0][0].ndim > 2
         variance = torch.stack([_variance(side, usable) for side in sides if side]).amax()
-        found = torch.stack([variance, variance.new_full((), float(usable))])
-        if processes() > 1:
-            distributed.all_reduce(found)
-        self.seen += found[1]
-        window = self.steps * processes() if self.moving else math.inf
-        self.mean += (found[0] - self.mean * found[1]) / self.seen.clamp(min=1, max=window)
+        found, weight = mean_over_ranks(torch.stack([variance, variance.new_full((), float(usable))]))
+        self.seen += weight
+        window = self.steps if self.moving else math.inf
+        self.mean += (found - self.mean * weight) / self.seen.clamp(min=1e-6, max=window)
 
 
 def _variance(tensors: Sequence[Tensor], usable: bool) -> Tensor:
     """The mean of their variances."""
     return torch.stack([x.float().var(correction=0) if usable else x.new_zeros(()).float() for x in tensors]).mean()
-
-
-def processes() -> int:
-    """How many train together."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
