@@ -11,7 +11,7 @@ from headstart.backbones import SHORT_NAMES
 from headstart.detectors.dense import atss, fcos, gfl, reppoints, retinanet
 from headstart.detectors.detector import Detector
 from headstart.detectors.two_stage import cascadercnn, fasterrcnn
-from headstart.errors import UserError
+from headstart.errors import UserError, demand_known
 
 FAMILIES: dict[str, Callable[..., Detector]] = {
     "retinanet": retinanet,
@@ -41,10 +41,7 @@ def build_detector(name: str, classes: Sequence[str], *, backbone: str | None = 
     builder = FAMILIES[family]
     known = [p for p in inspect.signature(builder).parameters if p not in ("classes", "backbone")]
     for option in options:
-        if option not in known:
-            near = difflib.get_close_matches(option, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}."
-            raise UserError(f"detector {name} has no option '{option}'; {hint}")
+        demand_known(option, known, f"detector {name} has no option")
     if isinstance(classes, str):
         raise UserError(f"detector {name}: classes must be a list of names, such as ['{classes}'], not one name")
     if not classes:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Sequence
 from typing import Any
 
 from headstart.detectors.detector import Detector
-from headstart.errors import UserError
+from headstart.errors import UserError, demand_known
 from headstart.methods.base import Frozen, Method, list_teachers
 from headstart.methods.baseline import Baseline
 from headstart.methods.head import HEAD
@@ -18,10 +17,7 @@ METHODS: dict[str, type[Method]] = {"baseline": Baseline, "head": HEAD}
 
 def method_options(name: str) -> list[str]:
     """The options that method `name` takes. Raises UserError for an unknown name."""
-    if name not in METHODS:
-        near = difflib.get_close_matches(name.lower(), METHODS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(METHODS)}."
-        raise UserError(f"no method is called '{name}'; {hint}")
+    demand_known(name, METHODS, "no method is called")
     return [p for p in inspect.signature(METHODS[name]).parameters if p not in ("student", "teacher")]
 
 
@@ -34,10 +30,7 @@ def build_method(
     """
     known = method_options(name)
     for option in options:
-        if option not in known:
-            near = difflib.get_close_matches(option, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known) or 'none'}."
-            raise UserError(f"method {name} has no option '{option}'; {hint}")
+        demand_known(option, known, f"method {name} has no option")
     guides = list_teachers(teacher)
     if len(guides) > 1 and not METHODS[name].several_teachers:
         found = ", ".join(guide.name for guide in guides)

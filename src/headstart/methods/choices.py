@@ -8,12 +8,11 @@ from typing import Any
 from torch import nn
 
 from headstart.detectors.detector import Detector
-from headstart.errors import UserError
+from headstart.errors import UserError, demand_known
 from headstart.heads.dense import DenseHead
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.two_stage import ProposingHead
 from headstart.methods.assistants import KINDS, Assistant, suited
-from headstart.methods.assistants.kinds import demand
 from headstart.methods.base import Frozen
 from headstart.methods.ckd import Aligned, Link, LookedUp, Traced
 
@@ -40,7 +39,7 @@ def chosen_kinds(assistants: Kinds, student: Detector) -> dict[str, Mapping[str,
         raise UserError(f"method head: assistant {twice} is named twice; there is one of each kind")
     chosen = {kind: {} if options is None else options for kind, options in given.items()}
     for kind, options in chosen.items():
-        demand(str(kind), list(KINDS), "method head: no assistant is called")
+        demand_known(str(kind), KINDS, "method head: no assistant is called")
         if not isinstance(options, Mapping):
             raise UserError(f"method head: assistant {kind}: its options must be a mapping, not '{options}'")
     return chosen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from headstart.detectors.detector import Detector
-from headstart.errors import UserError
+from headstart.errors import UserError, demand_known
 from headstart.heads.atss import ATSSHead
 from headstart.heads.cascade import Cascade
 from headstart.heads.dense import DenseHead
@@ -66,7 +65,7 @@ def raise_free(kind: str, student: Detector, options: Mapping[str, Any]) -> Assi
 
     Raises UserError for an unknown kind or option, and for the student's own kind.
     """
-    demand(kind, list(KINDS), "method head: no assistant is called")
+    demand_known(kind, KINDS, "method head: no assistant is called")
     if kind == kind_of(student.head):
         raise UserError(
             f"method head: an assistant of kind {kind} is what the student has itself; choose other kinds, or auto"
@@ -98,20 +97,12 @@ def kind_of(head: nn.Module) -> str:
     return kinds.get(type(inner), type(inner).__name__.removesuffix("Head").lower())
 
 
-def demand(name: str, known: list[str], sentence: str) -> None:
-    """Raises UserError beginning with the sentence unless the name is known."""
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}."
-        raise UserError(f"{sentence} '{name}'; {hint}")
-
-
 def _build(kind: str, options: Mapping[str, Any], given: dict[str, Any], *place: Any) -> Any:
     known = _parameters(KINDS[kind])
     if kind == "cascade":
         known += [name for name in _parameters(BoxHead) if name not in DECIDED]
     for option in options:
-        demand(option, known, f"method head: assistant {kind} has no option")
+        demand_known(option, known, f"method head: assistant {kind} has no option")
     return KINDS[kind](*place, **{**given, **options})
 
 
