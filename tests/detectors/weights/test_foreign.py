@@ -129,6 +129,8 @@ def test_our_own_files_need_no_import(tmp_path):
     assert open_detector(place).source == "headstart"
     with pytest.raises(UserError, match="says what it is: leave out classes"):
         open_detector(place, classes=["a"])
+    with pytest.raises(UserError, match=r"none\.pth does not exist.*or a checkpoint"):
+        open_detector(tmp_path / "none.pth")
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def open_detector(
 
     Raises UserError as those two, and for an option of an import beside a file of headstart's own.
     """
-    if is_foreign(Path(path)):
+    if is_foreign(Path(path)) or not Path(path).exists():
         try:
             return import_detector(path, read_as=read_as, classes=classes, entry=entry)
         except UserError as error:
