@@ -1,10 +1,11 @@
 """CPU seconds of one HEAD step for every kind of teacher, for TF-HEAD, and for fewer or more regions.
 
-Steps as in step_time.py: a RetinaNet-R18 student, R50 teachers, images of noise with about 7 boxes, one thread. All
-modes take turns in every round; a figure is the median of the rounds. Every mode is compared with the plain student.
+Steps as in step_time.py: a RetinaNet-R18 student or another, R50 teachers, images of noise with about 7 boxes, one
+thread. All modes take turns in every round; a figure is the median of the rounds. Every mode is compared with the plain
+student. Two-stage teachers are timed with each number of regions.
 
     python benchmarks/assistants_time.py [--rounds 3] [--size 320] [--batch 2] [--width 256] [--backbone r50]
-        [--regions 64 128 256 512] [--kinds fasterrcnn reppoints ... free] [--bf16] [--json]
+        [--student retinanet_r18] [--regions 64 128 256 512] [--kinds fasterrcnn reppoints ... free] [--bf16] [--json]
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from headstart.engine.memory import keep_freed_memory
 from headstart.methods import build_method
 
 FREE = "free"
+TWO_STAGE = ("fasterrcnn", "cascadercnn")
 REGIONS = [64, 128, 256, 512]
 
 
@@ -29,7 +31,7 @@ def build_modes(options: argparse.Namespace) -> dict[str, Mode]:
     """The plain student, HEAD with each kind of teacher, TF-HEAD, and HEAD with each number of regions."""
     batch, precision = draw_batch(options.batch, options.size), BF16 if options.bf16 else FP32
     torch.manual_seed(0)
-    student = make_student("retinanet_r18", width=options.width)
+    student = make_student(options.student, width=options.width)
     modes = {"plain": our_mode(build_method("baseline", copy.deepcopy(student)), batch, precision)}
     for kind in options.kinds:
         if kind == FREE:
@@ -37,7 +39,7 @@ def build_modes(options: argparse.Namespace) -> dict[str, Mode]:
             modes[kind] = our_mode(method, batch, precision)
             continue
         teacher = build_detector(f"{kind}_{options.backbone}", CLASSES, pretrained=False, width=options.width)
-        for regions in options.regions if kind == "fasterrcnn" else [None]:
+        for regions in options.regions if kind in TWO_STAGE else [None]:
             guide = freeze(teacher, precision)
             method = build_method("head", copy.deepcopy(student), guide, regions=regions)
             modes[kind if regions is None else f"{kind}, {regions} regions"] = our_mode(method, batch, precision)
@@ -48,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     for option, value in {"rounds": 3, "size": 320, "batch": 2, "width": 256}.items():
         parser.add_argument(f"--{option}", type=int, default=value)
+    parser.add_argument("--student", default="retinanet_r18", help="a short name of `headstart models`")
     parser.add_argument("--backbone", default="r50", help="of the teachers: a short name of `headstart models`")
     parser.add_argument("--regions", type=int, nargs="+", default=REGIONS)
     parser.add_argument("--kinds", nargs="+", choices=[*FAMILIES, FREE], default=[*FAMILIES, FREE])

@@ -40,6 +40,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 ANCHORS = {"anchor_scale": STUDENT["options"]["anchor_scale"]}
 HEAD = LANES["head"]
+REGIONS = (64, 128, 256, 512)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ PAIRS = {
     "retinanet-reppoints": Pair("retinanet", "reppoints"),
     "retinanet-gfl": Pair("retinanet", "gfl"),
     "fasterrcnn-retinanet": Pair("fasterrcnn", "retinanet"),
-    **{f"regions-{n}": Pair("retinanet", "fasterrcnn", {**HEAD, "regions": n}) for n in (64, 128, 256, 512)},
+    **{f"regions-{n}": Pair("retinanet", "fasterrcnn", {**HEAD, "regions": n}) for n in REGIONS},
+    **{f"shared-regions-{n}": Pair("fasterrcnn", "cascadercnn", {**HEAD, "regions": n}) for n in REGIONS[:-1]},
 }
 
 RATES = {"fasterrcnn": 0.001, "cascadercnn": 0.001}
@@ -91,7 +93,7 @@ def jobs(seeds: list[int], chosen: dict[str, Pair]) -> dict[str, Job]:
     order = sorted(teachers | {TAUGHT[t] for t in teachers if t in TAUGHT}, key=lambda t: (t in TAUGHT, t))
     found = {}
     for name in order:
-        method = {"name": "head"} if name in TAUGHT else None
+        method = HEAD if name in TAUGHT else None
         found[f"teacher-{name}"] = Job(name, "r18", TEACHER_STEPS.get(name, 1000), 0, TAUGHT.get(name), method)
     for seed in seeds:
         found |= {f"{p.student}-alone-{seed}": Job(p.student, "r10", FULL.student, seed) for p in pairs}

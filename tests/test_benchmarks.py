@@ -75,3 +75,49 @@ def test_heads_time_compares_every_dense_head(run):
 def test_deformable_compares_both_ways(run):
     found = json.loads(run("deformable", "--rounds", "1", "--size", "64", "--batch", "1", "--channels", "8", "--json"))
     assert set(found["seconds"]) == {"ours", "torchvision", "convolution"} and found["ratio"] > 0
+
+
+def test_assistants_time_compares_numbers_of_regions_and_no_teacher(run):
+    sizes = (
+        "--rounds",
+        "1",
+        "--size",
+        "64",
+        "--batch",
+        "1",
+        "--width",
+        "16",
+        "--backbone",
+        "r10",
+        "--regions",
+        "4",
+        "8",
+    )
+    found = json.loads(
+        run(
+            "assistants_time", *sizes, "--student", "fasterrcnn_r10", "--kinds", "cascadercnn", "fcos", "free", "--json"
+        )
+    )
+    assert list(found) == ["plain", "cascadercnn, 4 regions", "cascadercnn, 8 regions", "fcos", "free"]
+    assert all(row["vs_plain"] > 0 for row in found.values())
+    assert found["free"]["teacher"] == 0 < found["fcos"]["teacher"]
+
+
+def test_pairs_prints_what_is_there(run, tmp_path):
+    """Only seeds that both were trained with count; the gain is paired, with Student's interval."""
+    results = {"teacher-gfl": 20, "retinanet-alone-0": 5, "retinanet-alone-1": 9, "retinanet-alone-2": 7}
+    results |= {"retinanet-gfl-0": 8, "retinanet-gfl-1": 10}
+    for name, value in results.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(json.dumps({"AP": value}))
+    only = ("--only", "retinanet-gfl", "retinanet-reppoints", "--table")
+    rows = run("pairs", "--seeds", "0", "1", "2", "--out", str(tmp_path), *only).splitlines()
+    assert rows[2:] == ["| retinanet-gfl | 20.0 | 7.0 ± 2.8 | 9.0 ± 1.4 | +2.0 | -10.7 to +14.7 | 2 |"]
+
+
+def test_pairs_trains_teachers_before_their_students():
+    pairs = load(FOLDER / "pairs.py")
+    planned = pairs.jobs([0, 1], pairs.PAIRS)
+    for number, job in enumerate(planned.values()):
+        assert job.teacher is None or f"teacher-{job.teacher}" in list(planned)[:number]
+    assert {f"{pair.student}-alone-1" for pair in pairs.PAIRS.values()} <= set(planned)

@@ -200,6 +200,9 @@ class Regions(Moves):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __getitem__(self, index: Any) -> Regions:
+        return Regions(self.boxes[index], self.labels[index], self.matched[index], self.pixels[index])
+
 
 @dataclass(frozen=True)
 class RegionOutputs(Moves):

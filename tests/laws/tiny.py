@@ -85,6 +85,8 @@ OPTIONS: list[Lesson] = [
     ("head", {"akd": False, "ckd": False, "assistants": "auto"}, None, "gfl"),
     ("head", {"assistants": ["cascade", "fcos", "atss", "gfl", "reppoints"]}, None, "retinanet"),
     ("head", {"assistants": ["cascade", "atss", "gfl", "reppoints"]}, None, "fasterrcnn"),
+    ("head", {"regions": 8}, "cascadercnn", "fasterrcnn"),
+    ("head", {"regions": 8}, "fcos", "cascadercnn"),
     ("head", {"assistants": ["fcos"]}, "fasterrcnn", "atss"),
     ("head", {"assistants": "auto"}, "gfl", "cascadercnn"),
     ("head", {}, "fasterrcnn + reppoints", "retinanet"),

@@ -165,6 +165,24 @@ def test_ground_truth_has_no_cell_but_is_shared():
         assert truths > 0 and len(mine[0]) == regions - (0 if kept else truths)
 
 
+@pytest.mark.parametrize("case", ["shared", "shared-rcnn", "looked-up"])
+def test_fewer_of_a_two_stage_students_regions(case):
+    """Assistant and teacher read some of them; the student learns from all, as without; CKD compares equal rows."""
+    method = pair(case, regions=12)
+    _, sight, reading = watch(method)
+    own = sight.outputs.first.regions
+    assert [len(place) for place in sight.places] == [12, 12] and min(map(len, own)) > 12
+    boxes = torch.cat([regions.boxes for regions in own])
+    assert torch.equal(boxes[sight.rows], torch.cat([place.boxes for place in sight.places]))
+    classes = method.student.head.num_classes
+    for place, all_of_them in zip(sight.places, own):
+        objects = min(int((all_of_them.labels < classes).sum()), 3)
+        assert (place.labels < classes).tolist() == [True] * objects + [False] * (12 - objects)
+    ((mine, _),) = only(method).link(sight, goal_of(method, reading)).values()
+    traced = sum(int((place.pixels.level >= 0).sum()) for place in sight.places)
+    assert len(mine[0]) == (traced if case == "looked-up" else 24)
+
+
 @pytest.mark.parametrize("case", ["traced", "looked-up", "traced-free", "looked-up-free"])
 def test_regions_that_are_all_ground_truth_leave_zero_and_a_gradient(case):
     method = pair(case)

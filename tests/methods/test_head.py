@@ -239,13 +239,14 @@ def test_the_cascade_pair_compares_the_same_boxes(monkeypatch):
     assert not watched.same(("student", 0), ("assistant", 0))
 
 
-def test_ckd_of_the_cascade_pair_is_zero_for_a_student_that_says_what_the_teacher_says(monkeypatch):
+@pytest.mark.parametrize("regions", [None, 5])
+def test_ckd_of_the_cascade_pair_is_zero_for_a_student_that_says_what_the_teacher_says(monkeypatch, regions):
     """Which no student could, if its boxes were not the teacher's."""
     model = tiny("cascadercnn", 3)
     student = tiny("fasterrcnn", regions=8)
     student.backbone, student.neck = copy.deepcopy(model.backbone), copy.deepcopy(model.neck)
     student.head.roi.fcs.load_state_dict(model.head.roi.heads[0].fcs.state_dict())
-    method = build_method("head", student, Frozen(model), weights="paper", warmup=0).eval()
+    method = build_method("head", student, Frozen(model), weights="paper", warmup=0, regions=regions).eval()
     still(only(method).adapters["ckd"])
     images, targets = batch()
     assert run(method, images, targets).terms["ckd/cascade"].item() < 1e-6
@@ -547,9 +548,15 @@ def test_an_adapter_per_anchor_is_refused_elsewhere(case):
 
 
 @pytest.mark.parametrize("student", ["fasterrcnn", "cascadercnn"])
-def test_the_number_of_regions_is_a_two_stage_students_own(student):
-    with pytest.raises(UserError, match=r"instead of method\.regions set student\.options\.regions"):
-        make("fasterrcnn", student, regions=32)
+def test_more_regions_than_a_two_stage_student_samples_are_refused(student):
+    assert make("fasterrcnn", student, regions=512).regions == 512
+    with pytest.raises(UserError, match=r"student samples 512 regions .* student\.options\.regions=513"):
+        make("fasterrcnn", student, regions=513)
+
+
+def test_a_number_of_regions_where_none_are_read_is_refused():
+    with pytest.raises(UserError, match=r"regions is 64, but .* read no regions; leave it out"):
+        pair("aligned", regions=64)
 
 
 @pytest.mark.parametrize("assistants", [None, [], {}])

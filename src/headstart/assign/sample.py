@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -56,3 +57,16 @@ class RegionSampler:
         truth = boxes[kept].clone()
         truth[: len(objects)] = targets.boxes[matched[objects]]
         return Regions(boxes[kept], labels, truth, pixels[kept])
+
+    @torch.no_grad()
+    def thin(self, regions: list[Regions], num_classes: int) -> tuple[list[Regions], Tensor]:
+        """Fewer of the regions that somebody sampled, image by image, by the same rule and in the same order.
+
+        Also which rows of all images' regions, one after the other, these are.
+        """
+        kept = [
+            torch.cat(choose(torch.where(r.labels < num_classes, 0, NEGATIVE), self.count, self.fraction))
+            for r in regions
+        ]
+        starts = accumulate((len(r) for r in regions), initial=0)
+        return [r[index] for r, index in zip(regions, kept)], torch.cat([i + start for i, start in zip(kept, starts)])

@@ -9,6 +9,7 @@ from torch import nn
 
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError, demand_known
+from headstart.heads.cascade import Cascade
 from headstart.heads.dense import DenseHead
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.two_stage import ProposingHead
@@ -58,13 +59,23 @@ def check_pairs(student: Detector, teachers: list[Frozen], free: Mapping[str, An
             raise UserError(f"method head needs a {who} with a dense or a two-stage head; this one has a {kind}")
 
 
-def check_regions(student: Detector, regions: int | None) -> None:
-    """Raises UserError where a number of regions is given, but the student's own sampling is shared."""
-    if regions is not None and isinstance(student.head, ProposingHead):
+def check_regions(student: Detector, regions: int | None, *, read: bool) -> None:
+    """Raises UserError where a number of regions is given that would do nothing."""
+    if regions is None:
+        return
+    if not read:
         raise UserError(
-            "method head: a two-stage student samples its regions itself, and all others read the same; instead of "
-            "method.regions set student.options.regions"
+            f"method head: regions is {regions}, but this student and its assistants predict at every cell and read "
+            "no regions; leave it out"
         )
+    if isinstance(student.head, ProposingHead):
+        roi = student.head.roi
+        own = (roi.samplers[0] if isinstance(roi, Cascade) else student.head.sampler).count
+        if regions > own:
+            raise UserError(
+                f"method head: regions is {regions}, but the student samples {own} regions per image and no more can "
+                f"be read; give fewer, or more by student.options.regions={regions}"
+            )
 
 
 def published(head: nn.Module, assistant: Assistant, link: Link | None, *, free: bool) -> tuple[float, float]:

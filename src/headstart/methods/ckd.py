@@ -141,7 +141,8 @@ class Aligned(Link):
 
 def student_vectors(sight: Sight) -> Tensor:
     """The last layer of a two-stage student's (first) box head at the shared regions: (R, D), activated."""
-    return functional.relu(sight.outputs.first.roi.hidden[-1])
+    vectors = sight.outputs.first.roi.hidden[-1]
+    return functional.relu(vectors if sight.rows is None else vectors[sight.rows])
 
 
 def first_box_head(roi: nn.Module) -> Any:

@@ -51,7 +51,8 @@ class HEAD(Method):
     ckd_stop          the last step that CKD takes part in; None: no end; "auto": with a teacher no end, without one
                       where the learning rate first drops
     transfer          start an assistant from its teacher's head where shapes agree
-    regions           regions per image, a quarter of them objects; None: 512, or what a two-stage student samples
+    regions           regions per image that assistants and teachers read, at most a quarter of them objects; None: 512,
+                      or all that a two-stage student samples for itself
 
     Checked against the official code: tests/parity, head_assist.
     """
@@ -90,8 +91,7 @@ class HEAD(Method):
         self.akd, self.ckd, self.weights, self.adapter_kind = akd, ckd, weights, adapter
         self.akd_weight, self.ckd_weight, self.share = akd_weight, ckd_weight, 1 / (len(self.guides) + len(free))
         self.warmup, self.assistant_warmup, self.ckd_stop = warmup, assistant_warmup, ckd_stop
-        check_regions(student, regions)
-        self.sampler = RegionSampler(REGIONS if regions is None else regions)
+        self.regions, self.sampler = regions, RegionSampler(REGIONS if regions is None else regions)
         self.lessons = nn.ModuleDict()
         for guide in self.guides:
             self._add(self._follow(guide, transfer))
@@ -106,6 +106,7 @@ class HEAD(Method):
         self.reads_regions = isinstance(student.head, ProposingHead) or not all(
             isinstance(lesson.assistant, DenseAssistant) for lesson in self._lessons
         )
+        check_regions(student, regions, read=self.reads_regions)
 
     def _follow(self, teacher: Frozen, transfer: bool) -> Lesson:
         assistant = follow(teacher.model, self.student)
@@ -166,7 +167,10 @@ class HEAD(Method):
         """The student's pass, and the regions that everybody reads."""
         features = self.student.extract(batch)
         outputs = self.student.head(features, batch.sizes, targets, trace=True)
-        return Sight(features, outputs, batch.sizes, targets, self.sample(outputs, batch.sizes, targets))
+        places, rows = self.sample(outputs, batch.sizes, targets), None
+        if self.regions is not None and isinstance(self.student.head, ProposingHead):
+            places, rows = self.sampler.thin(places, self.student.head.num_classes)
+        return Sight(features, outputs, batch.sizes, targets, places, rows)
 
     def sample(self, outputs: Any, sizes: list[Size], targets: list[Targets]) -> list[Regions]:
         """The regions that student, assistants and teachers all read: one sampling per step."""

@@ -23,6 +23,7 @@ class Sight:
 
     outputs  of the student's head, traced, made with `targets`
     places   the regions that everybody reads who reads regions, sampled once; [] where nobody does
+    rows     which of a two-stage student's own regions these are, in order; None: all of them
     """
 
     features: Features
@@ -30,6 +31,7 @@ class Sight:
     sizes: list[Size]
     targets: list[Targets]
     places: list[Regions]
+    rows: Tensor | None = None
 
 
 @dataclass(frozen=True)
