@@ -91,6 +91,13 @@ class MethodChoice(BaseModel):
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
     name: str = Field(description="see `headstart methods`")
+    teachers: list[str] | None = Field(None, description="which of the run's teachers it learns from; default all")
+
+    @model_validator(mode="after")
+    def _teachers_of_whom_it_can_learn(self) -> MethodChoice:
+        if self.teachers and not self.distils:
+            raise ValueError(f"method {self.name} learns from no teacher; leave out teachers")
+        return self
 
     @property
     def options(self) -> dict[str, Any]:
@@ -215,7 +222,7 @@ class Run(Section):
             )
         if self.baseline and not self.distils:
             raise ValueError("a baseline is only of use beside a method that distils")
-        if self.teachers and not self.distils:
+        if self.teachers and not any(method.distils and method.teachers != [] for method in self.choices.values()):
             raise ValueError("a teacher was given, but no method that would use it")
         if self.class_map and not self.teachers:
             raise ValueError("class_map says what a teacher's classes are called, but there is no teacher")

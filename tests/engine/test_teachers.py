@@ -118,6 +118,42 @@ def test_modules_and_files_may_stand_side_by_side(of_two, teacher_file, dense_fi
         fit(run, teacher=made, quiet=True)
 
 
+def lanes_of(run, **lanes):
+    """The same run with these lanes instead."""
+    tree = {key: value for key, value in plain_run(run).items() if key not in ("method", "baseline")}
+    return check_run(tree | {"lanes": lanes})
+
+
+def test_a_lane_may_learn_from_some_of_the_teachers_or_none(of_two, capsys):
+    panel = {"name": "panel"}
+    alone = {"name": "panel", "teachers": [], "assistants": "auto"}
+    run = lanes_of(of_two(steps=2, eval_every=1), both=panel, second={**panel, "teachers": ["fcos"]}, alone=alone)
+    outcome = fit(run, quiet=True)
+    terms = {name: {t for t in lane["terms"] if "panel" in t} for name, lane in outcome.results["lanes"].items()}
+    assert terms == {
+        "both": {"panel/fasterrcnn", "panel/fcos"},
+        "second": {"panel/fcos"},
+        "alone": {"panel/assistant"},
+    }
+    assert load_run(outcome.folder / "run.yaml").choices["alone"].teachers == []
+    assert distill(resume=outcome.folder, quiet=True).results["lanes"] == outcome.results["lanes"]
+
+
+@pytest.mark.parametrize(
+    ("lane", "says"),
+    [
+        ({"name": "panel", "teachers": ["fcs"]}, r"lane one: no teacher is called 'fcs'; did you mean fcos\?"),
+        ({"name": "panel", "teachers": []}, "a teacher was given, but no method that would use it"),
+        ({"name": "baseline", "teachers": ["fcos"]}, "lanes.one: method baseline learns from no teacher; leave out"),
+        ({"name": "panel", "teachers": "fcos"}, "lanes.one.teachers: input should be a valid list, found 'fcos'"),
+    ],
+)
+def test_mistakes_in_the_teachers_of_a_lane(of_two, tmp_path, lane, says):
+    with pytest.raises(UserError, match=says):
+        fit(lanes_of(of_two(steps=1), baseline={"name": "baseline"}, one=lane), quiet=True)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_one_in_a_list_is_the_only_one(tiny_run, teacher_file):
     run = check_run(plain_run(tiny_run(steps=1, eval_every=1)) | {"teacher": [str(teacher_file)]})
     assert list(fit(run, quiet=True).results["teachers"]) == ["teacher"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from headstart.config import GIVEN, Data, DetectorChoice, Run, Train
+from headstart.config import GIVEN, Data, DetectorChoice, MethodChoice, Run, Train
 from headstart.data.dataset import DetectionDataset
 from headstart.data.discover import open_dataset
 from headstart.data.loader import train_loader, val_loader
@@ -24,7 +24,7 @@ from headstart.engine.lane import Lane
 from headstart.engine.optim import FULL_RATE, build_optimizer
 from headstart.engine.precision import Precision, choose_precision
 from headstart.engine.schedule import SCHEDULES, LearningRate, drops
-from headstart.errors import UserError
+from headstart.errors import UserError, demand_known
 from headstart.methods import build_method
 from headstart.methods.base import Frozen
 
@@ -107,7 +107,7 @@ def make_lanes(
     student: Detector | None = None,
     say: Say | None = None,
 ) -> list[Lane]:
-    """One lane per method, each with its own copy of the same student; those that distil get all the teachers."""
+    """One lane per method, each with its own copy of the same student, and its teachers where it distils."""
     lanes = []
     for name, choice in run.choices.items():
         if student is None:
@@ -115,9 +115,20 @@ def make_lanes(
         else:
             own = copy.deepcopy(student)
         start_generators(run.train.seed)
-        guides = teachers if choice.distils else []
+        guides = heard(name, choice, teachers)
         lanes.append(make_lane(name, build_method(choice.name, own, guides, **choice.options), run.train, total))
     return lanes
+
+
+def heard(lane: str, choice: MethodChoice, teachers: Sequence[Frozen]) -> list[Frozen]:
+    """Those of the teachers that a lane learns from, in their order. Raises UserError for a name that none has."""
+    if not choice.distils:
+        return []
+    if choice.teachers is None:
+        return list(teachers)
+    for name in choice.teachers:
+        demand_known(name, [teacher.name for teacher in teachers], f"lane {lane}: no teacher is called")
+    return [teacher for teacher in teachers if teacher.name in choice.teachers]
 
 
 def make_lane(name: str, method: Any, train: Train, total: int) -> Lane:

@@ -12,7 +12,7 @@ import torch
 from headstart.classmap import ClassMap
 from headstart.config import Run
 from headstart.detectors.detector import Detector
-from headstart.engine.build import count_steps, make_lanes, open_splits, settle, training_batches
+from headstart.engine.build import count_steps, heard, make_lanes, open_splits, settle, training_batches
 from headstart.engine.display import Display
 from headstart.engine.feed import Feed
 from headstart.engine.folder import RunFolder, atomically, demand_free, new_folder
@@ -164,7 +164,7 @@ def _prove(stage: _Stage) -> list[Any]:
         rows = prove(
             lane.name,
             lane.method,
-            stage.module.teachers if stage.run.choices[lane.name].distils else [],
+            heard(lane.name, stage.run.choices[lane.name], stage.module.teachers),
             batches,
             stage.module.total,
             first_drop=lane.rate.first_drop,
