@@ -182,7 +182,7 @@ def build_modes(batch: Batch, size: int, bf16: bool) -> dict[str, Mode]:
         return our_mode(build_method("baseline", copy.deepcopy(student)), batch, precision)
 
     def head(precision: Precision) -> Mode:
-        method = build_method("head", copy.deepcopy(student), freeze(teacher, precision))
+        method = build_method("head", copy.deepcopy(student), freeze(teacher, precision), regions=512)
         return our_mode(method, batch, precision)
 
     modes = {"torchvision": torchvision_mode(batch, size), "plain": plain(FP32), "head": head(FP32)}

@@ -279,7 +279,7 @@ def test_a_dense_students_regions():
     method = make("fasterrcnn", "retinanet", regions=20)
     _, sight, reading = watch(method)
     assert [len(place) for place in sight.places] == [20, 20] and reading.places == [sight.places]
-    assert pair("traced").sampler.count == 512
+    assert pair("traced").sampler.count == 128 and pair("traced", weights="paper").sampler.count == 512
 
 
 # -- which terms there are ---------------------------------------------------------------------------------------------
@@ -443,6 +443,18 @@ def test_auto_is_shared_out_among_the_assistants():
     assert [lesson.ckd for lesson in method.lessons.values()] == [pytest.approx(0.5 / 3)] * 3
     paper = make(None, "retinanet", assistants=["fcos", "rcnn", "gfl"], weights="paper")
     assert [lesson.ckd for lesson in paper.lessons.values()] == [1.0, 1.3, 1.0]
+
+
+@pytest.mark.parametrize(("weights", "halved"), [("auto", {"fcos", "gfl"}), ("paper", {"fcos"})])
+def test_dense_assistants_beside_others_count_half(weights, halved):
+    """Of those that grow up without a teacher; a `weight` that is given stays, as does the only one's."""
+    beside = make(None, "retinanet", assistants=["fcos", "rcnn", "gfl"], weights=weights)
+    assert {name for name, lesson in beside.lessons.items() if lesson.own == 0.5} == halved
+    assert only(make(None, "retinanet", assistants="fcos", weights=weights)).own == 1
+    guided = make("gfl", "retinanet", assistants="fcos", weights=weights).lessons
+    assert (guided["gfl"].own, guided["fcos"].own) == (1, 0.5)
+    given = make(None, "retinanet", assistants={"fcos": {"weight": 0.8}, "rcnn": {"weight": 2}}, weights=weights)
+    assert [lesson.own for lesson in given.lessons.values()] == [0.8, 2]
 
 
 def louder(method, factor):

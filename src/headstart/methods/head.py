@@ -24,7 +24,8 @@ from headstart.structures import ImageBatch, Objective, Progress, Regions, Size,
 AUTO = {"akd": 1.0, "ckd": 0.5}
 """Of all AKD layers together and of CKD, in units of their targets' variance, shared out among the assistants."""
 
-REGIONS = 512
+REGIONS = {"auto": 128, "paper": 512}
+"""Per image, by `weights`: a quarter of the published number brings as much (docs/methods/head.md, Numbers)."""
 
 
 class HEAD(Method):
@@ -51,8 +52,8 @@ class HEAD(Method):
     ckd_stop          the last step that CKD takes part in; None: no end; "auto": with a teacher no end, without one
                       where the learning rate first drops
     transfer          start an assistant from its teacher's head where shapes agree
-    regions           regions per image that assistants and teachers read, at most a quarter of them objects; None: 512,
-                      or all that a two-stage student samples for itself
+    regions           regions per image that assistants and teachers read, at most a quarter of them objects; None: 128,
+                      with `weights: paper` 512, or all that a two-stage student samples for itself
 
     Checked against the official code: tests/parity, head_assist.
     """
@@ -91,7 +92,7 @@ class HEAD(Method):
         self.akd, self.ckd, self.weights, self.adapter_kind = akd, ckd, weights, adapter
         self.akd_weight, self.ckd_weight, self.share = akd_weight, ckd_weight, 1 / (len(self.guides) + len(free))
         self.warmup, self.assistant_warmup, self.ckd_stop = warmup, assistant_warmup, ckd_stop
-        self.regions, self.sampler = regions, RegionSampler(REGIONS if regions is None else regions)
+        self.regions, self.sampler = regions, RegionSampler(REGIONS[weights] if regions is None else regions)
         self.lessons = nn.ModuleDict()
         for guide in self.guides:
             self._add(self._follow(guide, transfer))
@@ -117,10 +118,13 @@ class HEAD(Method):
 
     def _raise(self, kind: str, options: Mapping[str, Any], *, alone: bool) -> Lesson:
         chosen = dict(options)
-        own = chosen.pop("weight", 0.5 if kind == "fcos" and not alone else 1.0)
-        if not isinstance(own, int | float):
+        own = chosen.pop("weight", None)
+        if own is not None and not isinstance(own, int | float):
             raise UserError(f"method head: assistant {kind}: weight must be a number, not '{own}'")
         assistant = raise_free(kind, self.student, chosen)
+        if own is None:
+            halved = kind == "fcos" if self.weights == "paper" else isinstance(assistant, DenseAssistant)
+            own = 0.5 if halved and not alone else 1.0
         return self._lesson(assistant, None, assistant.head, own=own)
 
     def _lesson(self, assistant: Assistant, teacher: Frozen | None, guide: nn.Module, **options: Any) -> Lesson:
