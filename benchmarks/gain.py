@@ -1,7 +1,7 @@
 """What distillation brings: a teacher, then the same student without, with parts of, and with HEAD.
 
     python benchmarks/gain.py --seeds 0 1 2 --out gain
-    python benchmarks/gain.py --seeds 0 1 --out gain-mine --data DIR --size 240 --lanes baseline head
+    python benchmarks/gain.py --seeds 0 1 --out gain-mine --data DIR --size 240 --lanes baseline head regions-512
 
 On the demo set, or on a folder of your own. One seed trains the demo's teacher, then four lanes of the demo's student
 side by side on the same batches: baseline; assist (the assistant on ground truth alone, no teacher); akd; head (AKD and
@@ -31,6 +31,8 @@ LANES = {
     "head": LESSON,  # the first that asks the teacher: its time holds the teacher's pass, which akd then shares
     "akd": {**LESSON, "ckd": False},
 }
+MORE_REGIONS = {f"regions-{n}": {**LESSON, "regions": n} for n in (128, 256, 512)}
+"""Only where `--lanes` names them; `head` has the demo's 64."""
 EQUAL_TIME = "baseline, equal time"
 KEYS = ("AP", "AP50", "AP75")
 
@@ -88,7 +90,7 @@ def main() -> None:
     parser.add_argument("--teacher-steps", type=int, default=FULL.teacher)
     parser.add_argument("--student-steps", type=int, default=FULL.student)
     parser.add_argument("--equal-time", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--lanes", nargs="+", choices=list(LANES), default=list(LANES))
+    parser.add_argument("--lanes", nargs="+", choices=[*LANES, *MORE_REGIONS], default=list(LANES))
     options = parser.parse_args()
     budget = replace(
         FULL,
@@ -97,7 +99,8 @@ def main() -> None:
         teacher=options.teacher_steps,
         student=options.student_steps,
     )
-    lanes = {lane: LANES[lane] for lane in LANES if lane in {"baseline", "head", *options.lanes}}
+    known = LANES | MORE_REGIONS
+    lanes = {lane: known[lane] for lane in known if lane in {"baseline", "head", *options.lanes}}
     kept = options.out / "gain.json"
     seeds = json.loads(kept.read_text()) if kept.exists() else {}
     for seed in options.seeds:
