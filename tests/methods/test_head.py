@@ -566,6 +566,12 @@ def test_more_regions_than_a_two_stage_student_samples_are_refused(student):
         make("fasterrcnn", student, regions=513)
 
 
+@pytest.mark.parametrize("regions", [0, -3, 1.5, "many"])
+def test_a_number_of_regions_is_a_number(regions):
+    with pytest.raises(UserError, match=f"regions must be a whole number from 1 on, not '{regions}'"):
+        pair("traced", regions=regions)
+
+
 def test_a_number_of_regions_where_none_are_read_is_refused():
     with pytest.raises(UserError, match=r"regions is 64, but .* read no regions; leave it out"):
         pair("aligned", regions=64)

@@ -60,9 +60,11 @@ def check_pairs(student: Detector, teachers: list[Frozen], free: Mapping[str, An
 
 
 def check_regions(student: Detector, regions: int | None, *, read: bool) -> None:
-    """Raises UserError where a number of regions is given that would do nothing."""
+    """Raises UserError for a number of regions that is none, or that would do nothing."""
     if regions is None:
         return
+    if not isinstance(regions, int) or regions < 1:
+        raise UserError(f"method head: regions must be a whole number from 1 on, not '{regions}'")
     if not read:
         raise UserError(
             f"method head: regions is {regions}, but this student and its assistants predict at every cell and read "
