@@ -2,7 +2,7 @@
 
 Steps as in step_time.py: a RetinaNet-R18 student or another, R50 teachers, images of noise with about 7 boxes, one
 thread. All modes take turns in every round; a figure is the median of the rounds. Every mode is compared with the plain
-student. Two-stage teachers are timed with each number of regions.
+student. Two-stage teachers, and TF-HEAD, are timed with each number of regions.
 
     python benchmarks/assistants_time.py [--rounds 3] [--size 320] [--batch 2] [--width 256] [--backbone r50]
         [--student retinanet_r18] [--regions 64 128 256 512] [--kinds fasterrcnn reppoints ... free] [--bf16] [--json]
@@ -23,7 +23,7 @@ from headstart.engine.memory import keep_freed_memory
 from headstart.methods import build_method
 
 FREE = "free"
-TWO_STAGE = ("fasterrcnn", "cascadercnn")
+BY_REGIONS = (FREE, "fasterrcnn", "cascadercnn")
 REGIONS = [64, 128, 256, 512]
 
 
@@ -34,14 +34,13 @@ def build_modes(options: argparse.Namespace) -> dict[str, Mode]:
     student = make_student(options.student, width=options.width)
     modes = {"plain": our_mode(build_method("baseline", copy.deepcopy(student)), batch, precision)}
     for kind in options.kinds:
-        if kind == FREE:
-            method = build_method("head", copy.deepcopy(student), assistants="auto")
-            modes[kind] = our_mode(method, batch, precision)
-            continue
-        teacher = build_detector(f"{kind}_{options.backbone}", CLASSES, pretrained=False, width=options.width)
-        for regions in options.regions if kind in TWO_STAGE else [None]:
-            guide = freeze(teacher, precision)
-            method = build_method("head", copy.deepcopy(student), guide, regions=regions)
+        teacher = None
+        if kind != FREE:
+            teacher = build_detector(f"{kind}_{options.backbone}", CLASSES, pretrained=False, width=options.width)
+        assistants = "auto" if kind == FREE else None
+        for regions in options.regions if kind in BY_REGIONS else [None]:
+            guide = None if teacher is None else freeze(teacher, precision)
+            method = build_method("head", copy.deepcopy(student), guide, regions=regions, assistants=assistants)
             modes[kind if regions is None else f"{kind}, {regions} regions"] = our_mode(method, batch, precision)
     return modes
 

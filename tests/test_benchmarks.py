@@ -78,29 +78,12 @@ def test_deformable_compares_both_ways(run):
 
 
 def test_assistants_time_compares_numbers_of_regions_and_no_teacher(run):
-    sizes = (
-        "--rounds",
-        "1",
-        "--size",
-        "64",
-        "--batch",
-        "1",
-        "--width",
-        "16",
-        "--backbone",
-        "r10",
-        "--regions",
-        "4",
-        "8",
-    )
-    found = json.loads(
-        run(
-            "assistants_time", *sizes, "--student", "fasterrcnn_r10", "--kinds", "cascadercnn", "fcos", "free", "--json"
-        )
-    )
-    assert list(found) == ["plain", "cascadercnn, 4 regions", "cascadercnn, 8 regions", "fcos", "free"]
+    words = "--rounds 1 --size 64 --batch 1 --width 16 --backbone r10 --regions 4 8 --student fasterrcnn_r10"
+    found = json.loads(run("assistants_time", *words.split(), "--kinds", "cascadercnn", "fcos", "free", "--json"))
+    by_regions = [f"{kind}, {number} regions" for kind in ("cascadercnn", "free") for number in (4, 8)]
+    assert list(found) == ["plain", *by_regions[:2], "fcos", *by_regions[2:]]
     assert all(row["vs_plain"] > 0 for row in found.values())
-    assert found["free"]["teacher"] == 0 < found["fcos"]["teacher"]
+    assert found["free, 8 regions"]["teacher"] == 0 < found["fcos"]["teacher"]
 
 
 def test_pairs_prints_what_is_there(run, tmp_path):

@@ -573,8 +573,10 @@ def test_a_number_of_regions_is_a_number(regions):
 
 
 def test_a_number_of_regions_where_none_are_read_is_refused():
-    with pytest.raises(UserError, match=r"regions is 64, but .* read no regions; leave it out"):
-        pair("aligned", regions=64)
+    """Also of a two-stage student's, where only its own box head reads them."""
+    for case, options in (("aligned", {}), ("looked-up", {"ckd": False})):
+        with pytest.raises(UserError, match=r"regions is 64, but neither .* read regions here; leave it out"):
+            pair(case, regions=64, **options)
 
 
 @pytest.mark.parametrize("assistants", [None, [], {}])

@@ -67,8 +67,7 @@ def check_regions(student: Detector, regions: int | None, *, read: bool) -> None
         raise UserError(f"method head: regions must be a whole number from 1 on, not '{regions}'")
     if not read:
         raise UserError(
-            f"method head: regions is {regions}, but this student and its assistants predict at every cell and read "
-            "no regions; leave it out"
+            f"method head: regions is {regions}, but neither the assistants nor CKD read regions here; leave it out"
         )
     if isinstance(student.head, ProposingHead):
         roi = student.head.roi

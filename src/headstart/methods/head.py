@@ -16,7 +16,7 @@ from headstart.methods.assistants.maps import DenseAssistant
 from headstart.methods.assistants.tracing import ADAPTERS
 from headstart.methods.base import Frozen, Method
 from headstart.methods.choices import HEADS, Kinds, check_pairs, check_regions, chosen_kinds, published
-from headstart.methods.ckd import connect
+from headstart.methods.ckd import LookedUp, connect
 from headstart.methods.lesson import Lesson
 from headstart.methods.weighting import until, warm
 from headstart.structures import ImageBatch, Objective, Progress, Regions, Size, Targets
@@ -104,7 +104,7 @@ class HEAD(Method):
                 "method head: adapter per_anchor needs regions that are traced to an anchor, which this pair does not "
                 "have; use adapter linear"
             )
-        self.reads_regions = isinstance(student.head, ProposingHead) or not all(
+        self.reads_regions = any(isinstance(link, LookedUp) for link in links) or not all(
             isinstance(lesson.assistant, DenseAssistant) for lesson in self._lessons
         )
         check_regions(student, regions, read=self.reads_regions)
