@@ -1,52 +1,87 @@
-"""The methods by name."""
+"""The methods by name, and how one or several become what a student learns from."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import get_type_hints
 
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError, demand_known
-from headstart.methods.base import Frozen, Method, list_teachers
-from headstart.methods.baseline import Baseline
-from headstart.methods.head import HEAD
+from headstart.methods.baseline import baseline
+from headstart.methods.guidance import Guidance
+from headstart.methods.head import head
+from headstart.methods.method import Method
+from headstart.options import check_options
+from headstart.teachers import Frozen, Teacher
 
-METHODS: dict[str, type[Method]] = {"baseline": Baseline, "head": HEAD}
+MethodFunction = Callable[..., list[Guidance]]
+"""(student, teachers, options) -> guidances. `options` is annotated with a dataclass: its fields are the options."""
+
+METHODS: dict[str, MethodFunction] = {"baseline": baseline, "head": head}
+
+
+def options_class(name: str) -> type:
+    """The dataclass of the options of method `name`. Raises UserError for an unknown name."""
+    demand_known(name, METHODS, "no method is called")
+    return get_type_hints(METHODS[name])["options"]
 
 
 def method_options(name: str) -> list[str]:
     """The options that method `name` takes. Raises UserError for an unknown name."""
-    demand_known(name, METHODS, "no method is called")
-    return [p for p in inspect.signature(METHODS[name]).parameters if p not in ("student", "teacher")]
+    return [field.name for field in fields(options_class(name))]
 
 
 def build_method(
-    name: str, student: Detector, teacher: Frozen | Sequence[Frozen] | None = None, **options: Any
+    name: str, student: Detector, teachers: Teacher | Sequence[Teacher] | None = None, **options: object
 ) -> Method:
-    """The method called `name` for this student and its teachers, if any.
+    """The method called `name` for this student and its teachers, if any; `A+B` is both on one pass of the student.
 
-    Raises UserError for an unknown name or option, an impossible pair, or more teachers than the method takes.
+    options  of a single method its own; of several, the options of each as a mapping under its name. They are checked
+             and converted by the types of the method's options: "false" for a switch is False, "ten" for a number is
+             refused
+
+    Where several methods guide a student, their automatic weights are shared out: each counts 1 / their number.
+    Raises UserError for an unknown name or option, a value that an option cannot have, or an impossible pair.
     """
-    known = method_options(name)
-    for option in options:
-        demand_known(option, known, f"method {name} has no option")
-    guides = list_teachers(teacher)
-    if len(guides) > 1 and not METHODS[name].several_teachers:
-        found = ", ".join(guide.name for guide in guides)
-        raise UserError(f"method {name} learns from one teacher, found {len(guides)} ({found}); give only one of them")
-    if len(guides) > 1:
-        return METHODS[name](student, guides, **options)
-    return METHODS[name](student, guides[0] if guides else None, **options)
+    names = name.split("+")
+    listed = [] if teachers is None else list(teachers) if isinstance(teachers, Sequence) else [teachers]
+    chosen = {name: options} if len(names) == 1 else _by_method(names, options)
+    guidances: list[Guidance] = []
+    for part, own in chosen.items():
+        checked = check_options(options_class(part), own, f"method {part}")
+        found = METHODS[part](student, listed, checked)
+        for guidance in found:
+            guidance.share(1 / len(names))
+        guidances += found
+    return Method(student, guidances, listed)
+
+
+def _by_method(names: Sequence[str], options: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
+    """The options of each of several methods."""
+    for option, value in options.items():
+        if option not in names or not isinstance(value, Mapping):
+            raise UserError(
+                f"methods {' and '.join(names)}: say of which of them an option is: {names[0]}.{option}, such as "
+                f"--set method.{names[0]}.{option}=VALUE"
+            )
+    if len(set(names)) < len(names):
+        raise UserError(f"methods {' and '.join(names)}: each can be there once only")
+    return {name: options.get(name, {}) for name in names}
 
 
 def roles(detector: Detector) -> dict[str, str]:
     """The methods that this detector can teach and learn by, as the columns of a table."""
-    head = detector.head
-    return {
-        "teaches by": ", ".join(name for name, kind in METHODS.items() if isinstance(head, kind.teachers)) or "-",
-        "learns by": ", ".join(name for name, kind in METHODS.items() if isinstance(head, kind.students)) or "-",
-    }
+    teaches, learns = [], []
+    for name in METHODS:
+        try:
+            method = build_method(name, detector, Frozen(detector))
+        except UserError:
+            continue
+        learns.append(name)
+        if len(method.guidances):
+            teaches.append(name)
+    return {"teaches by": ", ".join(teaches) or "-", "learns by": ", ".join(learns) or "-"}
 
 
-__all__ = ["METHODS", "Frozen", "Method", "build_method", "method_options", "roles"]
+__all__ = ["METHODS", "Frozen", "Guidance", "Method", "Teacher", "build_method", "method_options", "options_class", "roles"]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from headstart.methods.base import Method
-from headstart.structures import ImageBatch, Objective, Progress, Targets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headstart.detectors.detector import Detector
+from headstart.methods.guidance import Guidance
+from headstart.teachers.base import Teacher
 
 
-class Baseline(Method):
+@dataclass(frozen=True)
+class BaselineOptions:
+    """None."""
+
+
+def baseline(student: Detector, teachers: Sequence[Teacher], options: BaselineOptions) -> list[Guidance]:
     """Ordinary training with the detector's own losses, no teacher."""
-
-    same_classes = False
-
-    def forward(self, batch: ImageBatch, targets: list[Targets], progress: Progress) -> Objective:
-        losses = self.student.loss(self.student(batch, targets), targets)
-        return Objective({f"student/{name}": value for name, value in losses.items()})
+    return []

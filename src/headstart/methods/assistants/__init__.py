@@ -1,6 +1,18 @@
 """Assistants: heads of the teacher's kind on the student's pyramid. They are trained and then thrown away."""
 
-from headstart.methods.assistants.assistant import Assistant, Reading, Sight
-from headstart.methods.assistants.kinds import KINDS, follow, raise_free, suited
+from headstart.methods.assistants.assistant import Assistant, AssistantOutputs
+from headstart.methods.assistants.guidance import AssistantLosses, AssistantTap, TeacherLayer
+from headstart.methods.assistants.kinds import KINDS, assistant_for, default_assistants, kind_of, standalone_assistant
 
-__all__ = ["KINDS", "Assistant", "Reading", "Sight", "follow", "raise_free", "suited"]
+__all__ = [
+    "KINDS",
+    "Assistant",
+    "AssistantLosses",
+    "AssistantOutputs",
+    "AssistantTap",
+    "TeacherLayer",
+    "assistant_for",
+    "default_assistants",
+    "kind_of",
+    "standalone_assistant",
+]

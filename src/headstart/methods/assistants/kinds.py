@@ -1,31 +1,30 @@
-"""Every kind of assistant: one that follows a teacher's head, or one that grows up without a teacher."""
+"""Every kind of assistant: one of a teacher's kind, or one that learns without a teacher."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError, demand_known
 from headstart.heads.atss import ATSSHead
-from headstart.heads.cascade import Cascade
+from headstart.heads.cascade import CascadeRoIHead
 from headstart.heads.dense import DenseHead
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.gfl import GFLHead
+from headstart.heads.protocol import Head
 from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.retina import RetinaHead
 from headstart.heads.roi import BoxHead
-from headstart.heads.two_stage import ProposingHead
 from headstart.methods.assistants.assistant import Assistant
-from headstart.methods.assistants.maps import DenseAssistant
+from headstart.methods.assistants.dense import DenseAssistant
 from headstart.methods.assistants.regions import CascadeAssistant, RCNNAssistant
+from headstart.teachers.base import Teacher
 
 KINDS: dict[str, type[nn.Module]] = {
     "rcnn": BoxHead,
-    "cascade": Cascade,
+    "cascade": CascadeRoIHead,
     "retinanet": RetinaHead,
     "fcos": FCOSHead,
     "atss": ATSSHead,
@@ -43,25 +42,35 @@ IMPROVED = {
 }
 """FCOS as HEAD's authors use it for an assistant without a teacher."""
 
-DECIDED = ("agnostic", "stds", "beta")
-"""What a cascade says of its box heads itself."""
-
 FINEST = 8
 """Stride of a dense assistant's finest level, if the student's is finer."""
 
-
-def follow(guide: Detector, student: Detector) -> Assistant:
-    """An assistant of the make of a teacher's head, for the student's pyramid and classes; its weights are random."""
-    head = guide.head
-    channels, strides, classes = student.neck.width, student.neck.strides, len(student.classes)
-    if isinstance(head, DenseHead):
-        return _dense(head.twin(channels, head.strides, classes), student, kind_of(head))
-    return _reading(head.roi.twin(channels, strides, classes))
+DEPTH = 4
+"""Blocks of a dense assistant's towers, where the student's own head has none to go by."""
 
 
-def raise_free(kind: str, student: Detector, options: Mapping[str, Any]) -> Assistant:
+def kind_of(head: Head) -> str:
+    """The kind of a detector's head; a head of somebody's own is called by its class."""
+    kinds = {made: kind for kind, made in KINDS.items()}
+    own = type(head.predictor)
+    return kinds.get(own, own.__name__.removesuffix("Head").lower())
+
+
+def assistant_for(teacher: Teacher, student: Detector) -> Assistant:
+    """An assistant of the kind of a teacher's head, for the student's pyramid and classes; its weights are random.
+
+    Raises UserError where the strides of a dense teacher are no whole multiples of the student's.
+    """
+    head = teacher.model.head
+    channels, strides = student.neck.width, student.neck.strides
+    if head.predicts_at == "cells":  # its own strides, but no more levels than the student has
+        strides = head.strides[: len(strides)]
+    return _wrap(kind_of(head), head.predictor.rebuild(channels, strides, len(student.classes)), student)
+
+
+def standalone_assistant(kind: str, student: Detector, options: Mapping[str, object]) -> Assistant:
     """An assistant of a kind without a teacher: as wide and deep as the student's own head unless `options` say
-    otherwise, which are those of the head's constructor.
+    otherwise, which are those of the head.
 
     Raises UserError for an unknown kind or option, and for the student's own kind.
     """
@@ -70,50 +79,36 @@ def raise_free(kind: str, student: Detector, options: Mapping[str, Any]) -> Assi
         raise UserError(
             f"method head: an assistant of kind {kind} is what the student has itself; choose other kinds, or auto"
         )
-    width, depth = student.neck.width, 4
-    if isinstance(student.head, DenseHead):
-        width, depth = student.head.width, len(student.head.cls_tower)
-    strides = student.neck.strides
-    classes = len(student.classes)
-    if issubclass(KINDS[kind], DenseHead):
+    made, strides = KINDS[kind], student.neck.strides
+    given: dict[str, object] = {"hidden": 4 * student.neck.width}
+    if issubclass(made, DenseHead):
         part = max(1, FINEST // strides[0])
+        strides = [stride * part for stride in strides]
+        width, depth = student.head.tower_shape or (student.neck.width, DEPTH)
         given = {"width": width, "depth": depth, **(IMPROVED if kind == "fcos" else {})}
-        head = _build(kind, options, given, classes, student.neck.width, [stride * part for stride in strides])
-        return _dense(head, student, kind)
-    return _reading(_build(kind, options, {"hidden": 4 * width}, classes, student.neck.width, strides))
+    head = _build(made, f"assistant {kind}", {**given, **options}, len(student.classes), student.neck.width, strides)
+    return _wrap(kind, head, student)
 
 
-def suited(student: Detector) -> list[str]:
+def default_assistants(student: Detector) -> list[str]:
     """The kinds that HEAD's authors let guide such a student without a teacher."""
-    if isinstance(student.head, ProposingHead):
+    if student.head.predicts_at == "regions":
         return ["retinanet", "fcos"]
-    return ["retinanet", "rcnn"] if isinstance(student.head, FCOSHead) else ["fcos", "rcnn"]
+    return ["retinanet", "rcnn"] if kind_of(student.head) == "fcos" else ["fcos", "rcnn"]
 
 
-def kind_of(head: nn.Module) -> str:
-    """The kind of a detector's head; a head of somebody's own is called by its class."""
-    inner = head.roi if isinstance(head, ProposingHead) else head
-    kinds = {made: kind for kind, made in KINDS.items()}
-    return kinds.get(type(inner), type(inner).__name__.removesuffix("Head").lower())
-
-
-def _build(kind: str, options: Mapping[str, Any], given: dict[str, Any], *place: Any) -> Any:
-    known = _parameters(KINDS[kind])
-    if kind == "cascade":
-        known += [name for name in _parameters(BoxHead) if name not in DECIDED]
+def _build(
+    made: type[nn.Module], who: str, options: Mapping[str, object], classes: int, channels: int, strides: Sequence[int]
+) -> nn.Module:
+    known = made.hparam_names()
     for option in options:
-        demand_known(option, known, f"method head: assistant {kind} has no option")
-    return KINDS[kind](*place, **{**given, **options})
+        demand_known(option, known, f"method head: {who} has no option")
+    return made(classes, channels, strides, **options)
 
 
-def _parameters(kind: type[nn.Module]) -> list[str]:
-    found = inspect.signature(kind).parameters.values()
-    return [p.name for p in found if p.kind is inspect.Parameter.KEYWORD_ONLY]
-
-
-def _dense(head: DenseHead, student: Detector, kind: str) -> DenseAssistant:
+def _wrap(kind: str, head: nn.Module, student: Detector) -> Assistant:
+    if isinstance(head, BoxHead):
+        return RCNNAssistant(head)
+    if isinstance(head, CascadeRoIHead):
+        return CascadeAssistant(head)
     return DenseAssistant(kind, head, student.neck.strides)
-
-
-def _reading(head: BoxHead | Cascade) -> Assistant:
-    return CascadeAssistant(head) if isinstance(head, Cascade) else RCNNAssistant(head)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from headstart.classmap import ClassMap
-from headstart.heads.cascade import Cascade
+from headstart.detectors.taps import level_names
+from headstart.heads.cascade import CascadeRoIHead
 from headstart.heads.roi import BoxHead
-from headstart.methods.assistants.assistant import Assistant, Layers, Reading, Sight, level_names
-from headstart.methods.assistants.inherit import inherit_box_head
-from headstart.methods.base import Frozen
+from headstart.methods.assistants.assistant import Assistant, AssistantOutputs, Layers
+from headstart.methods.assistants.init_from_teacher import init_box_head
+from headstart.methods.step import Step
 from headstart.structures import ImageBatch
+from headstart.teachers.base import Teacher
 
 
 class RCNNAssistant(Assistant):
@@ -25,24 +25,25 @@ class RCNNAssistant(Assistant):
     """
 
     kind = "rcnn"
+    predicts_at = "regions"
     head: BoxHead
 
     def __init__(self, head: BoxHead) -> None:
         super().__init__()
         self.head, self.layers, self.width = head, head.layers, head.hidden
-        self.where = level_names(head.strides)
+        self.target_layer = head.layers[-1]
+        self.levels = _span(head)
 
-    def forward(self, sight: Sight) -> Reading:
-        read = self.head(sight.features.pyramid, [p.boxes for p in sight.places])
-        return Reading(self.head.loss(read, sight.places), activated(read.hidden), [sight.places])
+    def forward(self, step: Step) -> AssistantOutputs:
+        read = self.head(step.features.pyramid, [r.boxes for r in step.regions])
+        return AssistantOutputs(self.head.loss(read, step.regions), activated(read.hidden), [step.regions])
 
     @torch.no_grad()
-    def consult(self, teacher: Frozen, batch: ImageBatch, reading: Reading) -> Layers:
-        boxes = [p.boxes for p in reading.places[0]]
-        return activated(teacher.model.head.roi.read(teacher.extract(batch).pyramid, boxes))
+    def teacher_layers(self, teacher: Teacher, batch: ImageBatch, outputs: AssistantOutputs) -> Layers:
+        return activated(teacher.at(batch, [r.boxes for r in outputs.regions[0]]))
 
-    def inherit(self, guide: Any, classes: ClassMap) -> list[str]:
-        return inherit_box_head(self.head, guide, classes)
+    def init_from_teacher(self, teacher: Teacher, classes: ClassMap) -> list[str]:
+        return init_box_head(self.head, teacher.model.head.box_heads[0], classes)
 
 
 class CascadeAssistant(Assistant):
@@ -53,35 +54,44 @@ class CascadeAssistant(Assistant):
     """
 
     kind = "cascade"
-    head: Cascade
+    predicts_at = "regions"
+    head: CascadeRoIHead
 
-    def __init__(self, head: Cascade) -> None:
+    def __init__(self, head: CascadeRoIHead) -> None:
         super().__init__()
-        self.head, self.width = head, head.heads[0].hidden
+        first = head.heads[0]
+        self.head, self.width = head, first.hidden
         self.layers = tuple(f"stage{s}_{layer}" for s, stage in enumerate(head.heads) for layer in stage.layers)
-        self.where = level_names(head.heads[0].strides)
+        self.target_layer = f"stage0_{first.layers[-1]}"
+        self.levels = _span(first)
 
-    def forward(self, sight: Sight) -> Reading:
-        stages = self.head(sight.features.pyramid, [], sight.sizes, sight.targets, first=sight.places)
+    def forward(self, step: Step) -> AssistantOutputs:
+        stages = self.head(step.features.pyramid, [], step.batch.sizes, step.targets, first=step.regions)
         layers = {}
         for index, stage in enumerate(stages):
             layers |= activated(stage.roi.hidden, f"stage{index}_")
-        return Reading(self.head.loss(stages), layers, [stage.regions for stage in stages])
+        return AssistantOutputs(self.head.loss(stages), layers, [stage.regions for stage in stages])
 
     @torch.no_grad()
-    def consult(self, teacher: Frozen, batch: ImageBatch, reading: Reading) -> Layers:
-        pyramid, layers = teacher.extract(batch).pyramid, {}
-        for index, (stage, places) in enumerate(zip(teacher.model.head.roi.heads, reading.places)):
-            layers |= activated(stage.read(pyramid, [p.boxes for p in places]), f"stage{index}_")
+    def teacher_layers(self, teacher: Teacher, batch: ImageBatch, outputs: AssistantOutputs) -> Layers:
+        layers = {}
+        for index, regions in enumerate(outputs.regions):
+            read = teacher.at(batch, [r.boxes for r in regions], stage=index)
+            layers |= activated(read, f"stage{index}_")
         return layers
 
-    def inherit(self, guide: Any, classes: ClassMap) -> list[str]:
+    def init_from_teacher(self, teacher: Teacher, classes: ClassMap) -> list[str]:
         missing = []
-        for index, (own, other) in enumerate(zip(self.head.heads, guide.heads)):
-            missing += [f"stage{index}.{name}" for name in inherit_box_head(own, other, classes)]
+        for index, (own, other) in enumerate(zip(self.head.heads, teacher.model.head.box_heads)):
+            missing += [f"stage{index}.{name}" for name in init_box_head(own, other, classes)]
         return missing
 
 
 def activated(hidden: list[Tensor], prefix: str = "") -> Layers:
-    """{fc0, fc1}: HEAD compares the layers after their ReLU."""
+    """{fc0, fc1}: HEAD compares the layers (R, D) after their ReLU."""
     return {f"{prefix}fc{index}": [functional.relu(x)] for index, x in enumerate(hidden)}
+
+
+def _span(head: nn.Module) -> str:
+    names = level_names("P", head.strides)
+    return f"{names[0]}..{names[-1]}"

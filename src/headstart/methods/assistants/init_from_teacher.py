@@ -10,20 +10,20 @@ from headstart.heads.dense import DenseHead
 from headstart.heads.roi import BoxHead
 
 
-def inherit_box_head(own: BoxHead, guide: BoxHead, classes: ClassMap) -> list[str]:
+def init_box_head(own: BoxHead, teacher: BoxHead, classes: ClassMap) -> list[str]:
     """Copy every tensor of the teacher's box head whose shape agrees, classifier and boxes class by class.
 
     Merged classes start from the mean of their rows. What does not come from the teacher is returned by name.
     """
-    return _take_over(own, guide.state_dict() | pull_class_layers(guide, own, classes), classes)
+    return _copy_agreed(own, teacher.state_dict() | pull_class_layers(teacher, own, classes), classes)
 
 
-def inherit_dense_head(own: DenseHead, guide: DenseHead, classes: ClassMap) -> list[str]:
+def init_dense_head(own: DenseHead, teacher: DenseHead, classes: ClassMap) -> list[str]:
     """The same for a dense head, whose boxes belong to no class."""
-    return _take_over(own, guide.state_dict() | pull_class_maps(guide, own, classes), classes)
+    return _copy_agreed(own, teacher.state_dict() | pull_class_maps(teacher, own, classes), classes)
 
 
-def _take_over(own: nn.Module, other: dict[str, Tensor], classes: ClassMap) -> list[str]:
+def _copy_agreed(own: nn.Module, other: dict[str, Tensor], classes: ClassMap) -> list[str]:
     mine = own.state_dict()
     agreed = {name: value for name, value in other.items() if name in mine and mine[name].shape == value.shape}
     own.load_state_dict(agreed, strict=False)

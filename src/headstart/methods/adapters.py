@@ -1,0 +1,76 @@
+"""What lies between a student's features and those that it imitates: layers that are trained and then thrown away."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from headstart.methods.pairing import Pair
+
+
+class Adapter(nn.Module):
+    """`forward` gives the adapted `source` of a pair, tensor by tensor; str() is what the pairing table says."""
+
+    def forward(self, pair: Pair) -> list[Tensor]:
+        raise NotImplementedError
+
+
+class Identity(Adapter):
+    """Nothing in between: both sides must have one width."""
+
+    def forward(self, pair: Pair) -> list[Tensor]:
+        return pair.source
+
+    def __str__(self) -> str:
+        return "-"
+
+
+class LinearAdapter(Adapter):
+    """One linear layer for all rows: (N, channels) -> (N, width)."""
+
+    def __init__(self, channels: int, width: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, width, bias=bias)
+
+    def forward(self, pair: Pair) -> list[Tensor]:
+        return [self.linear(rows) for rows in pair.source]
+
+    def __str__(self) -> str:
+        layer = self.linear
+        return f"linear {layer.in_features} -> {layer.out_features}" + ("" if layer.bias is not None else ", no bias")
+
+
+class PerAnchorAdapter(Adapter):
+    """One linear layer per anchor shape: row i goes through the layer of its anchor (HEAD's "Decouple")."""
+
+    def __init__(self, num_anchors: int, channels: int, width: int) -> None:
+        super().__init__()
+        self.num_anchors, self.width = num_anchors, width
+        self.linear = nn.Linear(channels, num_anchors * width)
+
+    def forward(self, pair: Pair) -> list[Tensor]:
+        if pair.anchor is None:
+            raise ValueError("an adapter per anchor needs rows that come from an anchor")
+        return [self._rows(rows, pair.anchor) for rows in pair.source]
+
+    def _rows(self, rows: Tensor, anchor: Tensor) -> Tensor:
+        """(N, channels), (N,) -> (N, width)."""
+        every = self.linear(rows).reshape(-1, self.num_anchors, self.width)
+        return every[torch.arange(len(rows), device=rows.device), anchor]
+
+    def __str__(self) -> str:
+        return f"per_anchor {self.linear.in_features} -> {self.width}"
+
+
+class ConvAdapter(Adapter):
+    """One 1x1 convolution, shared by the levels: (B, channels, H, W) -> (B, width, H, W)."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, width, 1)
+
+    def forward(self, pair: Pair) -> list[Tensor]:
+        return [self.conv(maps) for maps in pair.source]
+
+    def __str__(self) -> str:
+        return f"1x1 {self.conv.in_channels} -> {self.conv.out_channels}"

@@ -1,0 +1,51 @@
+"""What a student learns from besides its own losses: the parts that methods are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from headstart.methods.step import Needs, Step
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the pairing table: who is imitated (`source`), by what (`target`), through which adapter, how strongly."""
+
+    source: str
+    target: str
+    through: str
+    weight: str
+
+    def cells(self) -> dict[str, str]:
+        """The row by the titles of its columns."""
+        return {"from": self.source, "to": self.target, "through": self.through, "weight": self.weight}
+
+
+class Guidance(nn.Module):
+    """Something that a student learns from: `forward` gives weighted scalars of one step by their names.
+
+    The names are the same in every step; a term whose schedule has ended is 0, not absent. What a guidance trains
+    (adapters, assistants) are its submodules; a teacher is not a module, so it never is among them.
+
+    name   its own among all guidances of a method; the names of its terms begin with it
+    needs  what it reads of a step
+    """
+
+    name: str
+    needs: Needs = Needs()
+
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def describe(self) -> list[Row]:
+        """Rows of the pairing table."""
+        return []
+
+    def problems(self, step: Step) -> list[str]:
+        """What makes it senseless on this step's images, in sentences; asked once, before training."""
+        return []
+
+    def share(self, part: float) -> None:
+        """Counts only `part` as much, where its weight is automatic: several methods share it out."""

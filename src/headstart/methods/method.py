@@ -1,0 +1,71 @@
+"""A student in training: its only pass in a step, its own losses, and the guidances that it learns from."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Iterable, Sequence
+
+from torch import nn
+
+from headstart.detectors.detector import Detector
+from headstart.methods.guidance import Guidance
+from headstart.methods.step import Needs, Step
+from headstart.structures import ImageBatch, Objective, Progress, Targets
+from headstart.teachers.base import Teacher
+
+
+class Method(nn.Module):
+    """A student and what it learns from: `forward` gives the weighted terms of one batch.
+
+    Whoever has a training loop of their own calls `method(batch, targets, progress).total.backward()`.
+
+    student    the detector that is trained, and that alone is shipped
+    guidances  what it learns from besides its own losses; none is ordinary training. Their names are unique
+    teachers   whom they read, for those who place teachers on devices and watch over them
+
+    Raises ValueError if two guidances have one name.
+    """
+
+    def __init__(
+        self, student: Detector, guidances: Iterable[Guidance] = (), teachers: Sequence[Teacher] = ()
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.teachers = list(teachers)
+        self.guidances = nn.ModuleDict()
+        for guidance in guidances:
+            if guidance.name in self.guidances:
+                raise ValueError(f"two guidances are called {guidance.name}")
+            self.guidances[guidance.name] = guidance
+
+    def forward(self, batch: ImageBatch, targets: list[Targets], progress: Progress) -> Objective:
+        """`student/NAME` are the student's own losses, the others begin with their guidance's name; all scalars."""
+        step = self.step(batch, targets, progress)
+        terms = {f"student/{name}": value for name, value in step.losses.items()}
+        for guidance in self:
+            terms |= guidance(step)
+        return Objective(terms)
+
+    def step(self, batch: ImageBatch, targets: list[Targets], progress: Progress) -> Step:
+        """The student's pass over a batch, with what the guidances need."""
+        needs = functools.reduce(operator.or_, (guidance.needs for guidance in self), Needs())
+        step = Step(self.student, batch, targets, progress, needs)
+        _ = step.regions  # before the assignment: the order in which random numbers are drawn
+        return step
+
+    def parts(self) -> dict[str, nn.Module]:
+        """What is trained besides the student and left out of what is shipped, by its name inside this module."""
+        return {f"guidances.{g.name}": g for g in self if any(True for _ in g.parameters())}
+
+    def describe(self) -> list[dict[str, str]]:
+        """Rows of the pairing table: what imitates what, through which adapter, at which weight."""
+        return [row.cells() for guidance in self for row in guidance.describe()]
+
+    def problems(self, batch: ImageBatch, targets: list[Targets], progress: Progress) -> list[str]:
+        """What makes a guidance senseless on this batch, in sentences."""
+        step = self.step(batch, targets, progress)
+        return [f"{guidance.name}: {problem}" for guidance in self for problem in guidance.problems(step)]
+
+    def __iter__(self) -> Iterable[Guidance]:
+        return iter(self.guidances.values())

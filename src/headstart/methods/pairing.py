@@ -1,0 +1,198 @@
+"""How the places where a student predicts correspond to those where somebody else does: by cells or by regions.
+
+A correspondence brings what is read of both sides to tensors of the same places. Its result still carries the student's
+channels: an adapter follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from headstart.cached_tensor import cached_tensor
+from headstart.errors import UserError
+from headstart.heads.dense import flatten
+from headstart.methods.step import Step
+from headstart.structures import CellIndex, Regions
+
+
+@dataclass(frozen=True)
+class Pair:
+    """source, target: what is compared, place by place: one tensor (N, D), or a map (B, C, H, W) per level.
+
+    anchor  (N,) int64: which anchor of its cell each row came from, where the rows belong to anchors
+    """
+
+    source: list[Tensor]
+    target: list[Tensor]
+    anchor: Tensor | None = None
+
+
+class Correspondence(Protocol):
+    """From what was read of the student and of its guide (activations not yet applied to the student's) to a pair.
+
+    source_at, target_at  where each side is read, in words that follow the name of what is read
+    by_anchor             whether rows belong to an anchor, so that there can be an adapter for each
+    of_maps               whether maps are compared, else rows of vectors
+    """
+
+    source_at: str
+    target_at: str
+    by_anchor: bool
+    of_maps: bool
+
+    def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair: ...
+
+
+@dataclass(frozen=True)
+class SamePlaces:
+    """Both sides are read at the same places already and have what activations they need."""
+
+    source_at: str = ""
+    target_at: str = ""
+    by_anchor: bool = False
+    of_maps: bool = False
+
+    def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair:
+        return Pair(source, target)
+
+
+@dataclass(frozen=True)
+class CellToRegion:
+    """Dense student, guide with regions: the student's vectors at the cells that the regions came from.
+
+    Ground-truth boxes have no cell and are left out.
+    """
+
+    source_at: str = " at traced cells"
+    target_at: str = ""
+    by_anchor: bool = True
+    of_maps: bool = False
+
+    def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair:
+        vectors, traced, anchor = read_cells(source, step.regions)
+        return Pair([functional.relu(vectors)], [target[0][traced]], anchor)
+
+
+@dataclass(frozen=True)
+class RegionToCell:
+    """Two-stage student, dense guide: a region's vector against the guide's map at its cell.
+
+    The cell is that of the student's RPN; where the guide's strides are `factors` times as wide, the one that holds it.
+    Ground-truth boxes have no cell and are left out, as are cells of levels that the guide lacks.
+    """
+
+    factors: tuple[int, ...]
+    source_at: str = " of the regions that came from them"
+    target_at: str = " at cells"
+    by_anchor: bool = True
+    of_maps: bool = False
+
+    def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair:
+        vectors, traced, anchor = read_cells(target, step.regions, self.factors)
+        return Pair([_at_regions(source, step)[traced]], [vectors], anchor)
+
+
+@dataclass(frozen=True)
+class RegionToRegion:
+    """Two-stage student, guide with regions: both read the same regions, ground truth among them."""
+
+    source_at: str = " at the same regions"
+    target_at: str = ""
+    by_anchor: bool = False
+    of_maps: bool = False
+
+    def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair:
+        return Pair([_at_regions(source, step)], target)
+
+
+@dataclass(frozen=True)
+class CellToCell:
+    """Both dense: the student's maps, averaged over `factors` x `factors` cells where the guide's are wider."""
+
+    factors: tuple[int, ...]
+    source_at: str = ""
+    target_at: str = ""
+    by_anchor: bool = False
+    of_maps: bool = True
+
+    def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair:
+        maps = coarsen([functional.relu(x) for x in source], self.factors)
+        return Pair(maps, target[: len(maps)])
+
+
+def correspond(student_at: str, guide_at: str, factors: Sequence[int] = ()) -> Correspondence:
+    """The table of pairs, by where student and guide predict: at "cells" or at "regions".
+
+    `factors` of a guide at cells: see `stride_factors`.
+    """
+    parts = tuple(factors)
+    table: dict[tuple[str, str], Correspondence] = {
+        ("cells", "cells"): CellToCell(parts),
+        ("cells", "regions"): CellToRegion(),
+        ("regions", "cells"): RegionToCell(parts),
+        ("regions", "regions"): RegionToRegion(),
+    }
+    return table[student_at, guide_at]
+
+
+def stride_factors(own: Sequence[int], goal: Sequence[int]) -> list[int]:
+    """How many cells of each level of strides `own` make one of strides `goal`, by the levels' place from the finest.
+
+    By place and not by stride, as box heads find their level: the finest level of each pyramid answers for the smallest
+    objects. Where one side has more levels, its coarsest ones have no counterpart and are left out: a pyramid of strides
+    8, 16, 32 is compared with the first three levels of one that goes to 128.
+    Raises UserError where strides are not whole multiples.
+    """
+    found = [theirs / mine for mine, theirs in zip(own, goal)]
+    if any(f < 1 or f != int(f) for f in found):
+        raise UserError(
+            f"a dense teacher of strides {_listed(goal)} cannot be compared with a student of strides {_listed(own)}: "
+            "each level of the student must have the teacher's stride or a whole part of it"
+        )
+    return [int(f) for f in found]
+
+
+def coarsen(maps: Sequence[Tensor], factors: Sequence[int]) -> list[Tensor]:
+    """Level l averaged over factors[l] x factors[l] cells (fewer at the border); levels beyond `factors` are left out.
+
+    (B, C, H, W) per level -> (B, C, ceil(H / f), ceil(W / f)).
+    """
+    return [m if k == 1 else functional.avg_pool2d(m, k, ceil_mode=True) for m, k in zip(maps, factors)]
+
+
+def read_cells(
+    maps: list[Tensor], regions: list[Regions], factors: Sequence[int] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The vectors of dense maps at the cells behind regions.
+
+    maps [l] (B, C, H, W). Returns vectors (N, C), `traced` (N,) int64, which rows of all images' regions they belong to,
+    and their anchor (N,) int64. Ground-truth boxes have no cell and are left out, as are cells of levels that the maps
+    lack. Gradients flow into the maps. `factors`: how many cells of a level that was traced make one of the maps'.
+    """
+    cells = CellIndex.cat([r.cells for r in regions])
+    image = torch.cat([torch.full_like(r.labels, i) for i, r in enumerate(regions)])
+    traced = ((cells.level >= 0) & (cells.level < len(maps))).nonzero().flatten()
+    cell, image = cells[traced], image[traced]
+    parts = cached_tensor(factors or [1] * len(maps), torch.int64, image.device)[cell.level]
+    widths = [m.shape[-1] for m in maps]
+    sizes = [m.shape[-2] * m.shape[-1] for m in maps]
+    starts = cached_tensor([sum(sizes[:level]) for level in range(len(maps))], torch.int64, image.device)
+    width = cached_tensor(widths, torch.int64, image.device)[cell.level]
+    row = starts[cell.level] + cell.y // parts * width + cell.x // parts
+    return flatten(maps, maps[0].shape[1])[image, row], traced, cell.anchor
+
+
+def _at_regions(source: list[Tensor], step: Step) -> Tensor:
+    """A two-stage student's vectors (R, D) at the shared regions, activated."""
+    (vectors,) = source
+    return functional.relu(vectors if step.region_rows is None else vectors[step.region_rows])
+
+
+def _listed(strides: Sequence[int]) -> str:
+    return ", ".join(str(stride) for stride in strides)

@@ -1,0 +1,66 @@
+"""What methods ask of a teacher: a protocol, so that a frozen detector is one kind of teacher among others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from headstart.classmap import ClassMap
+from headstart.detectors.detector import Detector
+from headstart.heads.protocol import HeadOutputs
+from headstart.structures import DenseOutputs, ImageBatch, RegionOutputs, Size
+
+TEACHER = "teacher"
+"""The name of a teacher that is the only one."""
+
+
+class Teacher(Protocol):
+    """A detector that does not learn. What it says of a batch is computed once, whoever asks, without gradient.
+
+    name     what tables and logs call it; of several teachers each needs its own
+    title    `teacher`, or `teacher NAME` where there are several
+    classes  its class names, in the order of its labels
+    model    the detector that it is, whose sizes and layers decide what can imitate it
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    model: Detector
+
+    @property
+    def title(self) -> str: ...
+
+    def match(self, classes: Sequence[str]) -> ClassMap:
+        """Which of a student's classes each of the teacher's stands for. Raises UserError if none does."""
+        ...
+
+    def outputs(self, batch: ImageBatch) -> HeadOutputs:
+        """What its head says to the batch."""
+        ...
+
+    def taps(self, batch: ImageBatch, names: Sequence[str]) -> dict[str, list[Tensor]]:
+        """The values of places inside it (`detectors.taps`), by name, before their activation."""
+        ...
+
+    def at(self, batch: ImageBatch, boxes: list[Tensor], *, stage: int = 0) -> list[Tensor]:
+        """What the fully connected layers of its box head `stage` give at boxes (R_i, 4) of each image: [fc] (R, D).
+
+        All images' boxes in order, before the activations.
+        """
+        ...
+
+    def resume(
+        self, cls_maps: list[Tensor], reg_maps: list[Tensor], *, start: int, sizes: list[Size]
+    ) -> DenseOutputs:
+        """Somebody else's maps through its dense head from block `start` on; gradients reach the maps."""
+        ...
+
+    def resume_regions(self, hidden: Tensor, *, start: int, stage: int = 0) -> RegionOutputs:
+        """Somebody else's vectors (R, D) through its box head from layer `start` on; gradients reach the vectors."""
+        ...
+
+    def clear(self) -> None:
+        """Lets go of what is remembered of the last batch."""
+        ...
