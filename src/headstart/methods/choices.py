@@ -9,15 +9,15 @@ from torch import nn
 
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError, demand_known
-from headstart.heads.cascade import Cascade
+from headstart.heads.cascade import CascadeRoIHead
 from headstart.heads.dense import DenseHead
 from headstart.heads.fcos import FCOSHead
-from headstart.heads.two_stage import ProposingHead
+from headstart.heads.two_stage import RPNBasedHead
 from headstart.methods.assistants import KINDS, Assistant, suited
 from headstart.methods.base import Frozen
 from headstart.methods.ckd import Aligned, Link, LookedUp, Traced
 
-HEADS: tuple[type[nn.Module], ...] = (DenseHead, ProposingHead)
+HEADS: tuple[type[nn.Module], ...] = (DenseHead, RPNBasedHead)
 """What HEAD's students and teachers may have."""
 
 Kinds = str | Sequence[str] | Mapping[str, Any] | None
@@ -69,9 +69,9 @@ def check_regions(student: Detector, regions: int | None, *, read: bool) -> None
         raise UserError(
             f"method head: regions is {regions}, but neither the assistants nor CKD read regions here; leave it out"
         )
-    if isinstance(student.head, ProposingHead):
+    if isinstance(student.head, RPNBasedHead):
         roi = student.head.roi
-        own = (roi.samplers[0] if isinstance(roi, Cascade) else student.head.sampler).count
+        own = (roi.samplers[0] if isinstance(roi, CascadeRoIHead) else student.head.sampler).count
         if regions > own:
             raise UserError(
                 f"method head: regions is {regions}, but the student samples {own} regions per image and no more can "

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headstart.detectors.detector import Detector
-from headstart.heads.cascade import Cascade
+from headstart.heads.cascade import CascadeRoIHead
 from headstart.heads.dense import DenseHead
 from headstart.heads.roi import BoxHead
 from headstart.methods.assistants.assistant import Assistant, Layers, Sight
@@ -51,7 +51,7 @@ class Traced(Link):
         self.layer, self.kind = layer, adapter
         self.shape = student.width, guide.hidden
         self.place = f"student cls tower block {len(student.cls_tower) - 1} at traced cells"
-        self.adapter = ADAPTERS[adapter](student.anchors, *self.shape)
+        self.adapter = ADAPTERS[adapter](student.num_anchors, *self.shape)
 
     def forward(self, sight: Sight, goal: Layers) -> dict[str, Compared]:
         vectors, traced, anchor = read_cells(sight.outputs.cls_trace[-1], sight.places)
@@ -147,7 +147,7 @@ def student_vectors(sight: Sight) -> Tensor:
 
 def first_box_head(roi: nn.Module) -> Any:
     """A two-stage detector's box head, or the first of several."""
-    return roi.heads[0] if isinstance(roi, Cascade) else roi
+    return roi.heads[0] if isinstance(roi, CascadeRoIHead) else roi
 
 
 def connect(student: Detector, guide: nn.Module, assistant: Assistant, adapter: str, *, free: bool) -> Link:
@@ -160,7 +160,7 @@ def connect(student: Detector, guide: nn.Module, assistant: Assistant, adapter: 
         if isinstance(head, DenseHead):
             return Aligned(head, guide, free=free)
         own = first_box_head(head.roi)
-        return LookedUp(own, head.rpn.anchors, assistant.factors, guide, adapter)
+        return LookedUp(own, head.rpn.num_anchors, assistant.factors, guide, adapter)
     first: BoxHead = first_box_head(guide)
     layer = first.layers[-1] if isinstance(assistant, RCNNAssistant) else f"stage0_{first.layers[-1]}"
     if isinstance(head, DenseHead):

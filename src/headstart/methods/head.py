@@ -10,7 +10,7 @@ from torch import nn
 from headstart.assign.sample import RegionSampler
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
-from headstart.heads.two_stage import ProposingHead
+from headstart.heads.two_stage import RPNBasedHead
 from headstart.methods.assistants import Assistant, Sight, follow, raise_free
 from headstart.methods.assistants.maps import DenseAssistant
 from headstart.methods.assistants.tracing import ADAPTERS
@@ -172,14 +172,14 @@ class HEAD(Method):
         features = self.student.extract(batch)
         outputs = self.student.head(features, batch.sizes, targets, trace=True)
         places, rows = self.sample(outputs, batch.sizes, targets), None
-        if self.regions is not None and isinstance(self.student.head, ProposingHead):
-            places, rows = self.sampler.thin(places, self.student.head.num_classes)
+        if self.regions is not None and isinstance(self.student.head, RPNBasedHead):
+            places, rows = self.sampler.subsample(places, self.student.head.num_classes)
         return Sight(features, outputs, batch.sizes, targets, places, rows)
 
     def sample(self, outputs: Any, sizes: list[Size], targets: list[Targets]) -> list[Regions]:
         """The regions that student, assistants and teachers all read: one sampling per step."""
         head = self.student.head
-        if isinstance(head, ProposingHead):
+        if isinstance(head, RPNBasedHead):
             return outputs.first.regions
         if not self.reads_regions:
             return []

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from headstart.losses.imitation import squared
+from headstart.losses.imitation import mse
 from headstart.methods.assistants.assistant import Assistant, Layers, Reading, Sight
 from headstart.methods.base import Frozen
 from headstart.methods.ckd import Compared, Link
@@ -87,7 +87,7 @@ class Lesson(nn.Module):
     def _gap(self, compared: Compared, name: str, progress: Progress) -> Tensor:
         """Squared errors, summed over levels as published; or their mean in units of the target's variance."""
         mine, goal = compared
-        total = torch.stack([squared(m, g) for m, g in zip(mine, goal, strict=True)]).sum()
+        total = torch.stack([mse(m, g) for m, g in zip(mine, goal, strict=True)]).sum()
         if name not in self.scales:
             return total
         return total / len(goal) / self.scales[name](goal, progress, mine)

@@ -9,23 +9,25 @@ from typing import Any
 from torch import nn
 
 from headstart.detectors.detector import Detector
+from headstart.detectors.parts import use_current_names
+from headstart.detectors.zoo import OPTION_ALIASES
 from headstart.errors import UserError, demand_known
 from headstart.heads.atss import ATSSHead
-from headstart.heads.cascade import Cascade
+from headstart.heads.cascade import CascadeRoIHead
 from headstart.heads.dense import DenseHead
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.gfl import GFLHead
 from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.retina import RetinaHead
 from headstart.heads.roi import BoxHead
-from headstart.heads.two_stage import ProposingHead
+from headstart.heads.two_stage import RPNBasedHead
 from headstart.methods.assistants.assistant import Assistant
 from headstart.methods.assistants.maps import DenseAssistant
 from headstart.methods.assistants.regions import CascadeAssistant, RCNNAssistant
 
 KINDS: dict[str, type[nn.Module]] = {
     "rcnn": BoxHead,
-    "cascade": Cascade,
+    "cascade": CascadeRoIHead,
     "retinanet": RetinaHead,
     "fcos": FCOSHead,
     "atss": ATSSHead,
@@ -43,7 +45,7 @@ IMPROVED = {
 }
 """FCOS as HEAD's authors use it for an assistant without a teacher."""
 
-DECIDED = ("agnostic", "stds", "beta")
+DECIDED = ("class_agnostic", "stds", "beta")
 """What a cascade says of its box heads itself."""
 
 FINEST = 8
@@ -55,8 +57,8 @@ def follow(guide: Detector, student: Detector) -> Assistant:
     head = guide.head
     channels, strides, classes = student.neck.width, student.neck.strides, len(student.classes)
     if isinstance(head, DenseHead):
-        return _dense(head.twin(channels, head.strides, classes), student, kind_of(head))
-    return _reading(head.roi.twin(channels, strides, classes))
+        return _dense(head.rebuild(channels, head.strides, classes), student, kind_of(head))
+    return _reading(head.roi.rebuild(channels, strides, classes))
 
 
 def raise_free(kind: str, student: Detector, options: Mapping[str, Any]) -> Assistant:
@@ -85,14 +87,14 @@ def raise_free(kind: str, student: Detector, options: Mapping[str, Any]) -> Assi
 
 def suited(student: Detector) -> list[str]:
     """The kinds that HEAD's authors let guide such a student without a teacher."""
-    if isinstance(student.head, ProposingHead):
+    if isinstance(student.head, RPNBasedHead):
         return ["retinanet", "fcos"]
     return ["retinanet", "rcnn"] if isinstance(student.head, FCOSHead) else ["fcos", "rcnn"]
 
 
 def kind_of(head: nn.Module) -> str:
     """The kind of a detector's head; a head of somebody's own is called by its class."""
-    inner = head.roi if isinstance(head, ProposingHead) else head
+    inner = head.roi if isinstance(head, RPNBasedHead) else head
     kinds = {made: kind for kind, made in KINDS.items()}
     return kinds.get(type(inner), type(inner).__name__.removesuffix("Head").lower())
 
@@ -101,6 +103,7 @@ def _build(kind: str, options: Mapping[str, Any], given: dict[str, Any], *place:
     known = _parameters(KINDS[kind])
     if kind == "cascade":
         known += [name for name in _parameters(BoxHead) if name not in DECIDED]
+    options = use_current_names(options, OPTION_ALIASES, f"method head: assistant {kind}")
     for option in options:
         demand_known(option, known, f"method head: assistant {kind} has no option")
     return KINDS[kind](*place, **{**given, **options})
@@ -115,5 +118,5 @@ def _dense(head: DenseHead, student: Detector, kind: str) -> DenseAssistant:
     return DenseAssistant(kind, head, student.neck.strides)
 
 
-def _reading(head: BoxHead | Cascade) -> Assistant:
-    return CascadeAssistant(head) if isinstance(head, Cascade) else RCNNAssistant(head)
+def _reading(head: BoxHead | CascadeRoIHead) -> Assistant:
+    return CascadeAssistant(head) if isinstance(head, CascadeRoIHead) else RCNNAssistant(head)

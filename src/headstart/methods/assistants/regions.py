@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from headstart.classmap import ClassMap
-from headstart.heads.cascade import Cascade
+from headstart.heads.cascade import CascadeRoIHead
 from headstart.heads.roi import BoxHead
 from headstart.methods.assistants.assistant import Assistant, Layers, Reading, Sight, level_names
 from headstart.methods.assistants.inherit import inherit_box_head
@@ -53,9 +53,9 @@ class CascadeAssistant(Assistant):
     """
 
     kind = "cascade"
-    head: Cascade
+    head: CascadeRoIHead
 
-    def __init__(self, head: Cascade) -> None:
+    def __init__(self, head: CascadeRoIHead) -> None:
         super().__init__()
         self.head, self.width = head, head.heads[0].hidden
         self.layers = tuple(f"stage{s}_{layer}" for s, stage in enumerate(head.heads) for layer in stage.layers)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from headstart.constant import constant
+from headstart.cached_tensor import cached_tensor
 from headstart.heads.dense import flatten
-from headstart.structures import PixelIndex, Regions
+from headstart.structures import CellIndex, Regions
 
 
 def read_cells(
@@ -21,15 +21,15 @@ def read_cells(
     anchor (N,). Ground-truth boxes have no cell and are left out, as are cells of levels that the maps lack. Gradients
     flow into the maps. `factors`: how many cells of a level that was traced make one of the maps'.
     """
-    pixels = PixelIndex.cat([p.pixels for p in places])
+    cells = CellIndex.cat([p.cells for p in places])
     image = torch.cat([torch.full_like(p.labels, i) for i, p in enumerate(places)])
-    traced = ((pixels.level >= 0) & (pixels.level < len(maps))).nonzero().flatten()
-    cell, image = pixels[traced], image[traced]
-    parts = constant(factors or [1] * len(maps), torch.int64, image.device)[cell.level]
+    traced = ((cells.level >= 0) & (cells.level < len(maps))).nonzero().flatten()
+    cell, image = cells[traced], image[traced]
+    parts = cached_tensor(factors or [1] * len(maps), torch.int64, image.device)[cell.level]
     widths = [m.shape[-1] for m in maps]
     sizes = [m.shape[-2] * m.shape[-1] for m in maps]
-    starts = constant([sum(sizes[:level]) for level in range(len(maps))], torch.int64, image.device)
-    width = constant(widths, torch.int64, image.device)[cell.level]
+    starts = cached_tensor([sum(sizes[:level]) for level in range(len(maps))], torch.int64, image.device)
+    width = cached_tensor(widths, torch.int64, image.device)[cell.level]
     row = starts[cell.level] + cell.y // parts * width + cell.x // parts
     return flatten(maps, maps[0].shape[1])[image, row], traced, cell.anchor
 
