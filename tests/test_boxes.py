@@ -13,6 +13,7 @@ from headstart.boxes import (
     aligned_giou,
     aligned_iou,
     areas,
+    centers,
     centreness,
     clip_boxes,
     decode_deltas,
@@ -20,8 +21,7 @@ from headstart.boxes import (
     encode_deltas,
     encode_distances,
     intersections,
-    middles,
-    pairwise_cover,
+    pairwise_iof,
     pairwise_iou,
 )
 
@@ -42,13 +42,13 @@ def test_areas_and_intersections():
 
 
 def test_middles():
-    assert middles(A).tolist() == [[5, 5], [25, 30]] and middles(A[None]).shape == (1, 2, 2)
+    assert centers(A).tolist() == [[5, 5], [25, 30]] and centers(A[None]).shape == (1, 2, 2)
 
 
 def test_overlaps_by_hand():
     iou = pairwise_iou(A, B)
     torch.testing.assert_close(iou, torch.tensor([[1 / 3, 1, 0, 0], [0, 0, 0, 0.05]]))
-    torch.testing.assert_close(pairwise_cover(B, A), torch.tensor([[0.5, 0], [1, 0], [0, 0], [0, 1]]))
+    torch.testing.assert_close(pairwise_iof(B, A), torch.tensor([[0.5, 0], [1, 0], [0, 0], [0, 1]]))
 
 
 def test_touching_boxes_do_not_overlap():
@@ -59,13 +59,13 @@ def test_touching_boxes_do_not_overlap():
 def test_boxes_without_area_overlap_nothing():
     point = torch.tensor([[3.0, 3, 3, 3]])
     assert pairwise_iou(point, A).tolist() == [[0, 0]] and pairwise_iou(point, point) == 0
-    assert pairwise_cover(point, A).tolist() == [[0, 0]]
+    assert pairwise_iof(point, A).tolist() == [[0, 0]]
     assert bool(aligned_giou(point, point).isfinite())
 
 
 def test_no_boxes():
     none = torch.zeros(0, 4)
-    assert pairwise_iou(none, A).shape == (0, 2) and pairwise_cover(A, none).shape == (2, 0)
+    assert pairwise_iou(none, A).shape == (0, 2) and pairwise_iof(A, none).shape == (2, 0)
     assert aligned_giou(none, none).shape == (0,) and encode_deltas(none, none).shape == (0, 4)
 
 

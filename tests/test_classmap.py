@@ -6,7 +6,7 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from headstart.classmap import LEFT_OUT, match_classes, spelling
 from headstart.errors import UserError
-from headstart.structures import Detections, PixelIndex
+from headstart.structures import CellIndex, Detections
 
 COCO_91 = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
 COCO_80 = [name for name in COCO_91 if name not in ("__background__", "N/A")]
@@ -127,7 +127,7 @@ def found(*rows):
     """(box, score, label) -> Detections, the n-th from cell n."""
     boxes, scores, labels = zip(*rows)
     index = torch.arange(len(rows))
-    return Detections(torch.tensor(boxes).float(), torch.tensor(scores), torch.tensor(labels), PixelIndex(*[index] * 4))
+    return Detections(torch.tensor(boxes).float(), torch.tensor(scores), torch.tensor(labels), CellIndex(*[index] * 4))
 
 
 A, NEAR_A, B = (10, 10, 30, 30), (10, 10, 30, 31), (50, 50, 80, 80)
@@ -137,7 +137,7 @@ def test_detections_are_relabelled_and_one_object_is_found_once():
     seen = found((A, 0.9, 0), (A, 0.8, 1), (NEAR_A, 0.7, 2), (A, 0.6, 3), (B, 0.5, 2))
     translated = MERGED.detections(seen)
     assert translated.labels.tolist() == [1, 0, 1] and translated.scores.tolist() == pytest.approx([0.9, 0.6, 0.5])
-    assert translated.pixels.x.tolist() == [0, 3, 4]
+    assert translated.cells.x.tolist() == [0, 3, 4]
     plain = match_classes(["cat", "dog"], ["dog", "cat"]).detections(found((A, 0.9, 0), (NEAR_A, 0.8, 0)))
     assert plain.labels.tolist() == [1, 1]  # where nothing is merged, the teacher's own NMS stands
     assert len(MERGED.detections(found((A, 0.8, 1)))) == 0

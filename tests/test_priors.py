@@ -5,7 +5,7 @@ import torch
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from headstart.boxes import areas
-from headstart.priors import base_anchors, cells, grid, inside, place_anchors, place_points
+from headstart.priors import base_anchors, grid, index_cells, place_anchors, place_points, valid_flags
 
 
 def test_base_anchors_are_ratio_major_and_centred():
@@ -54,13 +54,13 @@ def test_grid_is_row_major():
 def test_cells_follow_the_order_of_the_anchors():
     """Each row's cell is the one at which its anchor or point stands."""
     shapes, strides, anchors = [(4, 6), (2, 3), (1, 2)], [8, 16, 32], 2
-    pixels = cells(shapes, anchors)
+    cells = index_cells(shapes, anchors)
     base = torch.tensor([[-3.0, -1, 3, 1], [-1.0, -3, 1, 3]])
     placed = torch.cat([place_anchors(base, *shape, stride) for shape, stride in zip(shapes, strides)])
-    assert len(pixels) == len(placed) == (24 + 6 + 2) * 2
-    stride = torch.tensor(strides)[pixels.level]
-    shift = torch.stack([pixels.x, pixels.y, pixels.x, pixels.y], dim=1) * stride[:, None]
-    assert torch.equal(placed, shift + base[pixels.anchor])
+    assert len(cells) == len(placed) == (24 + 6 + 2) * 2
+    stride = torch.tensor(strides)[cells.level]
+    shift = torch.stack([cells.x, cells.y, cells.x, cells.y], dim=1) * stride[:, None]
+    assert torch.equal(placed, shift + base[cells.anchor])
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_cells_follow_the_order_of_the_anchors():
 )
 def test_cells_beyond_an_images_own_padding_are_outside(size, rows, columns):
     """In a batch padded to 64 x 96: each image counts as padded to multiples of 32 by itself, and no further."""
-    pixels = cells([(8, 12), (4, 6), (1, 2)], 1)
-    found = inside(pixels, [8, 16, 64], size)
+    cells = index_cells([(8, 12), (4, 6), (1, 2)], 1)
+    found = valid_flags(cells, [8, 16, 64], size)
     for level, stride in enumerate([8, 16, 64]):
-        own = pixels.level == level
-        expected = (pixels.y[own] < rows * 8 / stride) & (pixels.x[own] < columns * 8 / stride)
+        own = cells.level == level
+        expected = (cells.y[own] < rows * 8 / stride) & (cells.x[own] < columns * 8 / stride)
         assert torch.equal(found[own], expected)

@@ -8,19 +8,19 @@ import torch
 
 from headstart.structures import (
     Assignment,
+    CellIndex,
     DenseOutputs,
     Detections,
     Features,
     ImageBatch,
     Objective,
-    PixelIndex,
     Progress,
     Targets,
 )
 
 
-def pixels(count=3):
-    return PixelIndex(*(torch.arange(count) + 10 * i for i in range(4)))
+def cells(count=3):
+    return CellIndex(*(torch.arange(count) + 10 * i for i in range(4)))
 
 
 def test_moving_moves_every_tensor_however_nested():
@@ -34,8 +34,8 @@ def test_moving_moves_every_tensor_however_nested():
     both = replace(first, initial=first).to(torch.float64)
     assert both.initial.boxes.dtype == torch.float64 and both.initial.initial is None
     assert there.quality is None and there.sizes == [(4, 5)] and outputs.cls[0].dtype == torch.float32
-    found = Detections(torch.zeros(3, 4), torch.zeros(3), torch.zeros(3), pixels()).to("meta")
-    assert found.boxes.device.type == found.pixels.anchor.device.type == "meta"
+    found = Detections(torch.zeros(3, 4), torch.zeros(3), torch.zeros(3), cells()).to("meta")
+    assert found.boxes.device.type == found.cells.anchor.device.type == "meta"
     batch = ImageBatch(torch.zeros(1, 3, 4, 4), [(3, 4)], [7], [(30, 40)]).to("meta")
     assert batch.pixels.device.type == "meta" and batch.ids == [7] and len(batch) == 1
 
@@ -62,20 +62,20 @@ def test_no_annotations():
 
 def test_choosing_keeps_boxes_and_cells_together():
     found = Detections(
-        torch.arange(12.0).reshape(3, 4), torch.tensor([0.9, 0.5, 0.1]), torch.tensor([0, 1, 2]), pixels()
+        torch.arange(12.0).reshape(3, 4), torch.tensor([0.9, 0.5, 0.1]), torch.tensor([0, 1, 2]), cells()
     )
     for index in (torch.tensor([2, 0]), torch.tensor([True, False, True]), slice(1, 3)):
         chosen = found[index]
         for name in ("boxes", "scores", "labels"):
             assert torch.equal(getattr(chosen, name), getattr(found, name)[index])
-        assert torch.equal(chosen.pixels.x, found.pixels.x[index]) and len(chosen) == len(chosen.pixels) == 2
+        assert torch.equal(chosen.cells.x, found.cells.x[index]) and len(chosen) == len(chosen.cells) == 2
 
 
 def test_rows_without_a_cell():
-    none = PixelIndex.none(2)
-    joined = PixelIndex.cat([none, pixels(1)])
+    none = CellIndex.none(2)
+    joined = CellIndex.cat([none, cells(1)])
     assert joined.level.tolist() == [-1, -1, 0] and joined.anchor.tolist() == [-1, -1, 30]
-    assert joined.level.dtype == torch.int64 and len(PixelIndex.none(0)) == 0
+    assert joined.level.dtype == torch.int64 and len(CellIndex.none(0)) == 0
 
 
 def test_the_total_is_the_sum_in_float32():

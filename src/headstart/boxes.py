@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from headstart.constant import constant
+from headstart.cached_tensor import cached_tensor
 from headstart.structures import Size
 
 MAX_RATIO = abs(math.log(16 / 1000))
@@ -19,7 +19,7 @@ def areas(boxes: Tensor) -> Tensor:
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
-def middles(boxes: Tensor) -> Tensor:
+def centers(boxes: Tensor) -> Tensor:
     """The centres of boxes: (..., 4) -> (..., 2) as x, y."""
     return (boxes[..., :2] + boxes[..., 2:]) / 2
 
@@ -39,7 +39,7 @@ def pairwise_iou(a: Tensor, b: Tensor, eps: float = 1e-6) -> Tensor:
     return common / union.clamp(min=eps)
 
 
-def pairwise_cover(a: Tensor, b: Tensor, eps: float = 1e-6) -> Tensor:
+def pairwise_iof(a: Tensor, b: Tensor, eps: float = 1e-6) -> Tensor:
     """The share of each `a` that lies inside each `b` (intersection over foreground): (N, 4), (M, 4) -> (N, M)."""
     return intersections(a, b) / areas(a).clamp(min=eps)[:, None]
 
@@ -79,7 +79,7 @@ def encode_deltas(anchors: Tensor, boxes: Tensor, stds: tuple[float, float, floa
     centre, side = _centres(anchors)
     goal_centre, goal_side = _centres(boxes)
     deltas = torch.cat([(goal_centre - centre) / side, torch.log(goal_side / side)], dim=-1)
-    return deltas / constant(stds, deltas.dtype, deltas.device)
+    return deltas / cached_tensor(stds, deltas.dtype, deltas.device)
 
 
 def decode_deltas(
@@ -93,7 +93,7 @@ def decode_deltas(
 
     No side grows beyond 62.5 times its anchor's, nor with `shrink_limit` below the same part of it.
     """
-    deltas = deltas * constant(stds, deltas.dtype, deltas.device)
+    deltas = deltas * cached_tensor(stds, deltas.dtype, deltas.device)
     centre, side = _centres(anchors)
     centre = centre + side * deltas[..., :2]
     half = side * deltas[..., 2:].clamp(-MAX_RATIO if shrink_limit else None, MAX_RATIO).exp() / 2
@@ -101,7 +101,7 @@ def decode_deltas(
 
 
 def _centres(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    return middles(boxes), boxes[..., 2:] - boxes[..., :2]
+    return centers(boxes), boxes[..., 2:] - boxes[..., :2]
 
 
 def encode_distances(points: Tensor, boxes: Tensor) -> Tensor:

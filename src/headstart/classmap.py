@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from headstart.constant import constant
+from headstart.cached_tensor import cached_tensor
 from headstart.data.classes import nearest
 from headstart.errors import UserError
 from headstart.structures import Detections
@@ -75,7 +75,7 @@ class ClassMap:
 
     def labels(self, labels: Tensor) -> Tensor:
         """The student's numbers for the teacher's (N,); background K_t becomes K_s, what is left out LEFT_OUT."""
-        return constant([*self.goal, len(self.student)], torch.int64, labels.device)[labels]
+        return cached_tensor([*self.goal, len(self.student)], torch.int64, labels.device)[labels]
 
     def detections(self, found: Detections, overlap: float = 0.5) -> Detections:
         """What a teacher found, with the student's labels; boxes of classes that are left out are dropped.
@@ -84,7 +84,7 @@ class ClassMap:
         """
         labels = self.labels(found.labels)
         kept = (labels != LEFT_OUT).nonzero().flatten()
-        found = Detections(found.boxes[kept], found.scores[kept], labels[kept], found.pixels[kept])
+        found = Detections(found.boxes[kept], found.scores[kept], labels[kept], found.cells[kept])
         if not self.merges:
             return found
         return found[batched_nms(found.boxes.float(), found.scores.float(), found.labels, overlap)]
@@ -104,19 +104,19 @@ class ClassMap:
 
     def pick(self, values: Tensor, *, dim: int = -1) -> Tensor:
         """The student's values of the classes that the teacher knows: K_s -> J along `dim`."""
-        return values.index_select(dim, constant(self.known, torch.int64, values.device))
+        return values.index_select(dim, cached_tensor(self.known, torch.int64, values.device))
 
     def pull_rows(self, teacher: Tensor, own: Tensor) -> Tensor:
         """`own` (K_s, ...) with the teacher's rows (K_t, ...) where it knows the class: of merged ones the mean."""
         rows = [row for row, number in enumerate(self.goal) if number != LEFT_OUT]
-        goal = constant([self.goal[row] for row in rows], torch.int64, own.device)
-        sums = torch.zeros_like(own).index_add(0, goal, teacher.to(own)[constant(rows, torch.int64, own.device)])
+        goal = cached_tensor([self.goal[row] for row in rows], torch.int64, own.device)
+        sums = torch.zeros_like(own).index_add(0, goal, teacher.to(own)[cached_tensor(rows, torch.int64, own.device)])
         count = self.counts(own.device).reshape(-1, *[1] * (own.ndim - 1))
         return torch.where(count > 0, sums / count.clamp(min=1), own)
 
     def counts(self, device: torch.device | str | None = None) -> Tensor:
         """How many classes of the teacher stand for each of the student's: (K_s,) int64."""
-        return constant([self.goal.count(number) for number in range(len(self.student))], torch.int64, device)
+        return cached_tensor([self.goal.count(number) for number in range(len(self.student))], torch.int64, device)
 
     def describe(self) -> list[dict[str, str]]:
         """The rows of a table: the student's classes with the teacher's, then those in short that need no words."""
@@ -133,8 +133,8 @@ class ClassMap:
 
     def _gather(self, values: Tensor, dim: int, reduce: str) -> Tensor:
         rows = [row for row, number in enumerate(self.goal) if number != LEFT_OUT]
-        taken = values.index_select(dim, constant(rows, torch.int64, values.device))
-        place = constant([self.known.index(self.goal[row]) for row in rows], torch.int64, values.device)
+        taken = values.index_select(dim, cached_tensor(rows, torch.int64, values.device))
+        place = cached_tensor([self.known.index(self.goal[row]) for row in rows], torch.int64, values.device)
         shape = list(taken.shape)
         shape[dim] = len(self.known)
         along = [1] * taken.ndim

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from headstart.constant import constant
-from headstart.structures import PixelIndex, Size
+from headstart.cached_tensor import cached_tensor
+from headstart.structures import CellIndex, Size
 
 
 def base_anchors(stride: int, scales: Sequence[float], ratios: Sequence[float], *, whole: bool = False) -> Tensor:
@@ -62,23 +62,23 @@ def _both(step: int | Size) -> Size:
     return (step, step) if isinstance(step, int) else step
 
 
-def cells(shapes: Sequence[Size], anchors: int, device: torch.device | str | None = None) -> PixelIndex:
+def index_cells(shapes: Sequence[Size], num_anchors: int, device: torch.device | str | None = None) -> CellIndex:
     """The cell of every prior of a pyramid, flattened in order (level, y, x, anchor)."""
     parts = []
     for level, (height, width) in enumerate(shapes):
         y, x = grid(height, width, device)
-        y, x = y.repeat_interleave(anchors), x.repeat_interleave(anchors)
-        anchor = torch.arange(anchors, device=device).repeat(height * width)
-        parts.append(PixelIndex(torch.full_like(y, level), y, x, anchor))
-    return PixelIndex.cat(parts)
+        y, x = y.repeat_interleave(num_anchors), x.repeat_interleave(num_anchors)
+        anchor = torch.arange(num_anchors, device=device).repeat(height * width)
+        parts.append(CellIndex(torch.full_like(y, level), y, x, anchor))
+    return CellIndex.cat(parts)
 
 
-def inside(pixels: PixelIndex, strides: Sequence[int], size: Size, divisor: int = 32) -> Tensor:
+def valid_flags(cells: CellIndex, strides: Sequence[int], size: Size, divisor: int = 32) -> Tensor:
     """Which cells (N,) start inside an image of `size` padded to its own multiple of `divisor`.
 
     A batch is padded to its largest image; cells of a smaller image beyond its own padding are trained on nothing
     (mmdetection's valid flags).
     """
     height, width = (math.ceil(side / divisor) * divisor for side in size)
-    stride = constant(strides, torch.int64, pixels.level.device)[pixels.level]
-    return (pixels.y * stride < height) & (pixels.x * stride < width)
+    stride = cached_tensor(strides, torch.int64, cells.level.device)[cells.level]
+    return (cells.y * stride < height) & (cells.x * stride < width)

@@ -17,8 +17,8 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 
 
-class Moves:
-    """Gives a dataclass `to(...)`: every tensor inside, however nested, is moved; the rest is kept."""
+class ToDevice:
+    """Gives a dataclass `to(...)`, which moves every tensor inside, however nested, and keeps the rest."""
 
     def to(self, *args: Any, **kwargs: Any):
         moved = {f.name: _move(getattr(self, f.name), args, kwargs) for f in fields(self)}  # ty: ignore[invalid-argument-type]
@@ -26,7 +26,7 @@ class Moves:
 
 
 def _move(value: Any, args: tuple, kwargs: dict) -> Any:
-    if isinstance(value, Tensor | Moves):
+    if isinstance(value, Tensor | ToDevice):
         return value.to(*args, **kwargs)
     if isinstance(value, list | tuple):
         return type(value)(_move(v, args, kwargs) for v in value)
@@ -36,7 +36,7 @@ def _move(value: Any, args: tuple, kwargs: dict) -> Any:
 
 
 @dataclass(frozen=True)
-class ImageBatch(Moves):
+class ImageBatch(ToDevice):
     """Raw RGB images in one padded tensor; each detector normalises its own copy.
 
     pixels     (B, 3, H, W) uint8 or float in 0..255, padding 0, H and W multiples of 32
@@ -55,7 +55,7 @@ class ImageBatch(Moves):
 
 
 @dataclass(frozen=True)
-class Targets(Moves):
+class Targets(ToDevice):
     """The annotations of one image.
 
     boxes    (M, 4) xyxy pixels of the padded input
@@ -86,7 +86,7 @@ class Targets(Moves):
 
 
 @dataclass(frozen=True)
-class PixelIndex(Moves):
+class CellIndex(ToDevice):
     """The cell of a pyramid that each box came from: four int64 tensors (N,). Level -1 means "no cell"."""
 
     level: Tensor
@@ -97,18 +97,18 @@ class PixelIndex(Moves):
     def __len__(self) -> int:
         return len(self.level)
 
-    def __getitem__(self, index: Any) -> PixelIndex:
-        return PixelIndex(self.level[index], self.y[index], self.x[index], self.anchor[index])
+    def __getitem__(self, index: Any) -> CellIndex:
+        return CellIndex(self.level[index], self.y[index], self.x[index], self.anchor[index])
 
     @staticmethod
-    def none(count: int, device: torch.device | str | None = None) -> PixelIndex:
+    def none(count: int, device: torch.device | str | None = None) -> CellIndex:
         """`count` rows without a cell (ground-truth boxes)."""
         blank = torch.full((count,), -1, dtype=torch.int64, device=device)
-        return PixelIndex(blank, blank, blank, blank)
+        return CellIndex(blank, blank, blank, blank)
 
     @staticmethod
-    def cat(parts: list[PixelIndex]) -> PixelIndex:
-        return PixelIndex(
+    def cat(parts: list[CellIndex]) -> CellIndex:
+        return CellIndex(
             torch.cat([p.level for p in parts]),
             torch.cat([p.y for p in parts]),
             torch.cat([p.x for p in parts]),
@@ -117,26 +117,26 @@ class PixelIndex(Moves):
 
 
 @dataclass(frozen=True)
-class Detections(Moves):
+class Detections(ToDevice):
     """What a detector found in one image, best first.
 
-    boxes (N, 4) xyxy pixels of the padded input, scores (N,) in 0..1, labels (N,) 0..K-1, pixels: N cells
+    boxes (N, 4) xyxy pixels of the padded input, scores (N,) in 0..1, labels (N,) 0..K-1, cells: their N cells
     """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
-    pixels: PixelIndex
+    cells: CellIndex
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def __getitem__(self, index: Any) -> Detections:
-        return Detections(self.boxes[index], self.scores[index], self.labels[index], self.pixels[index])
+        return Detections(self.boxes[index], self.scores[index], self.labels[index], self.cells[index])
 
 
 @dataclass(frozen=True)
-class Features(Moves):
+class Features(ToDevice):
     """stages [C2..C5] of the backbone and pyramid [P_l] of the neck, each (B, C, H, W), with their strides."""
 
     stages: list[Tensor]
@@ -146,7 +146,7 @@ class Features(Moves):
 
 
 @dataclass(frozen=True)
-class DenseOutputs(Moves):
+class DenseOutputs(ToDevice):
     """What a dense head says, level by level, in its own code.
 
     cls      [l] (B, A*K, H, W) logits, anchor-major; `sizes` are the images' valid (height, width)
@@ -169,12 +169,12 @@ class DenseOutputs(Moves):
 
 
 @dataclass(frozen=True)
-class Assignment(Moves):
+class Assignment(ToDevice):
     """Who is responsible for what, flattened over (level, y, x, anchor) per image.
 
     labels (B, N) int64, background K; boxes (B, N, 4) xyxy target of the positives; positive (B, N) bool;
     weight (B, N) float: 0 where the cell must not be trained (ignored region, outside the image, not sampled);
-    initial: the answers for the stage before, in heads that refine their boxes
+    initial: the assignment of the stage before, in heads that refine their boxes
     """
 
     labels: Tensor
@@ -185,28 +185,28 @@ class Assignment(Moves):
 
 
 @dataclass(frozen=True)
-class Regions(Moves):
+class Regions(ToDevice):
     """The RoIs of one image, sampled once per step and shared by everyone who compares.
 
     boxes (R, 4) xyxy; labels (R,) with background K; matched (R, 4) ground truth of the positives (own box elsewhere);
-    pixels: the student's cell behind each RoI, level -1 for ground-truth boxes
+    cells: the student's cell behind each RoI, level -1 for ground-truth boxes
     """
 
     boxes: Tensor
     labels: Tensor
     matched: Tensor
-    pixels: PixelIndex
+    cells: CellIndex
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: Any) -> Regions:
-        return Regions(self.boxes[index], self.labels[index], self.matched[index], self.pixels[index])
+        return Regions(self.boxes[index], self.labels[index], self.matched[index], self.cells[index])
 
 
 @dataclass(frozen=True)
-class RegionOutputs(Moves):
-    """hidden [fc] (R, D) pre-activation, cls (R, K+1) logits (more with void outputs), reg (R, 4*K) or (R, 4).
+class RegionOutputs(ToDevice):
+    """hidden [fc] (R, D) pre-activation, cls (R, K+1) logits (more with `extra_logits`), reg (R, 4*K) or (R, 4).
 
     All images' regions in order.
     """

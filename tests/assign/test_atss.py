@@ -67,7 +67,7 @@ def test_the_threshold_by_hand():
     assert ATSS()(anchors, [4], box).tolist() == [0, NEGATIVE, NEGATIVE, NEGATIVE]
     # One alone is its own mean; of two alone, neither is a whole (sample) deviation above it.
     assert ATSS()(anchors[:1], [1], box).tolist() == [0]
-    assert ATSS(count=1)(anchors, [1, 3], box).tolist() == [NEGATIVE] * 4
+    assert ATSS(topk=1)(anchors, [1, 3], box).tolist() == [NEGATIVE] * 4
 
 
 def test_its_centre_must_lie_inside():
@@ -88,7 +88,7 @@ def test_anchors_that_are_not_usable_are_looked_at_for_nobody():
     usable = torch.tensor([False, True, True, True])
     box = truth((0, 0, 8, 8))
     assert ATSS()(anchors, [4], box, usable).tolist() == [IGNORED, 0, NEGATIVE, NEGATIVE]
-    assert ATSS(count=3)(anchors, [4], box, usable).tolist() == [IGNORED, 0, NEGATIVE, NEGATIVE]
+    assert ATSS(topk=3)(anchors, [4], box, usable).tolist() == [IGNORED, 0, NEGATIVE, NEGATIVE]
     assert ATSS()(anchors, [4], box, ~usable).tolist() == [0, IGNORED, IGNORED, IGNORED]
     assert ATSS()(anchors, [4], box, usable & False).tolist() == [IGNORED] * 4
 
@@ -97,7 +97,7 @@ def test_anchors_in_ignored_boxes_are_not_background():
     anchors = torch.tensor([[0.0, 0, 8, 8], [20, 20, 28, 28], [27, 20, 35, 28], [40, 40, 48, 48]])
     targets = truth((20, 20, 32, 32), (0, 0, 8, 8), ignored=[0])
     assert ATSS()(anchors, [4], targets).tolist() == [1, IGNORED, IGNORED, NEGATIVE]
-    assert ATSS(cover=0.7)(anchors, [4], targets).tolist() == [1, IGNORED, NEGATIVE, NEGATIVE]
+    assert ATSS(ignore_iof=0.7)(anchors, [4], targets).tolist() == [1, IGNORED, NEGATIVE, NEGATIVE]
     own = truth((20, 20, 28, 28), (18, 18, 32, 30), ignored=[1])
     assert ATSS()(anchors, [4], own).tolist() == [NEGATIVE, 0, IGNORED, NEGATIVE]
 

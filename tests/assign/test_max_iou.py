@@ -1,4 +1,4 @@
-"""Assignment by overlap: thresholds, the rescue of what nobody matches, ties, ignored boxes."""
+"""Assignment by overlap: thresholds, low-quality matches, ties, ignored boxes."""
 
 import torch
 
@@ -21,7 +21,7 @@ TEN = (0, 0, 10, 10)
 
 
 def test_thresholds():
-    """From `positive` on an object, below `negative` background, between the two neither."""
+    """From `pos_iou` on an object, below `neg_iou` background, between the two neither."""
     found = MaxIoU(0.5, 0.4)(strip(10, 5, 4.9, 4, 3.9, 20, 21, 25, 26), truth(TEN))
     assert found.tolist() == [0, 0, IGNORED, IGNORED, NEGATIVE, 0, IGNORED, IGNORED, NEGATIVE]
 
@@ -33,31 +33,31 @@ def test_the_largest_overlap_wins():
 
 
 def test_a_rescue_gives_each_truth_its_best_boxes():
-    """All of them where several overlap it equally, whatever the thresholds say; none below `rescue`."""
+    """All of them where several overlap it equally, whatever the thresholds say; none below `min_pos_iou`."""
     boxes = strip(2, 2, 1, 40)
     assert MaxIoU(0.5, 0.3)(boxes, truth(TEN)).tolist() == [NEGATIVE] * 4
-    assert MaxIoU(0.5, 0.3, rescue=0.0)(boxes, truth(TEN)).tolist() == [NEGATIVE, NEGATIVE, NEGATIVE, 0]
-    assert MaxIoU(0.5, 0.3, rescue=0.25)(boxes, truth(TEN)).tolist() == [NEGATIVE, NEGATIVE, NEGATIVE, 0]
-    assert MaxIoU(0.5, 0.3, rescue=0.26)(boxes, truth(TEN)).tolist() == [NEGATIVE] * 4
-    assert MaxIoU(0.5, 0.3, rescue=0.1)(boxes[:3], truth(TEN)).tolist() == [0, 0, NEGATIVE]
+    assert MaxIoU(0.5, 0.3, min_pos_iou=0.0)(boxes, truth(TEN)).tolist() == [NEGATIVE, NEGATIVE, NEGATIVE, 0]
+    assert MaxIoU(0.5, 0.3, min_pos_iou=0.25)(boxes, truth(TEN)).tolist() == [NEGATIVE, NEGATIVE, NEGATIVE, 0]
+    assert MaxIoU(0.5, 0.3, min_pos_iou=0.26)(boxes, truth(TEN)).tolist() == [NEGATIVE] * 4
+    assert MaxIoU(0.5, 0.3, min_pos_iou=0.1)(boxes[:3], truth(TEN)).tolist() == [0, 0, NEGATIVE]
 
 
 def test_a_rescue_takes_a_box_from_a_truth_it_overlaps_more():
-    """And of two truths that rescue the same box the last one has it."""
+    """And of two truths that have the same best box the last one has it."""
     boxes = torch.tensor([[0.0, 0, 10, 10]])
-    assert MaxIoU(0.5, 0.4, rescue=0.0)(boxes, truth((0, 0, 10, 11), (0, 0, 10, 30))).tolist() == [1]
+    assert MaxIoU(0.5, 0.4, min_pos_iou=0.0)(boxes, truth((0, 0, 10, 11), (0, 0, 10, 30))).tolist() == [1]
     assert MaxIoU(0.5, 0.4)(boxes, truth((0, 0, 10, 11), (0, 0, 10, 30))).tolist() == [0]
-    assert MaxIoU(0.5, 0.4, rescue=0.0)(boxes, truth((0, 0, 10, 30), (0, 0, 10, 11))).tolist() == [1]
+    assert MaxIoU(0.5, 0.4, min_pos_iou=0.0)(boxes, truth((0, 0, 10, 30), (0, 0, 10, 11))).tolist() == [1]
 
 
 def test_a_truth_that_overlaps_nothing_rescues_nothing():
-    found = MaxIoU(0.5, 0.4, rescue=0.0)(strip(10, 2), truth(TEN, (500, 500, 510, 510)))
+    found = MaxIoU(0.5, 0.4, min_pos_iou=0.0)(strip(10, 2), truth(TEN, (500, 500, 510, 510)))
     assert found.tolist() == [0, NEGATIVE]
 
 
 def test_unusable_boxes_are_not_trained_and_rescued_by_nobody():
     usable = torch.tensor([False, True, True])
-    found = MaxIoU(0.5, 0.4, rescue=0.0)(strip(10, 3, 2), truth(TEN), usable)
+    found = MaxIoU(0.5, 0.4, min_pos_iou=0.0)(strip(10, 3, 2), truth(TEN), usable)
     assert found.tolist() == [IGNORED, 0, NEGATIVE]
     assert MaxIoU(0.5, 0.4)(strip(10, 3, 2), truth(), usable).tolist() == [IGNORED, NEGATIVE, NEGATIVE]
 

@@ -5,7 +5,7 @@ import torch
 
 from headstart.assign.max_iou import IGNORED, NEGATIVE
 from headstart.assign.sample import RegionSampler, choose
-from headstart.structures import Detections, PixelIndex, Targets
+from headstart.structures import CellIndex, Detections, Targets
 
 
 def answers(objects, background, ignored=0):
@@ -59,7 +59,7 @@ def test_everyone_has_the_same_chance():
 def found(*boxes):
     rows = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     index = torch.arange(len(rows))
-    return Detections(rows, torch.rand(len(rows)), torch.zeros_like(index), PixelIndex(index, index, index, index))
+    return Detections(rows, torch.rand(len(rows)), torch.zeros_like(index), CellIndex(index, index, index, index))
 
 
 def truth(*boxes, labels, ignored=()):
@@ -75,7 +75,7 @@ def test_order_labels_and_cells():
     """Ground truths first, without a cell; then the proposals that match, then background; ascending within each."""
     regions = RegionSampler()(found(FAR, HIT, NEAR, FAR), truth((0, 0, 10, 10), (40, 40, 60, 60), labels=[2, 0]), 3)
     assert regions.labels.tolist() == [2, 0, 2, 2, 3, 3]
-    assert regions.pixels.level.tolist() == [-1, -1, 1, 2, 0, 3]
+    assert regions.cells.level.tolist() == [-1, -1, 1, 2, 0, 3]
     assert regions.boxes[2].tolist() == list(HIT)
     assert regions.matched[:4].tolist() == [[0, 0, 10, 10], [40, 40, 60, 60], [0, 0, 10, 10], [0, 0, 10, 10]]
     assert torch.equal(regions.matched[4:], regions.boxes[4:])
@@ -91,7 +91,7 @@ def test_ground_truths_compete_like_any_object():
 def test_proposals_in_ignored_boxes_are_left_out():
     targets = truth((0, 0, 10, 10), (60, 60, 90, 90), labels=[1, 0], ignored=[1])
     regions = RegionSampler()(found(FAR, HIT, (200, 200, 210, 210)), targets, 3)
-    assert regions.labels.tolist() == [1, 1, 3] and regions.pixels.level.tolist() == [-1, 1, 2]
+    assert regions.labels.tolist() == [1, 1, 3] and regions.cells.level.tolist() == [-1, 1, 2]
 
 
 def test_matches_beyond_an_ignored_box_keep_their_own_truth():

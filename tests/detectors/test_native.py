@@ -50,6 +50,17 @@ def test_the_same_detector_comes_back(tmp_path, name, options):
         assert torch.equal(mine.boxes, theirs.boxes) and torch.equal(mine.scores, theirs.scores)
 
 
+def test_files_with_former_names_of_options_are_read(tmp_path):
+    options = {"reg_max": 4, "selection": {"score_threshold": 0.2, "max_detections": 7}}
+    detector = tiny("gfl_r10", **options)
+    detector.recipe |= {"reach": detector.recipe.pop("reg_max"), "selection": {"threshold": 0.2, "keep": 7}}
+    path = save_detector(detector, tmp_path / "w.safetensors")
+    assert "reg_max" not in read_metadata(path)["recipe"]
+    again = load_detector(path)
+    assert again.head.reg_max == 4 and again.head.selection == detector.head.selection
+    assert {key: again.recipe[key] for key in options} == options
+
+
 def test_metadata_without_tensors(saved):
     detector, path = saved
     header = read_metadata(path)

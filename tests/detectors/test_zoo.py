@@ -1,15 +1,20 @@
 """Detectors by name: every name builds, every mistake has an answer."""
 
+import inspect
+import re
+from dataclasses import fields
+
 import pytest
 import torch
 from torch import nn
 
 from headstart.backbones import SHORT_NAMES
 from headstart.detectors import parts, two_stage
-from headstart.detectors.zoo import DETECTORS, FAMILIES, build_detector
+from headstart.detectors.zoo import DETECTORS, FAMILIES, OPTION_ALIASES, build_detector
 from headstart.errors import UserError
 from headstart.heads.atss import ATSSHead
 from headstart.heads.cascade import CascadeHead
+from headstart.heads.dense import SELECTION_ALIASES, Selection
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.gfl import GFLHead
 from headstart.heads.reppoints import RepPointsHead
@@ -34,7 +39,7 @@ def test_every_family_on_every_short_name():
         ("retinanet_r10", {"depth": 1}, RetinaHead, [8, 16, 32, 64, 128]),
         ("fcos_mnv3s", {"depth": 1}, FCOSHead, [8, 16, 32, 64, 128]),
         ("atss_mnv3s", {"depth": 1}, ATSSHead, [8, 16, 32, 64, 128]),
-        ("gfl_mnv2_050", {"depth": 1, "reach": 8}, GFLHead, [8, 16, 32, 64, 128]),
+        ("gfl_mnv2_050", {"depth": 1, "reg_max": 8}, GFLHead, [8, 16, 32, 64, 128]),
         ("reppoints_mnv2_050", {"depth": 1}, RepPointsHead, [8, 16, 32, 64, 128]),
         ("fasterrcnn_mnv2_050", {"hidden": 8}, TwoStageHead, [4, 8, 16, 32, 64]),
         ("fasterrcnn_r10", {"hidden": 8, "box_head": "4conv1fc", "rpn_depth": 2}, TwoStageHead, [4, 8, 16, 32, 64]),
@@ -69,6 +74,65 @@ def test_a_recipe_builds_the_same_detector_again():
     assert trained[0] == trained[1] and len(trained[0]) < len(list(built.parameters()))
 
 
+ALIASED = [
+    ("gfl_mnv2_050", {"reach": 8}, {"reg_max": 8}),
+    ("fasterrcnn_mnv2_050", {"void": 2, "agnostic": True}, {"extra_logits": 2, "class_agnostic": True}),
+    (
+        "fasterrcnn_mnv2_050",
+        {
+            "selection": {"threshold": 0.2, "overlap": 0.6, "keep": 7, "least": 1.0, "nms_pre": 5},
+            "proposing": {"per_level": 11},
+        },
+        {
+            "selection": {
+                "score_threshold": 0.2,
+                "iou_threshold": 0.6,
+                "max_detections": 7,
+                "min_size": 1.0,
+                "nms_pre": 5,
+            },
+            "proposing": {"nms_pre": 11},
+        },
+    ),
+]
+"""A detector, options by their former names, and by today's."""
+
+
+@pytest.mark.parametrize(("name", "former", "current"), ALIASED)
+def test_former_names_of_options_still_work(name, former, current):
+    """And the detector's recipe, from which its file is built again, has today's names."""
+    given = {key: dict(value) if isinstance(value, dict) else value for key, value in former.items()}
+    hidden = {"hidden": 8} if name.startswith("fasterrcnn") else {}
+    old, new = build(name, **former, **hidden), build(name, **current, **hidden)
+    assert old.recipe == new.recipe and {key: old.recipe[key] for key in current} == current and former == given
+    head, other = (d.head if name.startswith("gfl") else d.head.roi for d in (old, new))
+    assert head.hparams == other.hparams and head.selection == other.selection
+    assert old.state_dict().keys() == new.state_dict().keys()
+
+
+def test_every_former_name_stands_for_an_option_there_is():
+    known = {name for builder in FAMILIES.values() for name in inspect.signature(builder).parameters}
+    assert set(OPTION_ALIASES.values()) <= known and not set(OPTION_ALIASES) & known
+    numbers = {field.name for field in fields(Selection)}
+    assert set(SELECTION_ALIASES.values()) == numbers and not set(SELECTION_ALIASES) & numbers
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"reach": 8, "reg_max": 8}, "detector gfl_mnv2_050: reach is the former name of reg_max; give only reg_max"),
+        (
+            {"selection": {"keep": 3, "max_detections": 3}},
+            "detector gfl_mnv2_050: selection: keep is the former name of max_detections; give only max_detections",
+        ),
+        ({"agnostic": True}, "detector gfl_mnv2_050 has no option 'class_agnostic'"),
+    ],
+)
+def test_both_names_of_an_option_are_one_too_many(options, says):
+    with pytest.raises(UserError, match=re.escape(says)):
+        build("gfl_mnv2_050", **options)
+
+
 def test_options_change_what_they_say():
     plain, improved = build("fcos_mnv2_050").head, build("fcos_mnv2_050", improved=True, range_scale=4.0).head
     assert not (plain.normalised or plain.centreness_on_box) and improved.normalised and improved.centreness_on_box
@@ -78,9 +142,9 @@ def test_options_change_what_they_say():
     assert [end for _, end in improved.assigner.ranges][:4] == [32, 64, 128, 256]
     small, large = (build("retinanet_mnv2_050", anchor_scale=s).head for s in (2.0, 4.0))
     torch.testing.assert_close(small.base0 * 2, large.base0)
-    adaptive, distributed = build("atss_mnv2_050", anchor_scale=4.0).head, build("gfl_mnv2_050", reach=8).head
-    assert adaptive.base0.tolist() == [[-16, -16, 16, 16]] and distributed.base0.tolist() == [[-32, -32, 32, 32]]
-    assert distributed.reach == 8 and distributed.reg.out_channels == 4 * 9
+    single, distributed = build("atss_mnv2_050", anchor_scale=4.0).head, build("gfl_mnv2_050", reg_max=8).head
+    assert single.base0.tolist() == [[-16, -16, 16, 16]] and distributed.base0.tolist() == [[-32, -32, 32, 32]]
+    assert distributed.reg_max == 8 and distributed.reg.out_channels == 4 * 9
     pointed = build("reppoints_mnv2_050", point_scale=2.0)
     assert pointed.head.point_scale == pointed.head.nearest.scale == 2.0 and len(pointed.head.cls_tower) == 3
     assert build("fasterrcnn_mnv2_050", hidden=8, regions=64).head.sampler.count == 64

@@ -21,7 +21,7 @@ from headstart.errors import UserError
 from headstart.evaluation.collect import OnlyClasses
 from headstart.methods.base import Frozen
 from headstart.recipe import check_run, load_run, plain_run
-from headstart.structures import Detections, PixelIndex
+from headstart.structures import CellIndex, Detections
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ class Oracle(nn.Module):
         found = []
         for image in batch.ids:
             boxes, labels, _ = (torch.from_numpy(a) for a in self.data.annotations(self.data.ids.index(image)))
-            found.append(Detections(boxes, torch.ones(len(boxes)), self.numbers[labels], PixelIndex.none(len(boxes))))
+            found.append(Detections(boxes, torch.ones(len(boxes)), self.numbers[labels], CellIndex.none(len(boxes))))
         return found
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.methods.base import Frozen, Method
-from headstart.structures import Detections, ImageBatch, Objective, PixelIndex, Progress, Targets
+from headstart.structures import CellIndex, Detections, ImageBatch, Objective, Progress, Targets
 
 CLASSES = ("circle", "square")
 
@@ -36,7 +36,7 @@ class Student(nn.Module):
         boxes = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:] + 1], 1)
         one = torch.ones(1)
         zero = torch.zeros(1, dtype=torch.int64)
-        return [Detections(box[None], one, zero, PixelIndex.none(1)) for box in boxes]
+        return [Detections(box[None], one, zero, CellIndex.none(1)) for box in boxes]
 
 
 class Plain(Method):

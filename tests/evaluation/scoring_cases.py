@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from headstart.structures import Detections, ImageBatch, PixelIndex
+from headstart.structures import CellIndex, Detections, ImageBatch
 
 
 @dataclass
@@ -44,7 +44,7 @@ def found(boxes=(), scores=(), labels=()):
         torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         torch.tensor(scores, dtype=torch.float32).reshape(-1),
         torch.tensor(labels, dtype=torch.int64).reshape(-1),
-        PixelIndex.none(count),
+        CellIndex.none(count),
     )
 
 

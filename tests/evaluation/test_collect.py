@@ -38,7 +38,7 @@ def test_diverged_detector(collector, boxes, score):
 def test_half_precision_detections_on_a_graph(collector):
     plain = found([[0, 0, 5, 5]], [0.5], [0])
     boxes = plain.boxes.bfloat16().requires_grad_()
-    collector.update(batch_of([2]), [Detections(boxes, plain.scores.bfloat16(), plain.labels, plain.pixels)])
+    collector.update(batch_of([2]), [Detections(boxes, plain.scores.bfloat16(), plain.labels, plain.cells)])
     collector.update(batch_of([1]), [found()])
     table = collector.table()
     assert table.boxes.tolist() == [[0, 0, 5, 5]] and table.scores.tolist() == [0.5]

@@ -29,7 +29,7 @@ def test_an_unscaled_image_is_left_exactly():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_not_rounded_again(dtype):
     plain = found([[1, 1, 2, 2]], [0.5], [0])
-    detections = Detections(plain.boxes.to(dtype), plain.scores, plain.labels, plain.pixels)
+    detections = Detections(plain.boxes.to(dtype), plain.scores, plain.labels, plain.cells)
     mine = to_original(detections, batch_of([1], (100, 100), (3001, 3001)), 0)
     assert mine.boxes[0, 0].item() == pytest.approx(30.01)
 

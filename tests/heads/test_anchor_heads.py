@@ -15,8 +15,8 @@ STRIDES = [8, 16]
 def blank(head, sizes, side=(64, 64)):
     """Outputs of zeros for images of the given valid sizes in a batch padded to `side`."""
     shapes = [(side[0] // s, side[1] // s) for s in STRIDES]
-    cls = [torch.zeros(len(sizes), head.anchors * head.num_classes, *shape) for shape in shapes]
-    reg = [torch.zeros(len(sizes), head.anchors * 4, *shape) for shape in shapes]
+    cls = [torch.zeros(len(sizes), head.num_anchors * head.num_classes, *shape) for shape in shapes]
+    reg = [torch.zeros(len(sizes), head.num_anchors * 4, *shape) for shape in shapes]
     return DenseOutputs(cls, reg, None, sizes)
 
 
@@ -39,8 +39,8 @@ def test_anchors_beyond_an_images_own_padding_are_not_trained():
     head = RetinaHead(2, 4, STRIDES, width=4, depth=1)
     outputs = blank(head, [(64, 64), (30, 64)])
     assigned = head.assign(outputs, [Targets.empty(), truth((0, 30, 30, 62))])
-    pixels = head.pixels(outputs)
-    row = pixels.y * torch.tensor(STRIDES)[pixels.level]
+    cells = head.cells(outputs)
+    row = cells.y * torch.tensor(STRIDES)[cells.level]
     assert assigned.weight[0].all() and not assigned.weight[1][row >= 32].any()
     assert not assigned.positive[1][row >= 32].any() and assigned.weight[1][row < 32].any()
 

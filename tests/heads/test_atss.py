@@ -30,7 +30,7 @@ def truth(*boxes, label=1):
 def test_one_square_anchor_per_cell_around_its_corner():
     head = make()
     anchors = head.level_anchors(1, (4, 4))
-    assert head.anchors == 1 and anchors[5].tolist() == [0, 0, 32, 32]
+    assert head.num_anchors == 1 and anchors[5].tolist() == [0, 0, 32, 32]
 
 
 def test_deltas_are_in_tenths_and_fifths():
@@ -56,7 +56,7 @@ def test_centreness_is_read_from_the_box_tower():
 def test_anchors_beyond_an_images_own_padding_are_not_trained():
     head, outputs = make(), blank([(64, 64), (30, 64)])
     assigned = head.assign(outputs, [truth((20, 44, 36, 60))] * 2)
-    below = head.pixels(outputs).y * head.row_strides(outputs) >= 32
+    below = head.cells(outputs).y * head.row_strides(outputs) >= 32
     assert assigned.weight[0].all() and torch.equal(assigned.weight[1] == 0, below)
     assert assigned.positive[0][below].any() and not assigned.positive[1][below].any()
 

@@ -20,7 +20,9 @@ NOTHING = -20.0
 
 
 def make(**options):
-    chosen = Selection(**({"per_level": 100, "threshold": 0.3, "overlap": 0.5, "keep": 50} | options))
+    chosen = Selection(
+        **({"nms_pre": 100, "score_threshold": 0.3, "iou_threshold": 0.5, "max_detections": 50} | options)
+    )
     return FCOSHead(3, 4, STRIDES, width=4, depth=2, selection=chosen)
 
 
@@ -51,14 +53,14 @@ def test_a_detection_in_full():
     found = only(make().decode(said((1, 2, 3, 2, 0.8, BOX), quality=0.5), [SIZE]))
     assert len(found) == 1 and found.labels.item() == 2 and found.scores.item() == pytest.approx(0.4)
     assert found.boxes.tolist() == [[56 - 10, 40 - 12, 56 + 14, 40 + 16]]
-    assert [int(getattr(found.pixels, key)) for key in ("level", "y", "x", "anchor")] == [1, 2, 3, 0]
+    assert [int(getattr(found.cells, key)) for key in ("level", "y", "x", "anchor")] == [1, 2, 3, 0]
 
 
 def test_the_threshold_asks_the_class_alone():
     """Quality lowers the score afterwards, as in the official code."""
     outputs = said((0, 1, 1, 0, 0.31, BOX), (0, 4, 8, 0, 0.29, BOX), quality=0.1)
     assert only(make().decode(outputs, [SIZE])).scores.tolist() == [pytest.approx(0.031)]
-    assert len(only(make(threshold=None).decode(outputs, [SIZE]))) == 50
+    assert len(only(make(score_threshold=None).decode(outputs, [SIZE]))) == 50
 
 
 def test_one_cell_may_say_several_classes():
@@ -72,16 +74,16 @@ def test_weaker_boxes_of_the_same_class_are_removed_on_every_level():
     other = (1, 1, 2, 1, 0.7, (24.0, 8, 0.5, 16)), (0, 3, 5, 0, 0.6, (12.0, 12, 12, 12))
     found = only(make().decode(said(*same, *other), [SIZE]))
     assert [round(s, 2) for s in found.scores.tolist()] == [0.9, 0.7, 0.6]
-    assert found.labels.tolist() == [0, 1, 0] and found.pixels.level.tolist() == [0, 1, 0]
+    assert found.labels.tolist() == [0, 1, 0] and found.cells.level.tolist() == [0, 1, 0]
 
 
 def test_the_best_are_kept_per_level_and_per_image():
     spread = [(level, y, x, 0, 0.5 + 0.01 * (4 * y + x) + 0.2 * level, (1.0, 1, 1, 1)) for level in (0, 1)
               for y in range(3) for x in range(4)]  # fmt: skip
-    found = only(make(per_level=5).decode(said(*spread), [SIZE]))
-    assert found.pixels.level.bincount().tolist() == [5, 5]
+    found = only(make(nms_pre=5).decode(said(*spread), [SIZE]))
+    assert found.cells.level.bincount().tolist() == [5, 5]
     assert found.scores.tolist() == pytest.approx([0.81, 0.8, 0.79, 0.78, 0.77, 0.61, 0.6, 0.59, 0.58, 0.57], abs=1e-5)
-    assert only(make(keep=3).decode(said(*spread), [SIZE])).scores.tolist() == pytest.approx(
+    assert only(make(max_detections=3).decode(said(*spread), [SIZE])).scores.tolist() == pytest.approx(
         [0.81, 0.8, 0.79], abs=1e-5
     )
 
@@ -95,7 +97,7 @@ def test_boxes_are_clipped_to_the_valid_area_and_those_without_area_dropped():
 
 def test_nothing_found():
     found = only(make().decode(said(), [SIZE]))
-    assert len(found) == 0 and found.boxes.shape == (0, 4) and len(found.pixels) == 0
+    assert len(found) == 0 and found.boxes.shape == (0, 4) and len(found.cells) == 0
 
 
 def test_images_of_a_batch_do_not_mix():
@@ -104,7 +106,7 @@ def test_images_of_a_batch_do_not_mix():
                           for key in ("cls", "reg", "quality")), [SIZE, SIZE])  # fmt: skip
     found = make().decode(both, [SIZE, SIZE])
     assert [image.labels.tolist() for image in found] == [[0], [1]]
-    assert [image.pixels.level.tolist() for image in found] == [[0], [1]]
+    assert [image.cells.level.tolist() for image in found] == [[0], [1]]
 
 
 def test_proposals_are_class_agnostic_and_quality_does_not_count():
@@ -112,7 +114,7 @@ def test_proposals_are_class_agnostic_and_quality_does_not_count():
     outputs = said((0, 3, 3, 0, 0.6, BOX), (0, 3, 3, 2, 0.9, BOX), quality=0.1)
     best = only(head.proposals(outputs, [SIZE]))[0:1]
     assert best.scores.item() == pytest.approx(0.9, abs=1e-5) and best.labels.item() == 0
-    assert [int(best.pixels.y), int(best.pixels.x)] == [3, 3]
+    assert [int(best.cells.y), int(best.cells.x)] == [3, 3]
     assert head.proposing is PROPOSALS and len(only(head.proposals(outputs, [SIZE]))) > 50  # without a threshold
 
 
@@ -121,21 +123,21 @@ def test_proposals_compete_within_their_level_only():
     twins = (0, 3, 3, 0, 0.9, (12.0, 12, 12, 12)), (1, 1, 1, 1, 0.8, (8.0, 8, 16, 16))
     rival = (0, 3, 4, 2, 0.7, (20.0, 12, 4, 12))
     found = only(head.propose(said(*twins, rival), [SIZE], Selection(100, None, 0.7, 2)))
-    assert found.pixels.level.tolist() == [0, 1] and found.scores.tolist() == pytest.approx([0.9, 0.8], abs=1e-5)
+    assert found.cells.level.tolist() == [0, 1] and found.scores.tolist() == pytest.approx([0.9, 0.8], abs=1e-5)
 
 
 def test_proposals_are_the_best_over_all_levels():
     spread = [(level, 0, 2 * x, 0, 0.5 + 0.1 * x + 0.05 * level, (1.0, 1, 1, 1)) for level in (0, 1) for x in range(3)]
     found = only(make().propose(said(*spread), [SIZE], Selection(100, None, 0.7, 4)))
     assert found.scores.tolist() == pytest.approx([0.75, 0.7, 0.65, 0.6], abs=1e-5)
-    assert found.pixels.level.tolist() == [1, 0, 1, 0]
+    assert found.cells.level.tolist() == [1, 0, 1, 0]
 
 
 def test_the_selection_of_proposals_limits_each_level():
     spread = [(0, 0, x, 0, 0.5 + 0.01 * x, (1.0, 1, 1, 1)) for x in range(9)]
     found = only(make().propose(said(*spread), [SIZE], Selection(3, None, 0.7, 100)))
-    assert found.pixels.level.bincount().tolist() == [3, 3]
-    assert sorted(found.pixels.x[found.pixels.level == 0].tolist()) == [6, 7, 8]
+    assert found.cells.level.bincount().tolist() == [3, 3]
+    assert sorted(found.cells.x[found.cells.level == 0].tolist()) == [6, 7, 8]
 
 
 def test_proposals_may_have_a_threshold():
@@ -144,10 +146,10 @@ def test_proposals_may_have_a_threshold():
     assert found.scores.tolist() == pytest.approx([0.9, 0.6], abs=1e-5)
 
 
-@pytest.mark.parametrize(("least", "kept"), [(None, [0, 1, 2, 3]), (0.0, [1, 2, 3]), (1.0, [2, 3])])
-def test_boxes_too_small_are_dropped(least, kept):
+@pytest.mark.parametrize(("min_size", "kept"), [(None, [0, 1, 2, 3]), (0.0, [1, 2, 3]), (1.0, [2, 3])])
+def test_boxes_too_small_are_dropped(min_size, kept):
     boxes = torch.tensor([[5.0, 5, 5, 9], [5, 5, 5.5, 9], [5, 5, 6, 9], [5, 5, 9, 9]])
-    assert Selection(1, None, 0.5, 1, least).solid(boxes).nonzero().flatten().tolist() == kept
+    assert Selection(1, None, 0.5, 1, min_size).large_enough(boxes).nonzero().flatten().tolist() == kept
 
 
 def test_a_joint_score_chooses_the_candidates():
@@ -187,19 +189,19 @@ def test_the_two_towers_may_be_entered_with_different_maps():
 
 def test_cells_follow_the_order_of_flattened_outputs():
     head, outputs = make(), said()
-    head.anchors = 1
-    pixels = head.pixels(outputs)
+    head.num_anchors = 1
+    cells = head.cells(outputs)
     place = [torch.stack(torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij"))[None]
              for h, w in ((8, 12), (4, 6))]  # fmt: skip
     rows = flatten(place, 2)[0]
-    assert torch.equal(rows, torch.stack([pixels.y, pixels.x], dim=1))
+    assert torch.equal(rows, torch.stack([cells.y, cells.x], dim=1))
 
 
 MADE = {
     RetinaHead: {"depth": 3, "anchor_scale": 2.0, "ratios": (1.0, 2.0), "norm": True},
     FCOSHead: {"depth": 3, "normalised": True, "box_loss": "giou", "centre_sampling": True, "range_scale": 4.0},
     ATSSHead: {"depth": 3, "anchor_scale": 4.0},
-    GFLHead: {"depth": 3, "anchor_scale": 4.0, "reach": 8},
+    GFLHead: {"depth": 3, "anchor_scale": 4.0, "reg_max": 8},
     RepPointsHead: {"depth": 2, "point_scale": 2.0, "norm": False},
 }
 
@@ -209,14 +211,14 @@ def test_a_twin_is_of_the_same_make(kind):
     """For another pyramid and number of classes; every option of the constructor is handed on."""
     selection = Selection(7, 0.1, 0.4, 5)
     head = kind(3, 4, STRIDES, width=8, selection=selection, **MADE[kind])
-    twin = head.twin(6, [16, 32, 64], num_classes=5)
+    rebuilt = head.rebuild(6, [16, 32, 64], num_classes=5)
     options = [p.name for p in inspect.signature(kind).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    assert type(twin) is kind and twin.make == head.make and set(head.make) == set(options)
-    assert all(head.make[name] == value for name, value in {**MADE[kind], "width": 8}.items())
-    assert twin.strides == [16, 32, 64] and twin.num_classes == 5 and twin.selection == selection
-    assert twin.cls_tower.convs[0].in_channels == 6 and len(twin.reg_tower) == MADE[kind]["depth"]
-    assert twin.cls.out_channels == 5 * head.anchors and twin.anchors == head.anchors
-    same = head.twin(4, STRIDES)
+    assert type(rebuilt) is kind and rebuilt.hparams == head.hparams and set(head.hparams) == set(options)
+    assert all(head.hparams[name] == value for name, value in {**MADE[kind], "width": 8}.items())
+    assert rebuilt.strides == [16, 32, 64] and rebuilt.num_classes == 5 and rebuilt.selection == selection
+    assert rebuilt.cls_tower.convs[0].in_channels == 6 and len(rebuilt.reg_tower) == MADE[kind]["depth"]
+    assert rebuilt.cls.out_channels == 5 * head.num_anchors and rebuilt.num_anchors == head.num_anchors
+    same = head.rebuild(4, STRIDES)
     assert {n: p.shape for n, p in same.state_dict().items()} == {n: p.shape for n, p in head.state_dict().items()}
     same.load_state_dict(head.state_dict())
     maps = [torch.randn(1, 4, 8, 12), torch.randn(1, 4, 4, 6)]

@@ -13,7 +13,7 @@ REACH = 4
 
 
 def make(**options):
-    return GFLHead(2, 4, STRIDES, width=4, depth=1, anchor_scale=2.0, reach=REACH, **options)
+    return GFLHead(2, 4, STRIDES, width=4, depth=1, anchor_scale=2.0, reg_max=REACH, **options)
 
 
 def blank(count=1):

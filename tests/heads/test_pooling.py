@@ -28,12 +28,12 @@ def maps(dtype=torch.float32, channels=5):
     return [torch.randn(shape, generator=generator).to(dtype).requires_grad_() for shape in shapes]
 
 
-def expected(pyramid, image, boxes, level, grid, *, half_pixel=True, samples=0):
+def expected(pyramid, image, boxes, level, grid, *, aligned=True, sampling_ratio=0):
     """One region at a time, by torchvision."""
     crops = []
     for i, box, at in zip(image.tolist(), boxes, level.tolist()):
         rois = torch.cat([torch.tensor([float(i)]), box])[None].to(pyramid[at].dtype)
-        crops.append(roi_align(pyramid[at], rois, grid, 1 / STRIDES[at], samples or -1, half_pixel))
+        crops.append(roi_align(pyramid[at], rois, grid, 1 / STRIDES[at], sampling_ratio or -1, aligned))
     return torch.cat(crops)
 
 
@@ -64,7 +64,7 @@ def test_values_and_gradients(kind, grid):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("how", [{"samples": 2}, {"half_pixel": False}, {"half_pixel": False, "samples": 2}])
+@pytest.mark.parametrize("how", [{"sampling_ratio": 2}, {"aligned": False}, {"aligned": False, "sampling_ratio": 2}])
 def test_the_other_conventions(kind, how):
     """torchvision's detectors count from the corner and take two samples; on other devices its kernel does it."""
     check(*everywhere(kind), **how)

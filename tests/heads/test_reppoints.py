@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headstart.heads.reppoints import RepPointsHead, slow
+from headstart.heads.reppoints import RepPointsHead, scale_gradient
 from headstart.structures import DenseOutputs, Targets
 
 STRIDES = [8, 16]
@@ -104,8 +104,8 @@ def test_classes_and_second_stage_read_the_map_at_the_first_ones_points():
 
 def test_a_tenth_of_the_gradient_flows_back_through_the_points():
     x = torch.tensor([3.0], requires_grad=True)
-    slow(x, 0.1).sum().backward()
-    assert slow(x, 0.1).item() == pytest.approx(3) and x.grad.item() == pytest.approx(0.1)
+    scale_gradient(x, 0.1).sum().backward()
+    assert scale_gradient(x, 0.1).item() == pytest.approx(3) and x.grad.item() == pytest.approx(0.1)
 
 
 def test_the_first_stage_is_not_taught_by_the_second_ones_boxes():
@@ -151,7 +151,7 @@ def test_cells_beyond_an_images_own_padding_are_not_trained():
     head = make()
     outputs = replace(said((-1.0, -1, 1, 1), (-1.0, -1, 1, 1), count=2), sizes=[SIZE, (30, 64)])
     assigned = head.assign(outputs, [truth((17, 40, 33, 56))] * 2)
-    below = head.pixels(outputs).y * head.row_strides(outputs) >= 32
+    below = head.cells(outputs).y * head.row_strides(outputs) >= 32
     assert assigned.weight[0].all() and torch.equal(assigned.weight[1] == 0, below)
     for stage in (assigned, assigned.initial):
         assert stage.positive[0][below].any() and not stage.positive[1][below].any()

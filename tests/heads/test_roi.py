@@ -10,7 +10,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
 from headstart.boxes import encode_deltas
 from headstart.heads.dense import Selection
 from headstart.heads.roi import BOX_HEADS, STDS, BoxHead, cell_by_cell
-from headstart.structures import Detections, PixelIndex, RegionOutputs, Regions
+from headstart.structures import CellIndex, Detections, RegionOutputs, Regions
 from laws.tiny import detector, scene
 
 STRIDES = [4, 8, 16, 32, 64]
@@ -54,7 +54,7 @@ def regions(*rows):
     boxes, labels, matched = zip(*rows)
     index = torch.arange(len(rows))
     return Regions(
-        torch.tensor(boxes).float(), torch.tensor(labels), torch.tensor(matched).float(), PixelIndex(*[index] * 4)
+        torch.tensor(boxes).float(), torch.tensor(labels), torch.tensor(matched).float(), CellIndex(*[index] * 4)
     )
 
 
@@ -84,7 +84,7 @@ def test_losses_by_hand():
 def test_losses_of_no_region_have_a_gradient():
     roi = head()
     outputs = roi([torch.randn(1, 3, 64 // s, 64 // s) for s in (4, 8, 16, 32)], [torch.zeros(0, 4)])
-    none = Regions(torch.zeros(0, 4), torch.zeros(0).long(), torch.zeros(0, 4), PixelIndex.none(0))
+    none = Regions(torch.zeros(0, 4), torch.zeros(0).long(), torch.zeros(0, 4), CellIndex.none(0))
     losses = roi.loss(outputs, [none])
     sum(losses.values()).backward()
     assert [v.item() for v in losses.values()] == [0, 0]
@@ -95,7 +95,7 @@ def found_by(roi, boxes, logits, goals, size=(100, 100)):
     """Detections when the head wants to move `boxes` (R, 4) to `goals` (R, K, 4)."""
     boxes = torch.tensor(boxes).float()
     index = torch.arange(len(boxes))
-    proposals = Detections(boxes, torch.ones(len(boxes)), torch.zeros_like(index), PixelIndex(*[index] * 4))
+    proposals = Detections(boxes, torch.ones(len(boxes)), torch.zeros_like(index), CellIndex(*[index] * 4))
     goals = torch.tensor(goals).float()
     reg = encode_deltas(boxes[:, None].expand_as(goals), goals, STDS).flatten(1)
     return roi.decode(RegionOutputs([], torch.tensor(logits).float(), reg), [proposals], [size])[0]
@@ -107,22 +107,22 @@ def test_every_class_moves_the_box_its_own_way():
     found = found_by(roi, [(12, 12, 33, 33), (0, 0, 20, 20)], [[0, 0, -9], [-9, -9, 9]], [[a, b], [a, b]])
     assert found.labels.tolist() == [0, 1] and found.scores.tolist() == pytest.approx([0.5, 0.5], abs=1e-4)
     torch.testing.assert_close(found.boxes, torch.tensor([a, b]).float(), rtol=0, atol=1e-3)
-    assert found.pixels.level.tolist() == [0, 0]
+    assert found.cells.level.tolist() == [0, 0]
 
 
 def test_void_outputs_take_their_share_of_the_softmax_and_nothing_else():
-    roi = head(void=1, selection=Selection(1000, 0.2, 0.5, 100))
+    roi = head(extra_logits=1, selection=Selection(1000, 0.2, 0.5, 100))
     a = (10, 10, 30, 30)
     found = found_by(roi, [a], [[2, 1, 0, 2]], [[a, a]])
     assert found.labels.tolist() == [0] and found.scores.item() == pytest.approx(1 / (2 + math.exp(-1) + math.exp(-2)))
-    assert roi.cls.out_features == 4 and roi.reg.out_features == 8 and roi.twin(3, [4]).cls.out_features == 3
+    assert roi.cls.out_features == 4 and roi.reg.out_features == 8 and roi.rebuild(3, [4]).cls.out_features == 3
 
 
 def test_nms_is_within_a_class():
     roi = head(selection=Selection(1000, 0.2, 0.5, 100))
     a, near = (10, 10, 30, 30), (10, 10, 30, 31)
     found = found_by(roi, [a, a, a], [[5, -9, 0], [4, -9, 0], [-9, 6, 0]], [[a, a], [near, a], [a, a]])
-    assert found.labels.tolist() == [1, 0] and found.pixels.level.tolist() == [2, 0]
+    assert found.labels.tolist() == [1, 0] and found.cells.level.tolist() == [2, 0]
     assert (
         len(found_by(head(selection=Selection(1000, 0.2, 0.5, 1)), [a, a], [[5, -9, 0], [-9, 6, 0]], [[a, a]] * 2)) == 1
     )
@@ -138,7 +138,7 @@ def test_boxes_are_clipped_and_those_without_area_dropped():
 def test_nothing_found():
     found = found_by(head(), [(0, 0, 9, 9)], [[-9, -9, 9]], [[(0, 0, 9, 9)] * 2])
     assert len(found) == 0 and found.boxes.shape == (0, 4)
-    nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0).long(), PixelIndex.none(0))
+    nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0).long(), CellIndex.none(0))
     empty = head().decode(RegionOutputs([], torch.zeros(0, 3), torch.zeros(0, 8)), [nothing], [(9, 9)])
     assert len(empty[0]) == 0
 
@@ -164,7 +164,7 @@ def test_its_proposals_are_the_rpns():
     for ours, theirs in zip(
         built.head.proposals(outputs, batch.sizes), built.head.rpn.proposals(outputs.rpn, batch.sizes)
     ):
-        assert torch.equal(ours.boxes, theirs.boxes) and torch.equal(ours.pixels.y, theirs.pixels.y)
+        assert torch.equal(ours.boxes, theirs.boxes) and torch.equal(ours.cells.y, theirs.cells.y)
 
 
 def test_the_convolutional_box_head_is_torchvisions():
@@ -198,7 +198,7 @@ def test_the_convolutional_box_head_reads_no_region(training):
 def test_one_box_for_all_classes():
     """In the stds of the head; smooth L1 with beta 1 takes half the square of small differences."""
     stds = (0.05, 0.05, 0.1, 0.1)
-    roi = head(agnostic=True, stds=stds, beta=1.0)
+    roi = head(class_agnostic=True, stds=stds, beta=1.0)
     assert roi.reg.out_features == 4
     reg = torch.tensor([[2.5, 0, 0, 0], [99, 99, 99, 99]])
     found = roi.loss(RegionOutputs([], torch.zeros(2, 3), reg), [regions(ROW, BACKGROUND)])
@@ -206,7 +206,7 @@ def test_one_box_for_all_classes():
     moved = torch.tensor([[10.0, 10, 30, 30]])
     codes = encode_deltas(moved, torch.tensor([[14.0, 8, 28, 40]]), stds)
     index = torch.zeros(1, dtype=torch.int64)
-    proposals = Detections(moved, torch.ones(1), index, PixelIndex(*[index] * 4))
+    proposals = Detections(moved, torch.ones(1), index, CellIndex(*[index] * 4))
     decoded = roi.decode(RegionOutputs([], torch.zeros(1, 3), codes), [proposals], [(100, 100)])[0]
     torch.testing.assert_close(decoded.boxes, torch.tensor([[14.0, 8, 28, 40]] * 2))
     assert decoded.labels.sort().values.tolist() == [0, 1]
@@ -225,10 +225,10 @@ def test_refining_follows_the_likeliest_class_and_never_background():
 
 
 def test_a_twin_is_of_the_same_make():
-    roi = BoxHead(2, 3, STRIDES, hidden=6, grid=2, convs=1, fcs=3, agnostic=True, stds=(1, 1, 1, 1), beta=0.5)
-    twin = roi.twin(5, [8, 16, 32, 64, 128])
-    assert twin.make == roi.make and twin.num_classes == 2 and twin.strides == [8, 16, 32, 64]
-    assert twin.layers == ("fc0", "fc1", "fc2") and twin.convs[0].in_channels == 5 and len(twin.norms) == 1
-    assert (twin.agnostic, twin.stds, twin.beta) == (True, (1, 1, 1, 1), 0.5)
-    other = head().twin(3, STRIDES, num_classes=5)
+    roi = BoxHead(2, 3, STRIDES, hidden=6, grid=2, convs=1, fcs=3, class_agnostic=True, stds=(1, 1, 1, 1), beta=0.5)
+    rebuilt = roi.rebuild(5, [8, 16, 32, 64, 128])
+    assert rebuilt.hparams == roi.hparams and rebuilt.num_classes == 2 and rebuilt.strides == [8, 16, 32, 64]
+    assert rebuilt.layers == ("fc0", "fc1", "fc2") and rebuilt.convs[0].in_channels == 5 and len(rebuilt.norms) == 1
+    assert (rebuilt.class_agnostic, rebuilt.stds, rebuilt.beta) == (True, (1, 1, 1, 1), 0.5)
+    other = head().rebuild(3, STRIDES, num_classes=5)
     assert (other.cls.out_features, other.reg.out_features) == (6, 20)

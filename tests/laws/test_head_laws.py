@@ -5,20 +5,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headstart.boxes import clip_boxes, encode_deltas, encode_distances, middles, pairwise_cover
+from headstart.boxes import centers, clip_boxes, encode_deltas, encode_distances, pairwise_iof
 from headstart.detectors.zoo import FAMILIES
 from headstart.heads.anchor import AnchorHead
 from headstart.heads.dense import DenseHead, Selection, flatten_level, shapes
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.gfl import GFLHead
 from headstart.heads.reppoints import RepPointsHead
-from headstart.heads.two_stage import ProposingHead
+from headstart.heads.two_stage import RPNBasedHead
 from headstart.structures import Targets
 from laws.tiny import (
     DENSE,
     TWO_STAGE,
     VARIANTS,
-    at_pixels,
+    at_cells,
     box_heads,
     dense_heads,
     detector,
@@ -30,7 +30,7 @@ from laws.tiny import (
     total,
 )
 
-OPEN = Selection(per_level=200, threshold=0.02, overlap=0.7, keep=100)
+OPEN = Selection(nms_pre=200, score_threshold=0.02, iou_threshold=0.7, max_detections=100)
 
 
 @pytest.fixture(params=VARIANTS, ids=lambda variant: "-".join(map(label, variant)))
@@ -56,7 +56,7 @@ def two_stage(request):
 def test_every_family_is_listed(built):
     """The families of `DENSE` and `TWO_STAGE` are what they are listed as, and no family is missing."""
     assert set(DENSE + TWO_STAGE) == set(FAMILIES)
-    kind = ProposingHead if built.recipe["name"] in TWO_STAGE else DenseHead
+    kind = RPNBasedHead if built.recipe["name"] in TWO_STAGE else DenseHead
     assert isinstance(built.head, kind) and dense_heads(built)
 
 
@@ -92,10 +92,10 @@ def test_a_proposals_score_and_box_are_those_of_its_cell(outputs_of):
     """The round trip of HEAD's tracing (its cells must follow every filter)."""
     for head, whole, batch in outputs_of:
         for image, found in enumerate(head.proposals(whole, batch.sizes)):
-            assert len(found) > 20 and len(found.pixels.level.unique()) > 2
-            logits = at_pixels(whole.cls, head.num_classes, image, found.pixels)
+            assert len(found) > 20 and len(found.cells.level.unique()) > 2
+            logits = at_cells(whole.cls, head.num_classes, image, found.cells)
             torch.testing.assert_close(found.scores, logits.amax(dim=1).sigmoid())
-            boxes = clip_boxes(decode_at(head, whole, image, found.pixels), batch.sizes[image])
+            boxes = clip_boxes(decode_at(head, whole, image, found.cells), batch.sizes[image])
             torch.testing.assert_close(found.boxes, boxes)
             assert bool((found.scores.diff() <= 0).all())
             assert not any(t.requires_grad for t in (found.boxes, found.scores))
@@ -105,14 +105,14 @@ def test_a_detections_score_and_box_are_those_of_its_cell(outputs_of):
     for head, whole, batch in outputs_of:
         head.selection = OPEN
         for image, found in enumerate(head.decode(whole, batch.sizes)):
-            assert len(found) > 5 and len(found.pixels.level.unique()) > 1
-            logits = at_pixels(whole.cls, head.num_classes, image, found.pixels)
+            assert len(found) > 5 and len(found.cells.level.unique()) > 1
+            logits = at_cells(whole.cls, head.num_classes, image, found.cells)
             scores = logits.sigmoid()[torch.arange(len(found)), found.labels]
             if whole.quality is not None:
-                scores = scores * at_pixels(whole.quality, 1, image, found.pixels)[:, 0].sigmoid()
+                scores = scores * at_cells(whole.quality, 1, image, found.cells)[:, 0].sigmoid()
                 scores = scores.sqrt() if head.convention.joint_score else scores
             torch.testing.assert_close(found.scores, scores)
-            boxes = clip_boxes(decode_at(head, whole, image, found.pixels), batch.sizes[image])
+            boxes = clip_boxes(decode_at(head, whole, image, found.cells), batch.sizes[image])
             torch.testing.assert_close(found.boxes, boxes)
             assert bool((found.scores.diff() <= 0).all())
 
@@ -125,9 +125,9 @@ def test_a_two_stage_detection_comes_from_the_proposal_at_its_cell(two_stage):
     chances = logits.softmax(dim=1).split([len(p) for p in stages[0].proposals])
     for image, found in enumerate(two_stage.head.decode(outputs, batch.sizes)):
         proposals = stages[-1].proposals[image]
-        row = {cell: i for i, cell in enumerate(named_cells(proposals.pixels))}
+        row = {cell: i for i, cell in enumerate(named_cells(proposals.cells))}
         assert len(row) == len(proposals) and len(found) > 3
-        rows = torch.tensor([row[cell] for cell in named_cells(found.pixels)])
+        rows = torch.tensor([row[cell] for cell in named_cells(found.cells)])
         torch.testing.assert_close(found.scores, chances[image][rows, found.labels].detach())
 
 
@@ -150,25 +150,25 @@ def test_regions_are_ground_truth_or_what_was_offered_with_its_cell(two_stage):
     batch, targets = scene()
     for stage in stages_of(two_stage(batch, targets)):
         for regions, proposals, target in zip(stage.regions, stage.proposals, targets):
-            offered = dict(zip(named_cells(proposals.pixels), proposals.boxes.tolist()))
+            offered = dict(zip(named_cells(proposals.cells), proposals.boxes.tolist()))
             assert len(offered) == len(proposals) and torch.equal(regions.boxes[: len(target)], target.boxes)
             assert not regions.boxes.requires_grad and len(regions) > len(target)
-            for cell, box in list(zip(named_cells(regions.pixels), regions.boxes.tolist()))[len(target) :]:
+            for cell, box in list(zip(named_cells(regions.cells), regions.boxes.tolist()))[len(target) :]:
                 assert offered[cell] == box
 
 
-def named_cells(pixels):
-    return list(zip(*(getattr(pixels, key).tolist() for key in ("level", "y", "x", "anchor"))))
+def named_cells(cells):
+    return list(zip(*(getattr(cells, key).tolist() for key in ("level", "y", "x", "anchor"))))
 
 
-def decode_at(head, outputs, image, pixels):
+def decode_at(head, outputs, image, cells):
     """Boxes (N, 4) decoded at given cells, one level at a time from the maps, as the head says they are to be read."""
-    boxes = torch.zeros(len(pixels), 4)
+    boxes = torch.zeros(len(cells), 4)
     for level, (height, width) in enumerate(shapes(outputs)):
-        own = pixels.level == level
+        own = cells.level == level
         codes = flatten_level(outputs.reg[level][image : image + 1], head.code_size)[0]
         every = head.decode_level(codes, level, (height, width), head.steps(outputs)[level])
-        row = (pixels.y[own] * width + pixels.x[own]) * head.anchors + pixels.anchor[own]
+        row = (cells.y[own] * width + cells.x[own]) * head.num_anchors + cells.anchor[own]
         boxes[own] = every[row].detach()
     return boxes
 
@@ -177,8 +177,8 @@ def encode_level(head, boxes, level, shape, step=None):
     """The box code of boxes (H*W*A, 4) on a level: written down here a second time, head by head."""
     stride = head.strides[level]
     if isinstance(head, GFLHead):
-        distances = encode_distances(middles(head.level_anchors(level, shape)), boxes) / stride
-        return encode_edges(distances.clamp(0, head.reach), head.reach).flatten(1)
+        distances = encode_distances(centers(head.level_anchors(level, shape)), boxes) / stride
+        return encode_edges(distances.clamp(0, head.reg_max), head.reg_max).flatten(1)
     if isinstance(head, AnchorHead):
         return encode_deltas(head.level_anchors(level, shape, step), boxes, head.stds)
     points = head.level_points(level, shape, boxes.device, step)
@@ -199,7 +199,7 @@ def encode_points(boxes, moment):
     """Nine points, dy and dx, on the diagonal of each box: their middle is its centre, their spread half its side."""
     line = torch.linspace(-1, 1, 9)
     half = (boxes[:, 2:] - boxes[:, :2]) / 2 / moment.exp()
-    places = middles(boxes)[:, None] + half[:, None] * (line / line.std())[:, None]
+    places = centers(boxes)[:, None] + half[:, None] * (line / line.std())[:, None]
     return places.flip(-1).flatten(1)
 
 
@@ -207,10 +207,10 @@ def test_decoding_what_was_encoded_is_the_identity(outputs_of):
     """For boxes around their cells, up to 16 strides wide."""
     for head, whole, _ in outputs_of:
         generator = torch.Generator().manual_seed(0)
-        pixels = head.pixels(whole)
+        cells = head.cells(whole)
         for level, shape in enumerate(shapes(whole)):
-            own = pixels.level == level
-            place = torch.stack([pixels.x[own], pixels.y[own]], dim=1) + 0.25
+            own = cells.level == level
+            place = torch.stack([cells.x[own], cells.y[own]], dim=1) + 0.25
             low, high = 0.5 + 7.5 * torch.rand(2, len(place), 2, generator=generator)
             boxes = torch.cat([place - low, place + high], dim=1) * head.strides[level]
             again = head.decode_level(encode_level(head, boxes, level, shape), level, shape)
@@ -225,7 +225,7 @@ def test_answering_every_target_exactly_costs_nothing(outputs_of):
         assert all(int(image.sum()) > 0 for image in assigned.positive)
         reg, start = [], 0
         for level, shape in enumerate(shapes(whole)):
-            count = shape[0] * shape[1] * head.anchors
+            count = shape[0] * shape[1] * head.num_anchors
             rows = slice(start, start := start + count)
             solid = torch.where(
                 assigned.positive[:, rows, None], assigned.boxes[:, rows], torch.tensor([0.0, 0, 90, 90])
@@ -290,10 +290,10 @@ def priors_inside(head, outputs, area):
         every = [head.level_points(level, shape, "cpu") for level, shape in enumerate(shapes(outputs))]
         own = encode_distances(torch.cat(every), torch.tensor(area)).amin(dim=1) > 0
     elif isinstance(head, AnchorHead):
-        own = pairwise_cover(head.all_anchors(outputs), torch.tensor([area]))[:, 0] > 0.6
+        own = pairwise_iof(head.all_anchors(outputs), torch.tensor([area]))[:, 0] > 0.6
     else:
         return torch.stack(
-            [pairwise_cover(image, torch.tensor([area]))[:, 0] > 0.6 for image in head.first_boxes(outputs)]
+            [pairwise_iof(image, torch.tensor([area]))[:, 0] > 0.6 for image in head.first_boxes(outputs)]
         )
     return own.expand(len(outputs.sizes), -1)
 
@@ -328,7 +328,7 @@ def test_regions_in_ignored_boxes_are_not_sampled(two_stage):
 
 def covered(boxes, area):
     """How many boxes lie for the most part in the area."""
-    return int((pairwise_cover(boxes, torch.tensor([area])) > 0.5).sum())
+    return int((pairwise_iof(boxes, torch.tensor([area])) > 0.5).sum())
 
 
 def test_targets_are_not_touched(built):

@@ -144,7 +144,7 @@ def stir(built: Detector) -> Detector:
         if isinstance(head, FCOSHead) and not head.normalised:
             head.reg.bias.data += 2.5  # exp of it: distances of some 12 pixels instead of one
         if isinstance(head, GFLHead):
-            head.reg.bias.data -= torch.arange(head.reach + 1).repeat(4) * 0.5  # some 2 strides instead of 8
+            head.reg.bias.data -= torch.arange(head.reg_max + 1).repeat(4) * 0.5  # some 2 strides instead of 8
     return built
 
 

@@ -17,7 +17,7 @@ from headstart.heads.roi import BoxHead
 from headstart.heads.rpn import RPNHead
 from headstart.losses.normalise import mean_over_ranks
 from headstart.methods.weighting import Scale
-from headstart.structures import Detections, Features, PixelIndex, Progress, Targets
+from headstart.structures import CellIndex, Detections, Features, Progress, Targets
 
 STRIDES = [4, 8, 16, 32]
 SIZE = (64, 64)
@@ -53,9 +53,9 @@ def whole_batch() -> tuple[list[Tensor], list[Targets], list[Detections]]:
         boxes = torch.cat([corner, corner + 15 + 15 * torch.rand(objects, 2, generator=generator)], dim=1)
         labels = torch.arange(objects)
         targets.append(Targets(boxes, labels, torch.zeros(objects, dtype=torch.bool)))
-        places = torch.cat([boxes + 1, torch.tensor([[1.0, 1, 9, 9]] * (2 + objects))])
-        index = torch.arange(len(places))
-        proposals.append(Detections(places, torch.ones(len(places)), index * 0, PixelIndex(*[index] * 4)))
+        regions = torch.cat([boxes + 1, torch.tensor([[1.0, 1, 9, 9]] * (2 + objects))])
+        index = torch.arange(len(regions))
+        proposals.append(Detections(regions, torch.ones(len(regions)), index * 0, CellIndex(*[index] * 4)))
     return maps, targets, proposals
 
 

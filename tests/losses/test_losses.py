@@ -7,10 +7,10 @@ import torch
 from torch.nn import functional
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
-from headstart.losses.box import absolute, giou, iou_log, smooth
-from headstart.losses.classification import binary, focal, quality_focal, softmax_entropy
-from headstart.losses.distribution import distribution_focal, expectation
-from headstart.losses.imitation import squared
+from headstart.losses.box import giou, iou_log, smooth_l1
+from headstart.losses.classification import bce_with_logits, cross_entropy, focal, quality_focal
+from headstart.losses.distribution import distribution_focal, integral
+from headstart.losses.imitation import mse
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.5, 1.5)])
@@ -50,9 +50,9 @@ def test_focal_leaves_out_what_has_no_weight():
 
 def test_smooth_l1_is_a_parabola_below_beta():
     prediction, goal = torch.tensor([0.5, -3.0]), torch.zeros(2)
-    assert absolute(prediction, goal).item() == pytest.approx(3.5)
-    assert absolute(prediction, goal, 1.0).item() == pytest.approx(0.125 + 2.5)
-    assert absolute(prediction, goal, 0.25).item() == pytest.approx(0.375 + 2.875)
+    assert smooth_l1(prediction, goal).item() == pytest.approx(3.5)
+    assert smooth_l1(prediction, goal, 1.0).item() == pytest.approx(0.125 + 2.5)
+    assert smooth_l1(prediction, goal, 0.25).item() == pytest.approx(0.375 + 2.875)
 
 
 def test_quality_focal_as_mmdetection():
@@ -100,26 +100,26 @@ def test_the_best_distribution_has_the_goal_as_its_expectation():
     for _ in range(200):
         (grad,) = torch.autograd.grad(distribution_focal(logits, goal, torch.ones(1)), logits)
         logits = (logits - 2 * grad).detach().requires_grad_()
-    assert expectation(logits).item() == pytest.approx(3.25, abs=0.02)
+    assert integral(logits).item() == pytest.approx(3.25, abs=0.02)
     assert logits.argsort(descending=True)[0, :2].tolist() == [3, 4]
 
 
 def test_expectation():
-    assert expectation(torch.zeros(2, 3, 5)).tolist() == [[2.0] * 3] * 2
-    assert expectation(torch.tensor([0.0, -1e4, math.log(3)])).item() == pytest.approx(1.5)
+    assert integral(torch.zeros(2, 3, 5)).tolist() == [[2.0] * 3] * 2
+    assert integral(torch.tensor([0.0, -1e4, math.log(3)])).item() == pytest.approx(1.5)
 
 
 def test_binary_is_a_weighted_sum():
     logits, goal, weight = torch.randn(6), torch.tensor([0, 1, 0.3, 1, 0, 1]), torch.rand(6)
     each = functional.binary_cross_entropy_with_logits(logits, goal, reduction="none")
-    torch.testing.assert_close(binary(logits, goal, weight), (each * weight).sum())
-    torch.testing.assert_close(binary(logits, goal), each.sum())
+    torch.testing.assert_close(bce_with_logits(logits, goal, weight), (each * weight).sum())
+    torch.testing.assert_close(bce_with_logits(logits, goal), each.sum())
 
 
 def test_softmax_entropy_is_a_sum_and_takes_no_rows():
     logits = torch.zeros(3, 4, requires_grad=True)
-    assert softmax_entropy(logits, torch.tensor([0, 3, 1])).item() == pytest.approx(3 * math.log(4))
-    none = softmax_entropy(logits[:0], torch.zeros(0, dtype=torch.int64))
+    assert cross_entropy(logits, torch.tensor([0, 3, 1])).item() == pytest.approx(3 * math.log(4))
+    none = cross_entropy(logits[:0], torch.zeros(0, dtype=torch.int64))
     none.backward()
     assert none == 0 and not logits.grad.any()
 
@@ -133,16 +133,16 @@ def test_box_losses_by_hand():
     assert each == pytest.approx([0, 2 / 3, 1 + 1 / 3], abs=1e-6)
     logs = [iou_log(A[i : i + 1], B[i : i + 1], torch.ones(1)).item() for i in range(3)]
     assert logs == pytest.approx([0, math.log(3), -math.log(1e-6)], abs=1e-5)
-    assert absolute(A, B).item() == 10 + 40
+    assert smooth_l1(A, B).item() == 10 + 40
 
 
 def test_smooth_by_hand():
     """Squared up to beta, a line from there on, without a step between them."""
     zero = torch.zeros(4)
-    each = [smooth(torch.tensor([d]), zero[:1], 0.5).item() for d in (0.2, -0.5, 0.5001, 2.0)]
+    each = [smooth_l1(torch.tensor([d]), zero[:1], 0.5).item() for d in (0.2, -0.5, 0.5001, 2.0)]
     assert each == pytest.approx([0.04, 0.25, 0.2501, 1.75], rel=1e-4)
-    assert smooth(torch.tensor([0.2, -0.5, 0, 2]), zero, 0.5).item() == pytest.approx(2.04)
-    assert smooth(zero[:0], zero[:0], 0.5).item() == 0
+    assert smooth_l1(torch.tensor([0.2, -0.5, 0, 2]), zero, 0.5).item() == pytest.approx(2.04)
+    assert smooth_l1(zero[:0], zero[:0], 0.5).item() == 0
 
 
 def test_giou_as_torchvision():
@@ -171,17 +171,17 @@ def test_box_losses_of_nothing_and_of_boxes_without_area(loss):
 
 def test_squared_is_a_mean_over_all_entries_in_float32():
     student, teacher = torch.tensor([[1.0, 2], [3, 4]]).bfloat16(), torch.tensor([[1.0, 0], [0, 0]])
-    found = squared(student, teacher)
+    found = mse(student, teacher)
     assert found.dtype == torch.float32 and found.item() == (4 + 9 + 16) / 4
 
 
 def test_squared_of_nothing_is_zero_with_a_gradient():
     student = torch.zeros(0, 8, requires_grad=True)
-    found = squared(student, torch.zeros(0, 8))
+    found = mse(student, torch.zeros(0, 8))
     found.backward()
     assert found == 0 and student.grad is not None
 
 
 def test_squared_does_not_broadcast():
     with pytest.raises(ValueError, match=r"\(3, 4\).*\(1, 4\)"):
-        squared(torch.zeros(3, 4), torch.zeros(1, 4))
+        mse(torch.zeros(3, 4), torch.zeros(1, 4))

@@ -103,7 +103,7 @@ def cells_of(places: list[Regions]) -> list[tuple[int, int, int, int, int, int]]
     """Row, image, level, y, x and anchor of every region that has a cell, one by one."""
     found, row = [], 0
     for image, place in enumerate(places):
-        keys = (getattr(place.pixels, key).tolist() for key in ("level", "y", "x", "anchor"))
+        keys = (getattr(place.cells, key).tolist() for key in ("level", "y", "x", "anchor"))
         for level, y, x, anchor in zip(*keys):
             if level >= 0:
                 found.append((row, image, level, y, x, anchor))

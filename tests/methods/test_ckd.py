@@ -5,7 +5,7 @@ import torch
 
 from headstart.methods.ckd import Aligned, LookedUp, Traced
 from headstart.methods.ckd import Shared as SharedRegions
-from headstart.structures import PixelIndex, Progress, Regions
+from headstart.structures import CellIndex, Progress, Regions
 from methods.pairs import LINKS, batch, cells_of, make, only, pair, still, tiny, watch
 
 
@@ -179,7 +179,7 @@ def test_fewer_of_a_two_stage_students_regions(case):
         objects = min(int((all_of_them.labels < classes).sum()), 3)
         assert (place.labels < classes).tolist() == [True] * objects + [False] * (12 - objects)
     ((mine, _),) = only(method).link(sight, goal_of(method, reading)).values()
-    traced = sum(int((place.pixels.level >= 0).sum()) for place in sight.places)
+    traced = sum(int((place.cells.level >= 0).sum()) for place in sight.places)
     assert len(mine[0]) == (traced if case == "looked-up" else 24)
 
 
@@ -190,9 +190,7 @@ def test_regions_that_are_all_ground_truth_leave_zero_and_a_gradient(case):
     sampled = method.sample
 
     def without(outputs, sizes, targets):
-        return [
-            Regions(p.boxes, p.labels, p.matched, PixelIndex.none(len(p))) for p in sampled(outputs, sizes, targets)
-        ]
+        return [Regions(p.boxes, p.labels, p.matched, CellIndex.none(len(p))) for p in sampled(outputs, sizes, targets)]
 
     method.sample = without
     terms, *_ = watch(method)

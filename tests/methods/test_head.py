@@ -8,11 +8,11 @@ from torch import nn
 
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
-from headstart.heads.cascade import Cascade, CascadeHead
+from headstart.heads.cascade import CascadeHead, CascadeRoIHead
 from headstart.heads.dense import DenseHead
 from headstart.heads.roi import BoxHead
 from headstart.heads.rpn import RPNHead
-from headstart.heads.two_stage import ProposingHead, TwoStageHead
+from headstart.heads.two_stage import RPNBasedHead, TwoStageHead
 from headstart.methods import Frozen, build_method
 from headstart.methods.ckd import Aligned, LookedUp, Shared, Traced
 from headstart.methods.head import HEAD
@@ -35,7 +35,7 @@ def on_the_teachers_pyramid(guide, student):
     elif student == "fasterrcnn":
         head = TwoStageHead(RPNHead(16, strides, width=16), BoxHead(3, 16, strides, **roi))
     else:
-        head = CascadeHead(RPNHead(16, strides, width=16), Cascade(3, 16, strides, **roi))
+        head = CascadeHead(RPNHead(16, strides, width=16), CascadeRoIHead(3, 16, strides, **roi))
     built = Detector(copy.deepcopy(model.backbone), copy.deepcopy(model.neck), head, CLASSES)
     method = build_method("head", stir(built).eval(), Frozen(model), weights="paper", warmup=0)
     for name, adapter in only(method).adapters.items():
@@ -193,7 +193,7 @@ class Watched:
         roi = lambda head: list(getattr(head, "heads", [head]))  # noqa: E731
         self._watch("assistant", roi(only(method).assistant.head))
         self._watch("teacher", roi(method.teacher.model.head.roi))
-        if isinstance(method.student.head, ProposingHead):
+        if isinstance(method.student.head, RPNBasedHead):
             self._watch("student", roi(method.student.head.roi))
 
     def _watch(self, who, heads):

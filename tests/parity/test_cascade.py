@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from headstart.heads.cascade import Cascade, CascadeHead, refine_places
+from headstart.heads.cascade import CascadeHead, CascadeRoIHead, refine_regions
 from headstart.heads.dense import Selection
 from headstart.heads.rpn import RPNHead
 from headstart.structures import Assignment
@@ -20,10 +20,10 @@ def arrays(reference):
 
 @pytest.fixture
 def head(arrays):
-    few = Selection(per_level=1000, threshold=None, overlap=0.7, keep=250)
+    few = Selection(nms_pre=1000, score_threshold=None, iou_threshold=0.7, max_detections=250)
     rpn = RPNHead(32, STRIDES, width=32, sample=EVERY_ANCHOR, selection=few, beta=1 / 9, crossing=False)
-    rpn.proposing = Selection(per_level=2000, threshold=None, overlap=0.7, keep=250)
-    roi = Cascade(7, 32, STRIDES, hidden=64)
+    rpn.proposing = Selection(nms_pre=2000, score_threshold=None, iou_threshold=0.7, max_detections=250)
+    roi = CascadeRoIHead(7, 32, STRIDES, hidden=64)
     load_head(rpn, arrays, "w/rpn_head/")
     load_head(roi, arrays, "w/roi_head/")
     return CascadeHead(rpn, roi)
@@ -87,7 +87,7 @@ def test_refined_boxes(arrays, head):
     whole = head(features(arrays, STRIDES), sizes(arrays), targets(arrays, "full"))
     for stage in (0, 1):
         read = whole.stages[stage]
-        offered = refine_places(head.roi.heads[stage], read.roi, read.regions, sizes(arrays))
+        offered = refine_regions(head.roi.heads[stage], read.roi, read.regions, sizes(arrays))
         for image, found in enumerate(offered):
             objects, background, *_ = official_regions(arrays, "full", stage + 1, image)
             added = len(targets(arrays, "full")[image])

@@ -33,8 +33,8 @@ NAMES = {
     "pts_refine": "box",
     "pts_init": "initial_box",
 }
-FCOS_TEST = Selection(per_level=1000, threshold=0.05, overlap=0.5, keep=100)
-TRICKS_TEST = Selection(per_level=1000, threshold=0.05, overlap=0.6, keep=100)
+FCOS_TEST = Selection(nms_pre=1000, score_threshold=0.05, iou_threshold=0.5, max_detections=100)
+TRICKS_TEST = Selection(nms_pre=1000, score_threshold=0.05, iou_threshold=0.6, max_detections=100)
 
 
 def build(name):
@@ -102,7 +102,7 @@ def test_targets(case, scenario):
     assigned = head.assign(outputs, targets(arrays, scenario))
     start = 0
     for level, maps in enumerate(outputs.cls):
-        rows = slice(start, start + maps.shape[2] * maps.shape[3] * head.anchors)
+        rows = slice(start, start + maps.shape[2] * maps.shape[3] * head.num_anchors)
         start = rows.stop
         key = f"tgt/{scenario}/labels{level}"
         if key not in arrays:
@@ -159,7 +159,7 @@ def test_reppoints_losses_level_by_level(reference, scenario):
     outputs = head(features(arrays, STRIDES), sizes(arrays))
     assigned = head.assign(outputs, targets(arrays, scenario))
     whole = [counted(stage) for stage in (assigned, assigned.initial)]
-    level_of = head.pixels(outputs).level
+    level_of = head.cells(outputs).level
     for level in range(5):
         refined, first = (only(stage, level_of == level) for stage in (assigned, assigned.initial))
         losses = head.loss(outputs, replace(refined, initial=first))
@@ -188,7 +188,7 @@ def test_predictions(case, prefix):
     _, arrays, head, _, outputs = case
     if prefix != "pred/":
         chosen = head.selection
-        head.selection = Selection(chosen.per_level, 0.3, chosen.overlap, chosen.keep)
+        head.selection = Selection(chosen.nms_pre, 0.3, chosen.iou_threshold, chosen.max_detections)
     for image, found in enumerate(head.decode(outputs, sizes(arrays))):
         close(found.boxes, arrays[f"{prefix}bboxes{image}"], 1e-5)
         close(found.scores, arrays[f"{prefix}scores{image}"], 1e-5)

@@ -67,7 +67,7 @@ def build_student():
     body = build_backbone(SmallResNet(18, 8), frozen_stages=1, norm_eval=True)
     neck = FPN(body.channels, body.strides, width=32, start=1, levels=5, extra="on_input")
     head = RetinaHead(7, 32, neck.strides, width=32)
-    head.proposing = Selection(per_level=2000, threshold=None, overlap=0.7, keep=250)
+    head.proposing = Selection(nms_pre=2000, score_threshold=None, iou_threshold=0.7, max_detections=250)
     return plain(Detector(body, neck, head, CLASSES))
 
 
@@ -147,12 +147,12 @@ def test_proposals_and_places(arrays, method, batch, scenario):
         official = tensor(arrays[f"proposals/{scenario}/{image}"])
         close(found.boxes, official[:, :4], 1e-5)
         close(found.scores, official[:, 4], 1e-5)
-        cell = torch.stack([found.pixels.level, found.pixels.y, found.pixels.x, found.pixels.anchor], dim=1)
+        cell = torch.stack([found.cells.level, found.cells.y, found.cells.x, found.cells.anchor], dim=1)
         assert torch.equal(cell, official[:, 5:].long())
     places = method.look(batch, targets(arrays, scenario)).places
     rois, ids = tensor(arrays[f"rois/{scenario}"]), tensor(arrays[f"bbox_ids/{scenario}"]).long()
     close(torch.cat([p.boxes for p in places]), rois[:, 1:], 1e-5)
-    level, y, x, anchor = (torch.cat([getattr(p.pixels, key) for p in places]) for key in ("level", "y", "x", "anchor"))
+    level, y, x, anchor = (torch.cat([getattr(p.cells, key) for p in places]) for key in ("level", "y", "x", "anchor"))
     assert torch.equal(torch.stack([level, y, x], dim=1), ids[:, 1:4])
     assert torch.equal(anchor[level >= 0], ids[level >= 0, 4])
 
@@ -180,8 +180,8 @@ def test_traced_tensors(arrays, method, batch):
     close(lesson.adapters["ckd"].adapter(vectors, anchor), arrays["traced/retina_cls_decoupled"], 6e-5)
     assert torch.equal(anchor, tensor(arrays["traced/anchor_ids"]).long())
     places = tensor(arrays["traced/bbox_poses"]).long()
-    pixels = [p.pixels for p in sight.places]
-    level, y, x = (torch.cat([getattr(p, key) for p in pixels])[traced] for key in ("level", "y", "x"))
+    cells = [p.cells for p in sight.places]
+    level, y, x = (torch.cat([getattr(p, key) for p in cells])[traced] for key in ("level", "y", "x"))
     assert torch.equal(torch.stack([level, y, x], dim=1), places[:, [0, 2, 3]])
 
 

@@ -22,9 +22,9 @@ def arrays(reference):
 
 @pytest.fixture
 def head(arrays):
-    few = Selection(per_level=1000, threshold=None, overlap=0.7, keep=250)
+    few = Selection(nms_pre=1000, score_threshold=None, iou_threshold=0.7, max_detections=250)
     rpn = RPNHead(32, STRIDES, width=32, sample=EVERY_ANCHOR, selection=few)
-    rpn.proposing = Selection(per_level=2000, threshold=None, overlap=0.7, keep=250)
+    rpn.proposing = Selection(nms_pre=2000, score_threshold=None, iou_threshold=0.7, max_detections=250)
     roi = BoxHead(7, 32, STRIDES, hidden=64)
     load_head(rpn, arrays, "w/rpn_head/")
     load_head(roi, arrays, "w/roi_head/")

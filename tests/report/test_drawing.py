@@ -7,7 +7,7 @@ import torch
 from headstart.report.colours import class_colour
 from headstart.report.drawing import GREY, Drawn, draw_boxes
 from headstart.report.font import font_for, shorten, text_width
-from headstart.structures import Detections, PixelIndex
+from headstart.structures import CellIndex, Detections
 
 CLASSES = ("cat", "dog")
 
@@ -98,7 +98,7 @@ def test_the_best_detections_are_chosen():
         torch.arange(16.0).reshape(4, 4).bfloat16(),
         torch.tensor([0.2, 0.9, 0.4, 0.8]),
         torch.tensor([0, 1, 0, 1]),
-        PixelIndex.none(4),
+        CellIndex.none(4),
     )
     drawn = Drawn.of(detections, threshold=0.3, most=2)
     assert drawn.scores == pytest.approx([0.9, 0.8])

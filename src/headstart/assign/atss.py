@@ -1,4 +1,4 @@
-"""Assignment by an overlap threshold of each object's own: ATSS and GFL."""
+"""Assignment by an IoU threshold per object: ATSS and GFL."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from headstart.assign.max_iou import NEGATIVE, set_aside
-from headstart.boxes import aligned_iou, encode_distances, middles
+from headstart.assign.max_iou import NEGATIVE, mark_ignored
+from headstart.boxes import aligned_iou, centers, encode_distances
 from headstart.structures import Targets
 
 
@@ -17,9 +17,9 @@ from headstart.structures import Targets
 class ATSS:
     """Gives every ground truth those of the anchors near it that overlap it clearly more than the others do.
 
-    count    how many anchors of each level, those nearest by their centres, are looked at for a ground truth
-    margin   how far inside the ground truth an anchor's centre must lie, in pixels
-    cover    an anchor of which more than this share lies in an ignored (crowd, difficult) box is not background
+    topk        how many anchors of each level, those nearest by their centres, are looked at for a ground truth
+    margin      how far inside the ground truth an anchor's centre must lie, in pixels
+    ignore_iof  an anchor of which more than this share lies in an ignored (crowd, difficult) box is not background
 
     An anchor is an object if its IoU reaches the mean plus the (sample) standard deviation of all that were looked at.
     One that several ground truths ask for goes to the one that it overlaps most.
@@ -28,9 +28,9 @@ class ATSS:
     dense_atss and dense_gfl).
     """
 
-    count: int = 9
+    topk: int = 9
     margin: float = 0.01
-    cover: float = 0.5
+    ignore_iof: float = 0.5
 
     @torch.no_grad()
     def __call__(
@@ -47,12 +47,12 @@ class ATSS:
             claims = self._claims(anchors, counts, targets.boxes[wanted], usable)
             best, index = claims.max(dim=0)
             matched = torch.where(best >= 0, wanted[index], matched)
-        return set_aside(matched, anchors, targets, wanted, usable, self.cover)
+        return mark_ignored(matched, anchors, targets, wanted, usable, self.ignore_iof)
 
     def _claims(self, anchors: Tensor, counts: Sequence[int], boxes: Tensor, usable: Tensor | None) -> Tensor:
         """(M, N): the IoU of a ground truth with an anchor that it asks for, else -1."""
-        centres = middles(anchors)
-        distance = (middles(boxes)[:, None] - centres).square().sum(dim=-1)
+        centres = centers(anchors)
+        distance = (centers(boxes)[:, None] - centres).square().sum(dim=-1)
         if usable is not None:
             distance = distance.masked_fill(~usable, torch.inf)
         near, reached = self._nearest(distance, counts)
@@ -70,7 +70,7 @@ class ATSS:
         """The anchors that are looked at, (M, C), and which of them exist: a level may have fewer usable ones."""
         values, rows, start = [], [], 0
         for level, count in zip(distance.split(list(counts), dim=1), counts):
-            value, row = level.topk(min(self.count, count), dim=1, largest=False, sorted=False)
+            value, row = level.topk(min(self.topk, count), dim=1, largest=False, sorted=False)
             values.append(value)
             rows.append(row + start)
             start += count

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from headstart.assign.max_iou import IGNORED, NEGATIVE
-from headstart.boxes import areas, encode_distances, middles
-from headstart.constant import constant
+from headstart.boxes import areas, centers, encode_distances
+from headstart.cached_tensor import cached_tensor
 from headstart.structures import Targets
 
 
@@ -40,7 +40,7 @@ class CenterRange:
         if len(wanted):
             boxes = targets.boxes[wanted]
             distances = encode_distances(points[:, None], boxes[None])
-            limits = constant(self.ranges, points.dtype, points.device)[level]
+            limits = cached_tensor(self.ranges, points.dtype, points.device)[level]
             reach = distances.amax(dim=-1)
             fits = (reach >= limits[:, :1]) & (reach <= limits[:, 1:])
             fits &= self._near(points, strides, boxes, distances)
@@ -55,7 +55,7 @@ class CenterRange:
     def _near(self, points: Tensor, strides: Tensor, boxes: Tensor, distances: Tensor) -> Tensor:
         if self.radius is None:
             return distances.amin(dim=-1) > 0
-        centres = middles(boxes)
+        centres = centers(boxes)
         reach = (strides * self.radius)[:, None, None]
         low = torch.max(centres[None] - reach, boxes[None, :, :2])
         high = torch.min(centres[None] + reach, boxes[None, :, 2:])

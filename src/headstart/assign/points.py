@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from headstart.assign.max_iou import IGNORED, NEGATIVE
-from headstart.boxes import middles
+from headstart.boxes import centers
 from headstart.structures import Targets
 
 
@@ -41,7 +41,7 @@ class NearestPoints:
             sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-6)
             level = strides.log2().long()
             own = ((sides / self.scale).log2().sum(dim=1) / 2).long().clamp(level.min(), level.max())
-            distance = ((points - middles(boxes)[:, None]) / sides[:, None]).norm(dim=-1)
+            distance = ((points - centers(boxes)[:, None]) / sides[:, None]).norm(dim=-1)
             distance = distance.masked_fill(own[:, None] != level, torch.inf)
             if usable is not None:
                 distance = distance.masked_fill(~usable, torch.inf)

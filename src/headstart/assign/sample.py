@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from headstart.assign.max_iou import NEGATIVE, MaxIoU
-from headstart.structures import Detections, PixelIndex, Regions, Targets
+from headstart.structures import CellIndex, Detections, Regions, Targets
 
 
 def choose(matched: Tensor, count: int, fraction: float) -> tuple[Tensor, Tensor]:
@@ -34,21 +34,21 @@ def _some(index: Tensor, count: int) -> Tensor:
 class RegionSampler:
     """Chooses the RoIs of a step from proposals: ground-truth boxes first, then proposals, objects before background.
 
-    count regions per image, at most `fraction` of them objects; `overlap` is the IoU from which a proposal is an
+    count regions per image, at most `fraction` of them objects; `pos_iou` is the IoU from which a proposal is an
     object. Source: Fast R-CNN (arXiv:1504.08083); order as in mmdetection, so that rows can be compared.
     """
 
     count: int = 512
     fraction: float = 0.25
-    overlap: float = 0.5
+    pos_iou: float = 0.5
 
     @torch.no_grad()
     def __call__(self, proposals: Detections, targets: Targets, num_classes: int) -> Regions:
         wanted = targets.wanted
-        matched = MaxIoU(self.overlap, self.overlap)(proposals.boxes, targets)
+        matched = MaxIoU(self.pos_iou, self.pos_iou)(proposals.boxes, targets)
         own = (~targets.ignored).nonzero().flatten()
         boxes = torch.cat([wanted.boxes, proposals.boxes])
-        pixels = PixelIndex.cat([PixelIndex.none(len(wanted), boxes.device), proposals.pixels])
+        cells = CellIndex.cat([CellIndex.none(len(wanted), boxes.device), proposals.cells])
         matched = torch.cat([own, matched])
         objects, background = choose(matched, self.count, self.fraction)
         kept = torch.cat([objects, background])
@@ -56,10 +56,10 @@ class RegionSampler:
         labels[: len(objects)] = targets.labels[matched[objects]]
         truth = boxes[kept].clone()
         truth[: len(objects)] = targets.boxes[matched[objects]]
-        return Regions(boxes[kept], labels, truth, pixels[kept])
+        return Regions(boxes[kept], labels, truth, cells[kept])
 
     @torch.no_grad()
-    def thin(self, regions: list[Regions], num_classes: int) -> tuple[list[Regions], Tensor]:
+    def subsample(self, regions: list[Regions], num_classes: int) -> tuple[list[Regions], Tensor]:
         """Fewer of the regions that somebody sampled, image by image, by the same rule and in the same order.
 
         Also which rows of all images' regions, one after the other, these are.

@@ -16,7 +16,7 @@ MEASURED = 12
 def models(text: Annotated[str | None, Argument(help="Only names that contain this.")] = None) -> None:
     """List the detectors that can be built, with what they can be to each other; of a few, their size."""
     from headstart.backbones import SHORT_NAMES
-    from headstart.detectors.extent import measure_extent, sketch
+    from headstart.detectors.flops import build_on_meta, count_flops
     from headstart.detectors.zoo import DETECTORS, FAMILIES
     from headstart.errors import UserError
     from headstart.methods import roles
@@ -29,16 +29,16 @@ def models(text: Annotated[str | None, Argument(help="Only names that contain th
     few = len(names) <= MEASURED
     common = {}
     for family in dict.fromkeys(DETECTORS[name][0] for name in names):
-        example = sketch(f"{family}_r18")
+        example = build_on_meta(f"{family}_r18")
         common[family] = {"strides": f"{example.neck.strides[0]}..{example.neck.strides[-1]}", **roles(example)}
     rows = []
     for name in names:
         family, short = DETECTORS[name]
         row: dict[str, str | float] = {"name": name, "backbone (timm)": SHORT_NAMES[short], **common[family]}
         if few:
-            extent = measure_extent(sketch(name))
-            row["parameters (M)"] = round(extent.parameters / 1e6, 1)
-            row["GMACs"], row["GFLOPs"] = round(extent.macs / 1e9, 1), round(extent.flops / 1e9, 1)
+            size = count_flops(build_on_meta(name))
+            row["parameters (M)"] = round(size.parameters / 1e6, 1)
+            row["GMACs"], row["GFLOPs"] = round(size.macs / 1e9, 1), round(size.flops / 1e9, 1)
         rows.append(row)
     show(listing(rows))
     if few:

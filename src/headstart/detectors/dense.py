@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from headstart.detectors.detector import Detector
 from headstart.detectors.parts import Options, Weights, assemble, choose, find_convention, from_stride_8, make_body
-from headstart.heads import adaptive
+from headstart.heads import single_anchor
 from headstart.heads.atss import ATSSHead
 from headstart.heads.dense import DETECTIONS
 from headstart.heads.fcos import FCOSHead
@@ -111,7 +111,7 @@ def atss(
     """ATSS on P3..P7: one square anchor per cell, `anchor_scale` strides wide, and a centreness."""
     body = make_body(backbone, pretrained, frozen_stages, norm_eval, body_options)
     neck = from_stride_8(body, width, extra, relu_extra)
-    chosen = choose(adaptive.DETECTIONS, selection)
+    chosen = choose(single_anchor.DETECTIONS, selection)
     options = {"width": width, "depth": depth, "anchor_scale": anchor_scale, "selection": chosen}
     return assemble(body, neck, ATSSHead(len(classes), width, neck.strides, **options), classes)
 
@@ -124,7 +124,7 @@ def gfl(
     width: int = 256,
     depth: int = 4,
     anchor_scale: float = 8.0,
-    reach: int = 16,
+    reg_max: int = 16,
     extra: str = "on_output",
     relu_extra: bool = False,
     selection: Options | None = None,
@@ -132,11 +132,11 @@ def gfl(
     norm_eval: bool | None = None,
     body_options: Options | None = None,
 ) -> Detector:
-    """GFL on P3..P7: one square anchor per cell; each edge is a distribution over 0 to `reach` strides."""
+    """GFL on P3..P7: one square anchor per cell; each edge is a distribution over 0 to `reg_max` strides."""
     body = make_body(backbone, pretrained, frozen_stages, norm_eval, body_options)
     neck = from_stride_8(body, width, extra, relu_extra)
-    chosen = choose(adaptive.DETECTIONS, selection)
-    options = {"width": width, "depth": depth, "anchor_scale": anchor_scale, "reach": reach, "selection": chosen}
+    chosen = choose(single_anchor.DETECTIONS, selection)
+    options = {"width": width, "depth": depth, "anchor_scale": anchor_scale, "reg_max": reg_max, "selection": chosen}
     return assemble(body, neck, GFLHead(len(classes), width, neck.strides, **options), classes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -71,12 +71,23 @@ def assemble(body: Backbone, neck: FPN, head: Any, classes: Sequence[str]) -> De
 
 
 def choose(default: Selection, changes: Options | None) -> Selection:
-    """A selection with some of its numbers replaced. Raises UserError for a number that it does not have."""
+    """`default` with some of its numbers replaced. Raises UserError for a number that it does not have."""
     known = [f.name for f in fields(Selection)]
     unknown = [name for name in changes or {} if name not in known]
     if unknown:
         raise UserError(f"a selection of boxes has no '{unknown[0]}'; it has {', '.join(known)}")
     return replace(default, **(changes or {}))
+
+
+def use_current_names(options: Mapping[str, Any], aliases: Mapping[str, str], owner: str) -> Options:
+    """`options` with their former names replaced by today's; `aliases` maps the former ones to those.
+
+    Raises UserError, which begins with `owner`, where both names of one option are given.
+    """
+    for former, name in aliases.items():
+        if former in options and name in options:
+            raise UserError(f"{owner}: {former} is the former name of {name}; give only {name}")
+    return {aliases.get(key, key): value for key, value in options.items()}
 
 
 def find_convention(name: str) -> Convention:

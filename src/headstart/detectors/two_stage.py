@@ -10,7 +10,7 @@ from headstart.assign.sample import RegionSampler
 from headstart.detectors.detector import Detector
 from headstart.detectors.parts import Options, Weights, assemble, choose, find_convention, from_stride_4, make_body
 from headstart.errors import UserError
-from headstart.heads.cascade import Cascade, CascadeHead
+from headstart.heads.cascade import CascadeHead, CascadeRoIHead
 from headstart.heads.dense import DETECTIONS, PROPOSALS
 from headstart.heads.roi import BOX_HEADS, BoxHead
 from headstart.heads.rpn import DETECTING, RPNHead
@@ -29,8 +29,8 @@ def fasterrcnn(
     anchor_scale: float = 8.0,
     anchor_sizes: list[float] | None = None,
     regions: int = 512,
-    void: int = 0,
-    agnostic: bool = False,
+    extra_logits: int = 0,
+    class_agnostic: bool = False,
     neck_norm: str | None = None,
     selection: Options | None = None,
     proposing: Options | None = None,
@@ -43,8 +43,8 @@ def fasterrcnn(
 
     `box_head`: "2fc", or "4conv1fc" (four convolutions with batch norm, one layer), which torchvision's second version
     has together with `rpn_depth` 2. `regions` per image are sampled in training, a quarter of them objects. With
-    `anchor_sizes` (pixels, the same on every level) the pyramid may begin at any stride. `void` outputs are only part
-    of the softmax; `agnostic`: one box for all classes.
+    `anchor_sizes` (pixels, the same on every level) the pyramid may begin at any stride. `extra_logits`: further class
+    outputs that only take part in the softmax; `class_agnostic`: one box for all classes.
     """
     body = make_body(backbone, pretrained, frozen_stages, norm_eval, body_options)
     neck = from_stride_4("fasterrcnn", backbone, body, width, neck_norm, anywhere=anchor_sizes is not None)
@@ -64,8 +64,8 @@ def fasterrcnn(
         width,
         sorted(set(body.strides)),  # of maps with the same stride the first is read
         hidden=hidden,
-        void=void,
-        agnostic=agnostic,
+        extra_logits=extra_logits,
+        class_agnostic=class_agnostic,
         selection=choose(DETECTIONS, selection),
         convention=rule,
         **_box_head("fasterrcnn", box_head),
@@ -106,10 +106,10 @@ def cascadercnn(
         beta=1 / 9,
         selection=choose(DETECTING, proposing),
     )
-    rpn.proposing = replace(PROPOSALS, keep=2000)
+    rpn.proposing = replace(PROPOSALS, max_detections=2000)
     layers = _box_head("cascadercnn", box_head)
     chosen = choose(DETECTIONS, selection)
-    roi = Cascade(len(classes), width, neck.strides, regions=regions, hidden=hidden, selection=chosen, **layers)
+    roi = CascadeRoIHead(len(classes), width, neck.strides, regions=regions, hidden=hidden, selection=chosen, **layers)
     return assemble(body, neck, CascadeHead(rpn, roi), classes)
 
 

@@ -21,4 +21,4 @@ def to_original(detections: Detections, batch: ImageBatch, index: int) -> Detect
     scale = boxes.new_tensor([stored_width / width, stored_height / height] * 2)
     limit = boxes.new_tensor([stored_width, stored_height] * 2)
     boxes = torch.minimum((boxes * scale).clamp(min=0), limit)
-    return Detections(boxes, detections.scores, detections.labels, detections.pixels)
+    return Detections(boxes, detections.scores, detections.labels, detections.cells)

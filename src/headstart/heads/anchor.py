@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from headstart.assign.answers import collect_answers
+from headstart.assign.assignment import collect_assignment
 from headstart.boxes import decode_deltas
 from headstart.heads.convention import OWN, Convention
 from headstart.heads.dense import DenseHead, Selection, shapes
-from headstart.priors import base_anchors, inside, place_anchors
-from headstart.structures import Assignment, DenseOutputs, PixelIndex, Size, Targets
+from headstart.priors import base_anchors, place_anchors, valid_flags
+from headstart.structures import Assignment, CellIndex, DenseOutputs, Size, Targets
 
 
 class AnchorHead(DenseHead):
@@ -38,7 +38,7 @@ class AnchorHead(DenseHead):
         convention: Convention = OWN,
     ) -> None:
         super().__init__(num_classes, strides, selection, convention)
-        self.anchors = len(scales if sizes is None else sizes) * len(ratios)
+        self.num_anchors = len(scales if sizes is None else sizes) * len(ratios)
         for level, stride in enumerate(self.strides):
             unit, sides = (stride, scales) if sizes is None else (1, sizes)
             base = base_anchors(unit, sides, ratios, whole=convention.whole_anchors)
@@ -61,17 +61,17 @@ class AnchorHead(DenseHead):
         """The assigner's answer (N,) for one image; `counts` are the anchors of each level."""
         return self.assigner(anchors, target, usable)
 
-    def usable(self, anchors: Tensor, pixels: PixelIndex, size: Size) -> Tensor:
+    def usable(self, anchors: Tensor, cells: CellIndex, size: Size) -> Tensor:
         """Which anchors (N,) of an image of `size` may be trained."""
-        return inside(pixels, self.strides, size)
+        return valid_flags(cells, self.strides, size)
 
     @torch.no_grad()
     def assign(self, outputs: DenseOutputs, targets: list[Targets]) -> Assignment:
         """Labels and boxes of every anchor. Anchors beyond an image's own padding are not trained."""
-        anchors, pixels = self.all_anchors(outputs), self.pixels(outputs)
-        counts = [height * width * self.anchors for height, width in shapes(outputs)]
+        anchors, cells = self.all_anchors(outputs), self.cells(outputs)
+        counts = [height * width * self.num_anchors for height, width in shapes(outputs)]
         matched = [
-            self.match(anchors, counts, target, self.usable(anchors, pixels, size))
+            self.match(anchors, counts, target, self.usable(anchors, cells, size))
             for target, size in zip(targets, outputs.sizes)
         ]
-        return collect_answers(matched, targets, self.num_classes)
+        return collect_assignment(matched, targets, self.num_classes)

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from headstart.boxes import centreness, decode_deltas, encode_distances, middles
-from headstart.heads.adaptive import DETECTIONS, AdaptiveHead
+from headstart.boxes import centers, centreness, decode_deltas, encode_distances
 from headstart.heads.dense import Selection, flatten
-from headstart.heads.start import draw_normal
+from headstart.heads.init import draw_normal
+from headstart.heads.single_anchor import DETECTIONS, SingleAnchorHead
 from headstart.losses.box import giou
-from headstart.losses.classification import binary, focal
+from headstart.losses.classification import bce_with_logits, focal
 from headstart.losses.normalise import mean_over_ranks
 from headstart.structures import Assignment, DenseOutputs
 
 
-class ATSSHead(AdaptiveHead):
+class ATSSHead(SingleAnchorHead):
     """One square anchor per cell, deltas from it, and a centreness read from the box tower.
 
     Losses: `cls` focal / positives (at least one per image), `box` twice GIoU weighted by centreness / its sum,
@@ -54,9 +54,9 @@ class ATSSHead(AdaptiveHead):
 
         image, row = assignment.positive.nonzero(as_tuple=True)
         anchors, goal = self.all_anchors(outputs)[row], assignment.boxes[image, row]
-        centred = centreness(encode_distances(middles(anchors), goal))
+        centred = centreness(encode_distances(centers(anchors), goal))
         total = mean_over_ranks(centred.sum()).clamp(min=1)
         found = decode_deltas(anchors, flatten(outputs.reg, 4)[image, row].float(), self.stds)
         box = 2 * giou(found, goal, centred)
-        quality = binary(flatten(outputs.quality or [], 1)[image, row, 0].float(), centred)
+        quality = bce_with_logits(flatten(outputs.quality or [], 1)[image, row, 0].float(), centred)
         return {"cls": cls / count, "box": box / total, "quality": quality / count}

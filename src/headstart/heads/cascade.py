@@ -12,18 +12,18 @@ from torch import Tensor, nn
 from headstart.assign.sample import RegionSampler
 from headstart.heads.roi import BoxHead, Stds
 from headstart.heads.rpn import RPNHead
-from headstart.heads.two_stage import ProposalOutputs, ProposingHead
-from headstart.structures import Assignment, Detections, Features, Moves, RegionOutputs, Regions, Size, Targets
+from headstart.heads.two_stage import ProposalOutputs, RPNBasedHead
+from headstart.structures import Assignment, Detections, Features, RegionOutputs, Regions, Size, Targets, ToDevice
 
 
 @dataclass(frozen=True)
 class Stage:
     """What makes one stage of a cascade different from the others.
 
-    overlap  IoU from which a box is an object; `stds` of its delta code; `weight` of its losses
+    pos_iou  IoU from which a box is an object; `stds` of its delta code; `weight` of its losses
     """
 
-    overlap: float
+    pos_iou: float
     stds: Stds
     weight: float
 
@@ -36,10 +36,10 @@ STAGES = (
 
 
 @dataclass(frozen=True)
-class StageOutputs(Moves):
+class StageOutputs(ToDevice):
     """proposals: the boxes offered to a stage; regions: those sampled from them when training, else empty.
 
-    roi: what the stage says about its `places`, the regions if there are any.
+    roi: what the stage predicts for `read_boxes`.
     """
 
     proposals: list[Detections]
@@ -47,8 +47,8 @@ class StageOutputs(Moves):
     roi: RegionOutputs
 
     @property
-    def places(self) -> list[Regions] | list[Detections]:
-        """What the stage read, image by image."""
+    def read_boxes(self) -> list[Regions] | list[Detections]:
+        """What the stage read, image by image: the sampled regions, or all proposals where none were sampled."""
         return self.regions or self.proposals
 
 
@@ -64,12 +64,12 @@ class CascadeOutputs(ProposalOutputs):
         return self.stages[0]
 
 
-class Cascade(nn.Module):
+class CascadeRoIHead(nn.Module):
     """Box heads that give one box for all classes, one after the other; who offers the first boxes stands outside.
 
     A step in training: for each stage `samplers[s]` assigns and samples anew, ground truth added, `heads[s]` reads, and
-    `refine_places` says what the next stage is offered. The three are separate and pure, so that two cascades can
-    read the same places stage by stage.
+    `refine_regions` says what the next stage is offered. The three are separate and pure, so that two cascades can
+    read the same regions stage by stage.
 
     regions  sampled per image and stage, a quarter of them objects
     options  of every box head (`hidden`, `grid` ...)
@@ -94,16 +94,16 @@ class Cascade(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes, self.stages = num_classes, tuple(stages)
-        self.make: dict[str, Any] = {"stages": stages, "regions": regions, **options}
-        self.samplers = [RegionSampler(regions, overlap=stage.overlap) for stage in stages]
+        self.hparams: dict[str, Any] = {"stages": stages, "regions": regions, **options}
+        self.samplers = [RegionSampler(regions, pos_iou=stage.pos_iou) for stage in stages]
         self.heads = nn.ModuleList(
-            BoxHead(num_classes, channels, strides, agnostic=True, stds=stage.stds, beta=1.0, **options)
+            BoxHead(num_classes, channels, strides, class_agnostic=True, stds=stage.stds, beta=1.0, **options)
             for stage in stages
         )
 
-    def twin(self, channels: int, strides: Sequence[int], num_classes: int | None = None) -> Cascade:
-        """A new cascade of the same make for another pyramid and, if given, another number of classes."""
-        return type(self)(self.num_classes if num_classes is None else num_classes, channels, strides, **self.make)
+    def rebuild(self, channels: int, strides: Sequence[int], num_classes: int | None = None) -> CascadeRoIHead:
+        """A new cascade with the same options, for another pyramid and, if given, another number of classes."""
+        return type(self)(self.num_classes if num_classes is None else num_classes, channels, strides, **self.hparams)
 
     def forward(
         self,
@@ -126,11 +126,11 @@ class Cascade(nn.Module):
                 regions = first
             elif targets is not None:
                 regions = [sampler(p, t, self.num_classes) for p, t in zip(proposals, targets)]
-            places = regions or proposals
-            roi = head(pyramid, [p.boxes for p in places])
+            read = regions or proposals
+            roi = head(pyramid, [r.boxes for r in read])
             outputs.append(StageOutputs(proposals, regions, roi))
             if len(outputs) < len(self.heads):
-                proposals = refine_places(head, roi, places, sizes)
+                proposals = refine_regions(head, roi, read, sizes)
         return outputs
 
     def loss(self, outputs: list[StageOutputs]) -> dict[str, Tensor]:
@@ -149,27 +149,27 @@ class Cascade(nn.Module):
 
 
 @torch.no_grad()
-def refine_places(
-    head: BoxHead, outputs: RegionOutputs, places: Sequence[Regions | Detections], sizes: list[Size]
+def refine_regions(
+    head: BoxHead, outputs: RegionOutputs, regions: Sequence[Regions | Detections], sizes: list[Size]
 ) -> list[Detections]:
-    """What the next stage is offered: the boxes that `head` makes of the places it read, each with its old cell.
+    """What the next stage is offered: the boxes that `head` makes of the regions it read, each with its old cell.
 
     Rows keep their order, but ground-truth boxes (level -1) are left out: the next sampler adds them unmoved. Scores
     are the largest class probabilities of `outputs`, labels 0, as for proposals.
     """
-    refined = head.refine(outputs, [p.boxes for p in places], sizes)
-    scores = outputs.cls.float().softmax(dim=1)[:, : head.num_classes].amax(dim=1).split([len(p) for p in places])
+    refined = head.refine(outputs, [r.boxes for r in regions], sizes)
+    scores = outputs.cls.float().softmax(dim=1)[:, : head.num_classes].amax(dim=1).split([len(r) for r in regions])
     offered = []
-    for boxes, score, place in zip(refined, scores, places):
-        kept = (place.pixels.level >= 0).nonzero().flatten()
-        offered.append(Detections(boxes, score, torch.zeros_like(place.labels), place.pixels)[kept])
+    for boxes, score, region in zip(refined, scores, regions):
+        kept = (region.cells.level >= 0).nonzero().flatten()
+        offered.append(Detections(boxes, score, torch.zeros_like(region.labels), region.cells)[kept])
     return offered
 
 
-class CascadeHead(ProposingHead):
+class CascadeHead(RPNBasedHead):
     """Cascade R-CNN's head: what Faster R-CNN's is with one box head, with several."""
 
-    def __init__(self, rpn: RPNHead, roi: Cascade) -> None:
+    def __init__(self, rpn: RPNHead, roi: CascadeRoIHead) -> None:
         super().__init__(rpn, roi.num_classes)
         self.roi = roi
 

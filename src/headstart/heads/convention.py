@@ -15,9 +15,9 @@ class Convention:
     shrink_limit   log sizes are limited from below too, not only from above, when deltas are decoded
     point          where in its cell, from 0 to 1, the point of an anchor-free head lies
     joint_score    candidates are chosen by the root of class times quality; else by class, and scored class x quality
-    half_pixel     RoIAlign counts a cell's centre as half a pixel and reads regions of any size; else from the corner,
+    aligned        RoIAlign counts a cell's centre as half a pixel and reads regions of any size; else from the corner,
                    regions at least one cell wide
-    samples        RoIAlign's samples per cell and axis; 0: as many as the region is cells wide
+    sampling_ratio RoIAlign's samples per cell and axis; 0: as many as the region is cells wide
 
     Source: mmdetection 3.0 (tests/parity), torchvision 0.29 (tests/detectors/weights/test_torchvision.py).
     """
@@ -27,8 +27,8 @@ class Convention:
     shrink_limit: bool = True
     point: float = 0.5
     joint_score: bool = False
-    half_pixel: bool = True
-    samples: int = 0
+    aligned: bool = True
+    sampling_ratio: int = 0
 
 
 OWN = Convention()
@@ -41,8 +41,8 @@ CONVENTIONS = {
         shrink_limit=False,
         point=0.0,
         joint_score=True,
-        half_pixel=False,
-        samples=2,
+        aligned=False,
+        sampling_ratio=2,
     ),
 }
 """By the name that a detector's recipe has."""

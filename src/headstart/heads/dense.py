@@ -14,37 +14,47 @@ from torchvision.ops import nms
 from headstart.boxes import clip_boxes
 from headstart.heads.convention import OWN, Convention
 from headstart.heads.tower import Tower
-from headstart.priors import cells
-from headstart.structures import Assignment, DenseOutputs, Detections, Features, PixelIndex, Size, Targets
+from headstart.priors import index_cells
+from headstart.structures import Assignment, CellIndex, DenseOutputs, Detections, Features, Size, Targets
 
 
 @dataclass(frozen=True)
 class Selection:
-    """How boxes are chosen from dense predictions.
+    """How boxes are chosen from predictions.
 
-    per_level   best candidates kept on each level before NMS
-    threshold   candidates must score more than this (None: all compete)
-    overlap     IoU from which NMS removes the weaker box
-    keep        boxes left per image
-    least       boxes narrower or lower than this (pixels) after clipping are dropped; 0: those without area, None: none
+    nms_pre          candidates with the best scores that are kept on each level before NMS (dense heads only)
+    score_threshold  candidates must score more than this, 0..1 (None: no limit)
+    iou_threshold    IoU, 0..1, above which NMS removes the box with the lower score
+    max_detections   boxes left per image
+    min_size         boxes narrower or lower than this (pixels) after clipping are dropped; 0: those without area, None:
+                     none
     """
 
-    per_level: int
-    threshold: float | None
-    overlap: float
-    keep: int
-    least: float | None = 0.0
+    nms_pre: int
+    score_threshold: float | None
+    iou_threshold: float
+    max_detections: int
+    min_size: float | None = 0.0
 
-    def solid(self, boxes: Tensor) -> Tensor:
+    def large_enough(self, boxes: Tensor) -> Tensor:
         """Which of clipped boxes (N, 4) are not too small: (N,) bool."""
         sides = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1)
-        if self.least is None:
+        if self.min_size is None:
             return torch.ones_like(sides, dtype=torch.bool)
-        return sides >= self.least if self.least > 0 else sides > 0
+        return sides >= self.min_size if self.min_size > 0 else sides > 0
 
 
-DETECTIONS = Selection(per_level=1000, threshold=0.05, overlap=0.5, keep=100)
-PROPOSALS = Selection(per_level=2000, threshold=None, overlap=0.7, keep=1000)
+SELECTION_ALIASES = {
+    "per_level": "nms_pre",
+    "threshold": "score_threshold",
+    "overlap": "iou_threshold",
+    "keep": "max_detections",
+    "least": "min_size",
+}
+"""Former names of `Selection`'s numbers, as recipes and weight files may still have them, and today's."""
+
+DETECTIONS = Selection(nms_pre=1000, score_threshold=0.05, iou_threshold=0.5, max_detections=100)
+PROPOSALS = Selection(nms_pre=2000, score_threshold=None, iou_threshold=0.7, max_detections=1000)
 
 
 def flatten_level(maps: Tensor, width: int) -> Tensor:
@@ -61,18 +71,18 @@ def flatten(maps: Iterable[Tensor], width: int) -> Tensor:
 class DenseHead(nn.Module):
     """A head that predicts at every cell of a pyramid. Subclasses give priors, predictions, assignment and loss.
 
-    num_classes  K; `anchors` A per cell; `strides` of the levels; `selection` for detections, `proposing` for RoIs
+    num_classes  K; `num_anchors` A per cell; `strides` of the levels; `selection` for detections, `proposing` for RoIs
     code_size    R, how many numbers of `reg` make one box
     layer_names  what `layers` gives
-    make         the constructor's options of which `twin` makes another head
+    hparams      the constructor's options, with which `rebuild` makes another head
     convention   how weights of other libraries are to be read
     """
 
-    anchors: int = 1
+    num_anchors: int = 1
     code_size: int = 4
     layer_names: tuple[str, ...] = ("cls_tower", "reg_tower")
     width: int
-    make: dict[str, Any]
+    hparams: dict[str, Any]
     cls: nn.Conv2d
     cls_tower: Tower
     reg_tower: Tower
@@ -124,8 +134,8 @@ class DenseHead(nn.Module):
         trace: bool = False,
     ) -> DenseOutputs:
         """Enter both towers at block `start` with maps per level (what `trace[start - 1]` holds) and go to the end."""
-        cls, cls_trace = climb(self.cls_tower, cls_maps, start, trace)
-        reg, reg_trace = climb(self.reg_tower, reg_maps, start, trace)
+        cls, cls_trace = run_tower(self.cls_tower, cls_maps, start, trace)
+        reg, reg_trace = run_tower(self.reg_tower, reg_maps, start, trace)
         return DenseOutputs(*self.predict(cls, reg), sizes, cls_trace, reg_trace)
 
     def layers(self, outputs: DenseOutputs) -> dict[str, list[Tensor]]:
@@ -135,10 +145,10 @@ class DenseHead(nn.Module):
             "reg_tower": [functional.relu(x) for x in outputs.reg_trace[-1]],
         }
 
-    def twin(self, channels: int, strides: Sequence[int], num_classes: int | None = None) -> DenseHead:
-        """A new head of the same make for another pyramid and, if given, another number of classes."""
+    def rebuild(self, channels: int, strides: Sequence[int], num_classes: int | None = None) -> DenseHead:
+        """A new head with the same options, for another pyramid and, if given, another number of classes."""
         kind: Any = type(self)
-        return kind(self.num_classes if num_classes is None else num_classes, channels, strides, **self.make)
+        return kind(self.num_classes if num_classes is None else num_classes, channels, strides, **self.hparams)
 
     def steps(self, outputs: DenseOutputs) -> list[Size]:
         """How far apart the cells of each level lie, (y, x) pixels."""
@@ -148,13 +158,13 @@ class DenseHead(nn.Module):
         height, width = (side * self.strides[0] for side in sizes[0])
         return [(height // rows, width // columns) for rows, columns in sizes]
 
-    def pixels(self, outputs: DenseOutputs) -> PixelIndex:
+    def cells(self, outputs: DenseOutputs) -> CellIndex:
         """The cell of every row of the flattened outputs."""
-        return cells(shapes(outputs), self.anchors, outputs.cls[0].device)
+        return index_cells(shapes(outputs), self.num_anchors, outputs.cls[0].device)
 
     def row_strides(self, outputs: DenseOutputs) -> Tensor:
         """(N,) float: the stride of every row of the flattened outputs."""
-        counts = [height * width * self.anchors for height, width in shapes(outputs)]
+        counts = [height * width * self.num_anchors for height, width in shapes(outputs)]
         device = outputs.cls[0].device
         every = [torch.full((count,), float(stride), device=device) for stride, count in zip(self.strides, counts)]
         return torch.cat(every)
@@ -177,9 +187,9 @@ class DenseHead(nn.Module):
             if quality is not None and self.convention.joint_score:
                 scores, quality = (scores * quality[:, None]).sqrt(), None
             flat = scores.flatten()
-            index = (flat > chosen.threshold).nonzero().flatten() if chosen.threshold is not None else None
+            index = (flat > chosen.score_threshold).nonzero().flatten() if chosen.score_threshold is not None else None
             values = flat if index is None else flat[index]
-            values, top = values.topk(min(chosen.per_level, len(values)))
+            values, top = values.topk(min(chosen.nms_pre, len(values)))
             index = top if index is None else index[top]
             rows, labels = index // self.num_classes, index % self.num_classes
             if quality is not None:
@@ -187,8 +197,8 @@ class DenseHead(nn.Module):
             parts.append(self._rows(outputs, level, image, rows, size, values, labels, chosen))
         found = join(parts)
         side = max(size) + 1
-        kept = nms(found.boxes + (found.labels * side)[:, None], found.scores, chosen.overlap)
-        return found[kept[: chosen.keep]]
+        kept = nms(found.boxes + (found.labels * side)[:, None], found.scores, chosen.iou_threshold)
+        return found[kept[: chosen.max_detections]]
 
     def _quality(self, outputs: DenseOutputs, level: int, image: int) -> Tensor | None:
         if outputs.quality is None:
@@ -213,13 +223,13 @@ class DenseHead(nn.Module):
         parts = []
         for level, logits in enumerate(outputs.cls):
             best = flatten_level(logits[image : image + 1], self.num_classes)[0].float().amax(dim=1)
-            values, rows = best.topk(min(chosen.per_level, len(best)))
+            values, rows = best.topk(min(chosen.nms_pre, len(best)))
             part = self._rows(outputs, level, image, rows, size, values.sigmoid(), torch.zeros_like(rows), chosen)
-            if chosen.threshold is not None:
-                part = part[(part.scores > chosen.threshold).nonzero().flatten()]
-            parts.append(part[nms(part.boxes, part.scores, chosen.overlap)[: chosen.keep]])
+            if chosen.score_threshold is not None:
+                part = part[(part.scores > chosen.score_threshold).nonzero().flatten()]
+            parts.append(part[nms(part.boxes, part.scores, chosen.iou_threshold)[: chosen.max_detections]])
         found = join(parts)
-        return found[found.scores.argsort(descending=True, stable=True)[: chosen.keep]]
+        return found[found.scores.argsort(descending=True, stable=True)[: chosen.max_detections]]
 
     def _rows(
         self,
@@ -237,12 +247,12 @@ class DenseHead(nn.Module):
         codes = flatten_level(outputs.reg[level][image : image + 1], self.code_size)[0].float()
         step = self.steps(outputs)[level]
         boxes = clip_boxes(self.decode_level(codes, level, (shape[0], shape[1]), step)[rows], size)
-        cell = rows // self.anchors
-        index = PixelIndex(torch.full_like(rows, level), cell // shape[1], cell % shape[1], rows % self.anchors)
-        return Detections(boxes, scores, labels, index)[chosen.solid(boxes).nonzero().flatten()]
+        cell = rows // self.num_anchors
+        index = CellIndex(torch.full_like(rows, level), cell // shape[1], cell % shape[1], rows % self.num_anchors)
+        return Detections(boxes, scores, labels, index)[chosen.large_enough(boxes).nonzero().flatten()]
 
 
-def climb(tower: Tower, maps: Iterable[Tensor], start: int, trace: bool) -> tuple[list[Tensor], list[list[Tensor]]]:
+def run_tower(tower: Tower, maps: Iterable[Tensor], start: int, trace: bool) -> tuple[list[Tensor], list[list[Tensor]]]:
     """A tower from block `start` on: its activated result per level, and its trace [block][l] (empty if not asked)."""
     passed = [tower(x, start) for x in maps]
     blocks = [list(levels) for levels in zip(*(seen for _, seen in passed))] if trace else []
@@ -260,5 +270,5 @@ def join(parts: list[Detections]) -> Detections:
         torch.cat([p.boxes for p in parts]),
         torch.cat([p.scores for p in parts]),
         torch.cat([p.labels for p in parts]),
-        PixelIndex.cat([p.pixels for p in parts]),
+        CellIndex.cat([p.cells for p in parts]),
     )

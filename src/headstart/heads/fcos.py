@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from headstart.assign.answers import collect_answers
+from headstart.assign.assignment import collect_assignment
 from headstart.assign.center import CenterRange
 from headstart.boxes import centreness, decode_distances, encode_distances
 from headstart.heads.convention import OWN, Convention
 from headstart.heads.dense import DETECTIONS, DenseHead, Selection, flatten, shapes
-from headstart.heads.start import PRIOR_BIAS, draw_normal
+from headstart.heads.init import PRIOR_BIAS, draw_normal
 from headstart.heads.tower import Tower
 from headstart.losses.box import giou, iou_log
-from headstart.losses.classification import binary, focal
+from headstart.losses.classification import bce_with_logits, focal
 from headstart.losses.normalise import mean_over_ranks
 from headstart.priors import place_points
 from headstart.structures import Assignment, DenseOutputs, Size, Targets
@@ -56,7 +56,7 @@ class FCOSHead(DenseHead):
     ) -> None:
         super().__init__(num_classes, strides, selection, convention)
         self.width, self.normalised, self.centreness_on_box = width, normalised, centreness_on_box
-        self.make = {
+        self.hparams = {
             "width": width,
             "depth": depth,
             "normalised": normalised,
@@ -107,7 +107,7 @@ class FCOSHead(DenseHead):
         """Labels and boxes of every point; points in the padding are background, as in the official code."""
         points, level, strides = self._points(outputs)
         matched = [self.assigner(points, level, strides, target) for target in targets]
-        return collect_answers(matched, targets, self.num_classes)
+        return collect_assignment(matched, targets, self.num_classes)
 
     def loss(self, outputs: DenseOutputs, assignment: Assignment) -> dict[str, Tensor]:
         """{"cls", "box", "quality"}: scalars."""
@@ -124,7 +124,7 @@ class FCOSHead(DenseHead):
         place = points[row] / unit
         found = decode_distances(place, flatten(outputs.reg, 4)[image, row].float())
         box = self.box_loss(found, decode_distances(place, goal), centred)
-        quality = binary(flatten(outputs.quality or [], 1)[image, row, 0].float(), centred)
+        quality = bce_with_logits(flatten(outputs.quality or [], 1)[image, row, 0].float(), centred)
         return {"cls": cls / count, "box": box / total, "quality": quality / count}
 
 

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from headstart.boxes import aligned_iou, decode_distances, encode_distances, middles
-from headstart.heads.adaptive import DETECTIONS, AdaptiveHead
+from headstart.boxes import aligned_iou, centers, decode_distances, encode_distances
 from headstart.heads.dense import Selection, flatten
+from headstart.heads.single_anchor import DETECTIONS, SingleAnchorHead
 from headstart.losses.box import giou
 from headstart.losses.classification import quality_focal
-from headstart.losses.distribution import distribution_focal, expectation
+from headstart.losses.distribution import distribution_focal, integral
 from headstart.losses.normalise import mean_over_ranks
 from headstart.structures import Assignment, DenseOutputs, Size
 
 
-class GFLHead(AdaptiveHead):
+class GFLHead(SingleAnchorHead):
     """One square anchor per cell; the class score is also the box's quality; every edge of a box is a distribution.
 
-    Outputs' `reg` are logits: for each of left, top, right, bottom, of the distance 0, 1, ... `reach` strides from the
-    cell's upper left corner, where the anchor's centre is. The box is read off the four expectations.
+    Outputs' `reg` are logits: for each of left, top, right, bottom, of the distance 0, 1, ... `reg_max` strides from
+    the cell's upper left corner, where the anchor's centre is. The box is read off the four expected values.
 
     Losses: `cls` quality focal / positives (at least one per image); `box` twice GIoU and `distribution` a quarter of
     the mean distribution focal loss of the four edges, both weighted by the positive's best class score / its sum.
@@ -36,7 +36,7 @@ class GFLHead(AdaptiveHead):
         width: int = 256,
         depth: int = 4,
         anchor_scale: float = 8.0,
-        reach: int = 16,
+        reg_max: int = 16,
         selection: Selection = DETECTIONS,
     ) -> None:
         super().__init__(
@@ -46,19 +46,19 @@ class GFLHead(AdaptiveHead):
             width=width,
             depth=depth,
             anchor_scale=anchor_scale,
-            code_size=4 * (reach + 1),
+            code_size=4 * (reg_max + 1),
             selection=selection,
         )
-        self.reach = reach
-        self.make["reach"] = reach
+        self.reg_max = reg_max
+        self.hparams["reg_max"] = reg_max
 
     def distances(self, reg: Tensor) -> Tensor:
-        """(..., 4 * (reach + 1)) logits to the four expected distances (..., 4), in strides."""
-        return expectation(reg.unflatten(-1, (4, self.reach + 1)))
+        """(..., 4 * (reg_max + 1)) logits to the four expected distances (..., 4), in strides."""
+        return integral(reg.unflatten(-1, (4, self.reg_max + 1)))
 
     def decode_level(self, reg: Tensor, level: int, shape: Size, step: Size | None = None) -> Tensor:
-        places = middles(self.level_anchors(level, shape, step))
-        return decode_distances(places, self.distances(reg) * self.strides[level])
+        points = centers(self.level_anchors(level, shape, step))
+        return decode_distances(points, self.distances(reg) * self.strides[level])
 
     def loss(self, outputs: DenseOutputs, assignment: Assignment) -> dict[str, Tensor]:
         """{"cls", "box", "distribution"}: scalars."""
@@ -67,14 +67,14 @@ class GFLHead(AdaptiveHead):
 
         image, row = assignment.positive.nonzero(as_tuple=True)
         stride = self.row_strides(outputs)[row, None]
-        places, truth = middles(self.all_anchors(outputs)[row]) / stride, assignment.boxes[image, row] / stride
+        points, truth = centers(self.all_anchors(outputs)[row]) / stride, assignment.boxes[image, row] / stride
         codes = flatten(outputs.reg, self.code_size)[image, row].float()
-        found = decode_distances(places, self.distances(codes))
+        found = decode_distances(points, self.distances(codes))
         sure = logits.detach()[image, row].sigmoid().amax(dim=1)
         total = mean_over_ranks(sure.sum()).clamp(min=1)
         box = 2 * giou(found, truth, sure)
-        # An edge beyond the last place would have no neighbour above it.
-        goal = encode_distances(places, truth).clamp(0, self.reach - 0.1)
+        # A distance of `reg_max` or more would have no integer above it.
+        goal = encode_distances(points, truth).clamp(0, self.reg_max - 0.1)
         edges = codes.unflatten(-1, (4, -1)).flatten(0, 1)
         distribution = 0.25 * distribution_focal(edges, goal.flatten(), sure.repeat_interleave(4)) / 4
 

@@ -25,18 +25,18 @@ def read_regions(
     level: Tensor,
     grid: int,
     *,
-    half_pixel: bool = True,
-    samples: int = 0,
+    aligned: bool = True,
+    sampling_ratio: int = 0,
 ) -> Tensor:
     """Crops of `grid` x `grid` cells, (R, C, grid, grid), each the mean of bilinear samples (arXiv:1703.06870).
 
     pyramid [l] (B, C, H, W) at `strides`; region r is boxes[r] (R, 4) pixels of image[r], read from level[r].
     By default half-pixel centres and ceil(side / grid) samples per cell and axis (mmcv's aligned, adaptive RoIAlign;
-    tests/parity). Without `half_pixel` coordinates count from the corner of the first cell and a region is at least one
-    cell wide and high; `samples` is a fixed number of samples instead (torchvision's way, with 2).
+    tests/parity). Without `aligned` coordinates count from the corner of the first cell and a region is at least one
+    cell wide and high; `sampling_ratio` is a fixed number of samples instead (torchvision's way, with 2).
     """
     read = _read_sparse if boxes.device.type == "cpu" else _read_kernel
-    return read(pyramid, strides, image, boxes, level, grid, half_pixel, samples)
+    return read(pyramid, strides, image, boxes, level, grid, aligned, sampling_ratio)
 
 
 def _read_kernel(
@@ -46,8 +46,8 @@ def _read_kernel(
     boxes: Tensor,
     level: Tensor,
     grid: int,
-    half_pixel: bool = True,
-    samples: int = 0,
+    aligned: bool = True,
+    sampling_ratio: int = 0,
 ) -> Tensor:
     # Kernel, maps and boxes share one type, and half precision cannot hold a coordinate: 301 would become 302.
     exact = torch.promote_types(pyramid[0].dtype, torch.float32)
@@ -55,7 +55,7 @@ def _read_kernel(
     crops = pyramid[0].new_zeros(len(rois), pyramid[0].shape[1], grid, grid)
     for index, stride in enumerate(strides):
         rows = (level == index).nonzero().flatten()
-        read = roi_align(pyramid[index].to(exact), rois[rows], grid, 1 / stride, samples or -1, half_pixel)
+        read = roi_align(pyramid[index].to(exact), rois[rows], grid, 1 / stride, sampling_ratio or -1, aligned)
         crops = crops.index_copy(0, rows, read.to(crops.dtype))
     return crops
 
@@ -67,8 +67,8 @@ def _read_sparse(
     boxes: Tensor,
     level: Tensor,
     grid: int,
-    half_pixel: bool = True,
-    samples: int = 0,
+    aligned: bool = True,
+    sampling_ratio: int = 0,
 ) -> Tensor:
     maps = pyramid[: len(strides)]
     channels = maps[0].shape[1]
@@ -79,12 +79,12 @@ def _read_sparse(
     with torch.no_grad():
         scaled = boxes.float() / torch.tensor(list(strides))[level, None]
         low, high = scaled.split(2, dim=1)
-        if half_pixel:
+        if aligned:
             low, high = low - 0.5, high - 0.5
         else:
             high = low + (high - low).clamp(min=1)
-        top, rows = axis_weights(low[:, 1], high[:, 1], height, grid, samples)
-        left, columns = axis_weights(low[:, 0], high[:, 0], width, grid, samples)
+        top, rows = axis_weights(low[:, 1], high[:, 1], height, grid, sampling_ratio)
+        left, columns = axis_weights(low[:, 0], high[:, 0], width, grid, sampling_ratio)
         base = (starts[level] + image * height * width)[:, None, None] + top[:, :, None] * width[:, None, None]
         base = base + left[:, None, :]
         index, weight, bags = _spread(base, width, rows, columns)

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from headstart.assign.answers import collect_answers
+from headstart.assign.assignment import collect_assignment
 from headstart.assign.max_iou import MaxIoU
 from headstart.assign.points import NearestPoints
 from headstart.heads.deformable import TAPS, DeformableConv, base_taps
-from headstart.heads.dense import DETECTIONS, DenseHead, Selection, climb, flatten, shapes
-from headstart.heads.start import PRIOR_BIAS, draw_normal
+from headstart.heads.dense import DETECTIONS, DenseHead, Selection, flatten, run_tower, shapes
+from headstart.heads.init import PRIOR_BIAS, draw_normal
 from headstart.heads.tower import Tower
-from headstart.losses.box import smooth
+from headstart.losses.box import smooth_l1
 from headstart.losses.classification import focal
 from headstart.losses.normalise import mean_over_ranks
-from headstart.priors import inside, place_points
+from headstart.priors import place_points, valid_flags
 from headstart.structures import Assignment, DenseOutputs, Size, Targets
 
 INITIAL_WEIGHT = 0.5
@@ -60,7 +60,7 @@ class RepPointsHead(DenseHead):
     ) -> None:
         super().__init__(num_classes, strides, selection)
         self.width, self.point_scale = width, point_scale
-        self.make = {
+        self.hparams = {
             "width": width,
             "depth": depth,
             "point_scale": point_scale,
@@ -68,7 +68,7 @@ class RepPointsHead(DenseHead):
             "selection": selection,
         }
         self.nearest = NearestPoints(point_scale)
-        self.assigner = MaxIoU(positive=0.5, negative=0.4, rescue=0.0)
+        self.assigner = MaxIoU(pos_iou=0.5, neg_iou=0.4, min_pos_iou=0.0)
         self.cls_tower = Tower(channels, width, depth, norm=norm)
         self.reg_tower = Tower(channels, width, depth, norm=norm)
         self.initial_conv = nn.Conv2d(width, width, 3, padding=1)
@@ -93,11 +93,11 @@ class RepPointsHead(DenseHead):
         trace: bool = False,
     ) -> DenseOutputs:
         """As for every dense head. Traced outputs hold the layers between towers and predictions as `inner`."""
-        cls, cls_trace = climb(self.cls_tower, cls_maps, start, trace)
-        reg, reg_trace = climb(self.reg_tower, reg_maps, start, trace)
+        cls, cls_trace = run_tower(self.cls_tower, cls_maps, start, trace)
+        reg, reg_trace = run_tower(self.reg_tower, reg_maps, start, trace)
         first = [self.initial_conv(x) for x in reg]
         initial = [self.initial(functional.relu(x)).float() for x in first]
-        offsets = [slow(points, 0.1) - self.taps for points in initial]
+        offsets = [scale_gradient(points, 0.1) - self.taps for points in initial]
         scored = [self.cls_conv(x, moved) for x, moved in zip(cls, offsets)]
         second = [self.reg_conv(x, moved) for x, moved in zip(reg, offsets)]
         logits = [self.cls(functional.relu(x)) for x in scored]
@@ -117,7 +117,7 @@ class RepPointsHead(DenseHead):
         variance = (places - centre[..., None, :]).square().sum(dim=-2) / (TAPS - 1)
         # Where all points lie in one place, the root has no gradient.
         spread = variance.clamp(min=1e-12).sqrt()
-        half = spread * slow(self.moment, 0.01).exp()
+        half = spread * scale_gradient(self.moment, 0.01).exp()
         return torch.cat([centre - half, centre + half], dim=-1)
 
     def level_points(self, level: int, shape: Size, device: torch.device, step: Size | None = None) -> Tensor:
@@ -140,16 +140,16 @@ class RepPointsHead(DenseHead):
 
     @torch.no_grad()
     def assign(self, outputs: DenseOutputs, targets: list[Targets]) -> Assignment:
-        """The answers of the second stage by the overlap of the first one's boxes, those of the first as `initial`.
+        """The second stage's assignment, by the IoU of the first stage's boxes, and the first stage's as `initial`.
 
         Cells beyond an image's own padding are not trained.
         """
-        points, strides, pixels = self.all_points(outputs), self.row_strides(outputs), self.pixels(outputs)
-        usable = [inside(pixels, self.strides, size) for size in outputs.sizes]
+        points, strides, cells = self.all_points(outputs), self.row_strides(outputs), self.cells(outputs)
+        usable = [valid_flags(cells, self.strides, size) for size in outputs.sizes]
         nearest = [self.nearest(points, strides, target, own) for target, own in zip(targets, usable)]
         matched = [self.assigner(*image) for image in zip(self.first_boxes(outputs), targets, usable)]
-        answers = collect_answers(matched, targets, self.num_classes)
-        return replace(answers, initial=collect_answers(nearest, targets, self.num_classes))
+        second = collect_assignment(matched, targets, self.num_classes)
+        return replace(second, initial=collect_assignment(nearest, targets, self.num_classes))
 
     def loss(self, outputs: DenseOutputs, assignment: Assignment) -> dict[str, Tensor]:
         """{"cls", "box", "initial_box"}: scalars."""
@@ -168,10 +168,10 @@ class RepPointsHead(DenseHead):
         stride = self.row_strides(outputs)[row, None]
         found = self.boxes(flatten(points, self.code_size)[image, row].float())
         goal = (assignment.boxes[image, row] - self.all_points(outputs)[row].repeat(1, 2)) / stride
-        return smooth(found / self.point_scale, goal / self.point_scale, TOLERANCE)
+        return smooth_l1(found / self.point_scale, goal / self.point_scale, TOLERANCE)
 
 
-def slow(x: Tensor, share: float) -> Tensor:
+def scale_gradient(x: Tensor, share: float) -> Tensor:
     """x itself, but only `share` of its gradient flows back."""
     return x * share + x.detach() * (1 - share)
 

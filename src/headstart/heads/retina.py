@@ -11,9 +11,9 @@ from headstart.boxes import encode_deltas
 from headstart.heads.anchor import AnchorHead
 from headstart.heads.convention import OWN, Convention
 from headstart.heads.dense import DETECTIONS, Selection, flatten
-from headstart.heads.start import PRIOR_BIAS, draw_normal
+from headstart.heads.init import PRIOR_BIAS, draw_normal
 from headstart.heads.tower import Tower
-from headstart.losses.box import absolute
+from headstart.losses.box import smooth_l1
 from headstart.losses.classification import focal
 from headstart.losses.normalise import mean_over_ranks
 from headstart.structures import Assignment, DenseOutputs
@@ -45,7 +45,7 @@ class RetinaHead(AnchorHead):
         scales = [anchor_scale * 2 ** (octave / 3) for octave in range(3)]
         super().__init__(num_classes, strides, selection, scales, ratios, convention=convention)
         self.width = width
-        self.make = {
+        self.hparams = {
             "width": width,
             "depth": depth,
             "anchor_scale": anchor_scale,
@@ -54,11 +54,11 @@ class RetinaHead(AnchorHead):
             "selection": selection,
             "convention": convention,
         }
-        self.assigner = MaxIoU(positive=0.5, negative=0.4, rescue=0.0)
+        self.assigner = MaxIoU(pos_iou=0.5, neg_iou=0.4, min_pos_iou=0.0)
         self.cls_tower = Tower(channels, width, depth, norm=norm)
         self.reg_tower = Tower(channels, width, depth, norm=norm)
-        self.cls = nn.Conv2d(width, self.anchors * num_classes, 3, padding=1)
-        self.reg = nn.Conv2d(width, self.anchors * 4, 3, padding=1)
+        self.cls = nn.Conv2d(width, self.num_anchors * num_classes, 3, padding=1)
+        self.reg = nn.Conv2d(width, self.num_anchors * 4, 3, padding=1)
         draw_normal(self.cls, 0.01, PRIOR_BIAS)
         draw_normal(self.reg, 0.01)
 
@@ -72,5 +72,5 @@ class RetinaHead(AnchorHead):
         cls = focal(logits.flatten(0, 1), assignment.labels.flatten(), assignment.weight.flatten())
         image, row = assignment.positive.nonzero(as_tuple=True)
         goal = encode_deltas(self.all_anchors(outputs)[row], assignment.boxes[image, row])
-        box = absolute(flatten(outputs.reg, 4)[image, row].float(), goal)
+        box = smooth_l1(flatten(outputs.reg, 4)[image, row].float(), goal)
         return {"cls": cls / count, "box": box / count}

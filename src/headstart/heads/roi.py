@@ -13,10 +13,10 @@ from torchvision.ops import nms
 from headstart.boxes import clip_boxes, decode_deltas, encode_deltas
 from headstart.heads.convention import OWN, Convention
 from headstart.heads.dense import DETECTIONS, Selection
+from headstart.heads.init import draw_he, draw_normal, draw_xavier
 from headstart.heads.pooling import read_regions
-from headstart.heads.start import draw_he, draw_normal, draw_xavier
-from headstart.losses.box import absolute
-from headstart.losses.classification import softmax_entropy
+from headstart.losses.box import smooth_l1
+from headstart.losses.classification import cross_entropy
 from headstart.losses.normalise import mean_over_ranks
 from headstart.structures import Detections, RegionOutputs, Regions, Size
 
@@ -36,11 +36,12 @@ class BoxHead(nn.Module):
               from P2..P5: the same rule, index-aligned)
     convs     3 x 3 convolutions of a crop of `grid` x `grid` cells, as wide as the pyramid, each with batch norm
     fcs       fully connected layers after them, `hidden` wide, which `layers` names fc0, fc1 ...
-    agnostic  one box per region whatever its class, as cascades need it; else one for each class
-    void      further outputs behind the background that no class belongs to; they only take part in the softmax
-              (unused numbers of an imported file)
     stds      of R-CNN's delta code
     beta      where the smooth L1 of the box loss turns into L1; 0: L1
+
+    `class_agnostic`: one box per region whatever its class, as cascades need it; else one for each class.
+    `extra_logits`: further class outputs, behind the background's, that belong to no class and only take part in the
+    softmax (unused numbers of an imported file).
 
     The first fully connected layer reads a crop cell by cell, all channels of a cell together: as pooling leaves it,
     so that nothing is copied. Others read channel by channel; `cell_by_cell` reorders their weights.
@@ -49,7 +50,7 @@ class BoxHead(nn.Module):
     Checked against mmdetection (tests/parity, two_stage_faster and two_stage_cascade).
     """
 
-    finest = 56.0
+    finest_scale = 56.0
     hidden: int
     grid: int
     num_classes: int
@@ -64,23 +65,23 @@ class BoxHead(nn.Module):
         fcs: int = 2,
         hidden: int = 1024,
         grid: int = 7,
-        agnostic: bool = False,
-        void: int = 0,
+        class_agnostic: bool = False,
+        extra_logits: int = 0,
         stds: Stds = STDS,
         beta: float = 0.0,
         selection: Selection = DETECTIONS,
         convention: Convention = OWN,
     ) -> None:
         super().__init__()
-        self.void, self.convention = void, convention
+        self.extra_logits, self.convention = extra_logits, convention
         self.num_classes, self.strides, self.grid, self.hidden = num_classes, list(strides)[:4], grid, hidden
-        self.agnostic, self.stds, self.beta, self.selection = agnostic, stds, beta, selection
-        self.make: dict[str, Any] = {
+        self.class_agnostic, self.stds, self.beta, self.selection = class_agnostic, stds, beta, selection
+        self.hparams: dict[str, Any] = {
             "convs": convs,
             "fcs": fcs,
             "hidden": hidden,
             "grid": grid,
-            "agnostic": agnostic,
+            "class_agnostic": class_agnostic,
             "stds": stds,
             "beta": beta,
             "selection": selection,
@@ -92,8 +93,8 @@ class BoxHead(nn.Module):
         self.convs, self.fcs = nn.ModuleList(crops), nn.ModuleList(vectors)
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in crops)
         self.layers = tuple(f"fc{index}" for index in range(fcs))
-        self.cls = nn.Linear(hidden, num_classes + 1 + void)
-        self.reg = nn.Linear(hidden, 4 if agnostic else num_classes * 4)
+        self.cls = nn.Linear(hidden, num_classes + 1 + extra_logits)
+        self.reg = nn.Linear(hidden, 4 if class_agnostic else num_classes * 4)
         for conv in crops:
             draw_he(conv)
         for fc in vectors:
@@ -101,16 +102,19 @@ class BoxHead(nn.Module):
         draw_normal(self.cls, 0.01)
         draw_normal(self.reg, 0.001)
 
-    def twin(self, channels: int, strides: Sequence[int], num_classes: int | None = None) -> BoxHead:
-        """A new head of the same make for another pyramid and, if given, another number of classes; nothing void."""
-        return type(self)(self.num_classes if num_classes is None else num_classes, channels, strides, **self.make)
+    def rebuild(self, channels: int, strides: Sequence[int], num_classes: int | None = None) -> BoxHead:
+        """A new head with the same options, for another pyramid and, if given, another number of classes.
+
+        It has no `extra_logits`.
+        """
+        return type(self)(self.num_classes if num_classes is None else num_classes, channels, strides, **self.hparams)
 
     def pool(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
         """(R, C, grid, grid) crops of every image's boxes, in order, by RoIAlign."""
         image = torch.cat([torch.full((len(b),), i, device=b.device) for i, b in enumerate(boxes)])
         every = torch.cat(boxes)
         side = (every[:, 2:] - every[:, :2]).clamp(min=0).prod(dim=1).sqrt()
-        level = torch.log2(side / self.finest + 1e-6).floor().clamp(0, len(self.strides) - 1).long()
+        level = torch.log2(side / self.finest_scale + 1e-6).floor().clamp(0, len(self.strides) - 1).long()
         rule = self.convention
         return read_regions(
             pyramid,
@@ -119,15 +123,15 @@ class BoxHead(nn.Module):
             every,
             level,
             self.grid,
-            half_pixel=rule.half_pixel,
-            samples=rule.samples,
+            aligned=rule.aligned,
+            sampling_ratio=rule.sampling_ratio,
         )
 
     def read(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> list[Tensor]:
         """What `layers` give at given boxes (one (R_i, 4) per image), before their activations: [fc] (R, hidden)."""
-        return self._climb(self.pool(pyramid, boxes))
+        return self._run_layers(self.pool(pyramid, boxes))
 
-    def _climb(self, crops: Tensor) -> list[Tensor]:
+    def _run_layers(self, crops: Tensor) -> list[Tensor]:
         for conv, norm in zip(self.convs, self.norms):
             crops = functional.relu(norm(conv(crops)))
         x = crops.permute(0, 2, 3, 1).flatten(1)
@@ -137,15 +141,15 @@ class BoxHead(nn.Module):
             x = functional.relu(hidden[-1])
         return hidden
 
-    def judge(self, crops: Tensor) -> RegionOutputs:
+    def forward_crops(self, crops: Tensor) -> RegionOutputs:
         """Classes and boxes of crops (R, C, grid, grid)."""
-        hidden = self._climb(crops)
+        hidden = self._run_layers(crops)
         x = functional.relu(hidden[-1])
         return RegionOutputs(hidden, self.cls(x), self.reg(x))
 
     def forward(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> RegionOutputs:
         """Classes and boxes at given boxes. Pure: sampling lives elsewhere."""
-        return self.judge(self.pool(pyramid, boxes))
+        return self.forward_crops(self.pool(pyramid, boxes))
 
     def loss(self, outputs: RegionOutputs, regions: list[Regions]) -> dict[str, Tensor]:
         """{"cls", "box"}: scalars; `regions` are those whose boxes were read, image by image."""
@@ -154,16 +158,16 @@ class BoxHead(nn.Module):
         count = mean_over_ranks(torch.tensor(float(max(len(labels), 1)), device=labels.device))
         rows = (labels < self.num_classes).nonzero().flatten()
         reg = self._codes(outputs)[rows, self._column(labels[rows])]
-        box = absolute(reg, encode_deltas(boxes[rows], matched[rows], self.stds), self.beta)
-        return {"cls": softmax_entropy(outputs.cls.float(), labels) / count, "box": box / count}
+        box = smooth_l1(reg, encode_deltas(boxes[rows], matched[rows], self.stds), self.beta)
+        return {"cls": cross_entropy(outputs.cls.float(), labels) / count, "box": box / count}
 
     def _codes(self, outputs: RegionOutputs) -> Tensor:
         """(R, K, 4), or (R, 1, 4) where all classes share a box."""
-        return outputs.reg.float().reshape(len(outputs.reg), 1 if self.agnostic else self.num_classes, 4)
+        return outputs.reg.float().reshape(len(outputs.reg), 1 if self.class_agnostic else self.num_classes, 4)
 
     def _column(self, labels: Tensor) -> Tensor:
         """Which of a region's boxes is that of a class: (N,) -> (N,)."""
-        return torch.zeros_like(labels) if self.agnostic else labels
+        return torch.zeros_like(labels) if self.class_agnostic else labels
 
     def _decoded(self, boxes: Tensor, codes: Tensor) -> Tensor:
         return decode_deltas(boxes, codes, self.stds, shrink_limit=self.convention.shrink_limit)
@@ -191,13 +195,13 @@ class BoxHead(nn.Module):
         return [self._decode_image(*image) for image in zip(scores, codes, proposals, sizes)]
 
     def _decode_image(self, scores: Tensor, codes: Tensor, proposals: Detections, size: Size) -> Detections:
-        rows, labels = (scores > (self.selection.threshold or 0.0)).nonzero(as_tuple=True)
+        rows, labels = (scores > (self.selection.score_threshold or 0.0)).nonzero(as_tuple=True)
         codes = codes[rows, self._column(labels)]
         boxes = clip_boxes(self._decoded(proposals.boxes[rows], codes), size)
-        found = Detections(boxes, scores[rows, labels], labels, proposals.pixels[rows])
-        found = found[self.selection.solid(boxes)]
-        kept = nms(found.boxes + (found.labels * (max(size) + 1))[:, None], found.scores, self.selection.overlap)
-        return found[kept[: self.selection.keep]]
+        found = Detections(boxes, scores[rows, labels], labels, proposals.cells[rows])
+        found = found[self.selection.large_enough(boxes)]
+        kept = nms(found.boxes + (found.labels * (max(size) + 1))[:, None], found.scores, self.selection.iou_threshold)
+        return found[kept[: self.selection.max_detections]]
 
 
 def cell_by_cell(weight: Tensor, grid: int) -> Tensor:

@@ -12,15 +12,15 @@ from headstart.assign.sample import choose
 from headstart.boxes import encode_deltas
 from headstart.heads.anchor import AnchorHead
 from headstart.heads.convention import OWN, Convention
-from headstart.heads.dense import Selection, climb, flatten
-from headstart.heads.start import draw_normal
+from headstart.heads.dense import Selection, flatten, run_tower
+from headstart.heads.init import draw_normal
 from headstart.heads.tower import Tower
-from headstart.losses.box import absolute
-from headstart.losses.classification import binary
+from headstart.losses.box import smooth_l1
+from headstart.losses.classification import bce_with_logits
 from headstart.losses.normalise import mean_over_ranks
-from headstart.structures import Assignment, DenseOutputs, PixelIndex, Size, Targets
+from headstart.structures import Assignment, CellIndex, DenseOutputs, Size, Targets
 
-DETECTING = Selection(per_level=1000, threshold=None, overlap=0.7, keep=1000)
+DETECTING = Selection(nms_pre=1000, score_threshold=None, iou_threshold=0.7, max_detections=1000)
 """What the second stage reads when detecting; in training it samples from `dense.PROPOSALS`."""
 
 
@@ -52,10 +52,10 @@ class RPNHead(AnchorHead):
     ) -> None:
         super().__init__(1, strides, selection, [anchor_scale], ratios, sizes=anchor_sizes, convention=convention)
         self.sample, self.beta, self.crossing = sample, beta, crossing
-        self.assigner = MaxIoU(positive=0.7, negative=0.3, rescue=0.3)
+        self.assigner = MaxIoU(pos_iou=0.7, neg_iou=0.3, min_pos_iou=0.3)
         self.tower = Tower(channels, width, depth)
-        self.cls = nn.Conv2d(width, self.anchors, 1)
-        self.reg = nn.Conv2d(width, self.anchors * 4, 1)
+        self.cls = nn.Conv2d(width, self.num_anchors, 1)
+        self.reg = nn.Conv2d(width, self.num_anchors * 4, 1)
         draw_normal(self.cls, 0.01)
         draw_normal(self.reg, 0.01)
 
@@ -69,14 +69,14 @@ class RPNHead(AnchorHead):
         trace: bool = False,
     ) -> DenseOutputs:
         """As for every dense head; the two branches share one tower, so `cls_maps` and `reg_maps` are the same maps."""
-        maps, traced = climb(self.tower, cls_maps, start, trace)
+        maps, traced = run_tower(self.tower, cls_maps, start, trace)
         return DenseOutputs(*self.predict(maps, maps), sizes, traced, traced)
 
     def predict(self, cls: list[Tensor], reg: list[Tensor]) -> tuple[list[Tensor], list[Tensor], None]:
         return [self.cls(x) for x in cls], [self.reg(x) for x in reg], None
 
-    def usable(self, anchors: Tensor, pixels: PixelIndex, size: Size) -> Tensor:
-        usable = super().usable(anchors, pixels, size)
+    def usable(self, anchors: Tensor, cells: CellIndex, size: Size) -> Tensor:
+        usable = super().usable(anchors, cells, size)
         if self.crossing:
             return usable
         height, width = size
@@ -99,8 +99,8 @@ class RPNHead(AnchorHead):
         count = assignment.weight.sum() + (positives == 0).sum()  # an image without objects counts one more, as there
         count = mean_over_ranks(count)
         goal = (assignment.labels == 0).float()
-        cls = binary(flatten(outputs.cls, 1)[..., 0].float(), goal, assignment.weight)
+        cls = bce_with_logits(flatten(outputs.cls, 1)[..., 0].float(), goal, assignment.weight)
         image, row = assignment.positive.nonzero(as_tuple=True)
         deltas = encode_deltas(self.all_anchors(outputs)[row], assignment.boxes[image, row])
-        box = absolute(flatten(outputs.reg, 4)[image, row].float(), deltas, self.beta)
+        box = smooth_l1(flatten(outputs.reg, 4)[image, row].float(), deltas, self.beta)
         return {"cls": cls / count, "box": box / count}

@@ -7,7 +7,7 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional
 
-from headstart.heads.start import draw_normal
+from headstart.heads.init import draw_normal
 from headstart.norm import group_norm
 
 

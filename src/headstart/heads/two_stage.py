@@ -14,16 +14,16 @@ from headstart.structures import (
     DenseOutputs,
     Detections,
     Features,
-    Moves,
     RegionOutputs,
     Regions,
     Size,
     Targets,
+    ToDevice,
 )
 
 
 @dataclass(frozen=True)
-class ProposalOutputs(Moves):
+class ProposalOutputs(ToDevice):
     """rpn: the dense outputs of what proposes."""
 
     rpn: DenseOutputs
@@ -43,7 +43,7 @@ class TwoStageOutputs(ProposalOutputs):
         return self
 
 
-class ProposingHead(nn.Module):
+class RPNBasedHead(nn.Module):
     """What two-stage heads share: an RPN whose boxes are read by something."""
 
     def __init__(self, rpn: RPNHead, num_classes: int) -> None:
@@ -64,7 +64,7 @@ class ProposingHead(nn.Module):
         return self.rpn.proposals(outputs.rpn, sizes)
 
 
-class TwoStageHead(ProposingHead):
+class TwoStageHead(RPNBasedHead):
     """Faster R-CNN's head. With targets, regions are sampled for training; without, the proposals are read."""
 
     def __init__(self, rpn: RPNHead, roi: BoxHead, sampler: RegionSampler | None = None) -> None:
@@ -79,7 +79,7 @@ class TwoStageHead(ProposingHead):
         regions: list[Regions] = []
         if targets is not None:
             regions = [self.sampler(p, t, self.num_classes) for p, t in zip(proposals, targets)]
-        boxes = [places.boxes for places in regions or proposals]
+        boxes = [read.boxes for read in regions or proposals]
         return TwoStageOutputs(rpn, proposals, regions, self.roi(features.pyramid, boxes))
 
     def loss(self, outputs: TwoStageOutputs, assignment: Assignment) -> dict[str, Tensor]:

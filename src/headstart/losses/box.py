@@ -8,16 +8,11 @@ from torch.nn import functional
 from headstart.boxes import aligned_giou, aligned_iou
 
 
-def absolute(prediction: Tensor, goal: Tensor, beta: float = 0.0) -> Tensor:
-    """Sum of |prediction - goal| over all entries of two tensors of one shape (L1).
+def smooth_l1(prediction: Tensor, goal: Tensor, beta: float = 0.0) -> Tensor:
+    """Sum of smooth L1 over all entries of two tensors of one shape (arXiv:1504.08083).
 
-    With `beta`, smooth L1: d^2 / 2 beta where the difference d is below it, d - beta / 2 beyond (arXiv:1504.08083).
+    With d = |prediction - goal|: d^2 / (2 beta) where d < beta, else d - beta / 2. `beta` 0 is L1.
     """
-    return functional.smooth_l1_loss(prediction, goal, reduction="sum", beta=beta)
-
-
-def smooth(prediction: Tensor, goal: Tensor, beta: float) -> Tensor:
-    """Sum of |d| - beta/2, of d^2 / (2 beta) where |d| < beta, over all entries of two tensors of one shape."""
     return functional.smooth_l1_loss(prediction, goal, reduction="sum", beta=beta)
 
 

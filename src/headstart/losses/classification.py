@@ -63,12 +63,12 @@ def quality_focal(
     return objects + focal(logits, labels, weight, alpha=0.0, gamma=beta)
 
 
-def binary(logits: Tensor, goal: Tensor, weight: Tensor | None = None) -> Tensor:
+def bce_with_logits(logits: Tensor, goal: Tensor, weight: Tensor | None = None) -> Tensor:
     """Sum of binary cross-entropy on logits, each entry times `weight`; all of one shape."""
     return functional.binary_cross_entropy_with_logits(logits, goal, weight, reduction="sum")
 
 
-def softmax_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Sum of cross-entropy over rows: logits (N, K+1), labels (N,) in 0..K."""
     if not len(labels):
         return logits.sum() * 0

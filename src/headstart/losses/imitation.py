@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def squared(student: Tensor, teacher: Tensor) -> Tensor:
+def mse(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean squared error over all entries of two tensors of one shape, in float32; 0 with a gradient when empty.
 
     Source: D of HEAD (arXiv:2207.05345), tests/parity, head_assist. Raises ValueError if the shapes differ.

@@ -22,13 +22,17 @@ from parity.official import close, features, sizes, tensor
 from parity.test_fpn_mnv2 import recipe
 
 RECOGNISED = {
-    "gfl_r50_fpn_1x_coco": ("gfl", "resnet50", {"reach": 16, "extra": "on_output"}),
+    "gfl_r50_fpn_1x_coco": ("gfl", "resnet50", {"reg_max": 16, "extra": "on_output"}),
     "gfl_r18_fpn_student": ("gfl", "resnet18", {"depth": 4}),
     "gfl_r101_fpn_ms-2x_coco": ("gfl", "resnet101", {}),
     "atss_r50_fpn_1x_coco": ("atss", "resnet50", {"anchor_scale": 8.0, "relu_extra": False}),
     "fcos_r50-caffe_fpn_gn-head_1x_coco": ("fcos", "resnet50", {"improved": False, "relu_extra": True}),
     "retinanet_r50_fpn_1x_coco": ("retinanet", "resnet50", {"extra": "on_input", "norm": False}),
-    "faster-rcnn_r50_fpn_1x_coco": ("fasterrcnn", "resnet50", {"hidden": 1024, "box_head": "2fc", "agnostic": False}),
+    "faster-rcnn_r50_fpn_1x_coco": (
+        "fasterrcnn",
+        "resnet50",
+        {"hidden": 1024, "box_head": "2fc", "class_agnostic": False},
+    ),
     "mask-rcnn_r50_fpn_1x_coco": ("fasterrcnn", "resnet50", {}),
     "cascade-rcnn_r50_fpn_1x_coco": ("cascadercnn", "resnet50", {"hidden": 1024}),
     "cascade-mask-rcnn_r50_fpn_1x_coco": ("cascadercnn", "resnet50", {}),
@@ -239,7 +243,7 @@ def test_two_stage_heads_find_what_they_find_there(name, reference, tmp_path):
     text = "model = dict(test_cfg=dict(rpn=dict(nms_pre=1000, max_per_img=250), rcnn=dict(max_per_img=100)))"
     torch.save({"state_dict": around(arrays, 32, dense=False), "meta": config(text)}, tmp_path / "latest.pth")
     head = import_detector(tmp_path / "latest.pth").detector.head
-    assert head.rpn.selection.keep == 250
+    assert head.rpn.selection.max_detections == 250
     found = head(features(arrays, head.strides), sizes(arrays))
     check_detections(head.decode(found, sizes(arrays)), arrays)
     for level in range(5):
@@ -263,7 +267,7 @@ def test_students_of_heads_releases(reference, tmp_path):
     own = baseline.detector.state_dict()
     assert all(torch.equal(value, own[key]) for key, value in student.detector.state_dict().items())
     assert [any("left out" in note for note in opened.notes) for opened in (student, baseline)] == [True, False]
-    assert student.detector.head.selection.threshold == 0.1 and student.detector.head.selection.per_level == 500
+    assert student.detector.head.selection.score_threshold == 0.1 and student.detector.head.selection.nms_pre == 500
 
 
 # -- backbones and images ----------------------------------------------------------------------------------------------
@@ -370,12 +374,12 @@ def test_what_the_configuration_says(version):
         assert reading.mean == (102.9801, 115.9465, 122.7717) and reading.std == (1.0, 1.0, 1.0)
         assert reading.size == {"short": 600, "long": 1000, "resize": "opencv"}
         assert reading.recipe["body_options"] == {"first_stride": True} and reading.recipe["relu_extra"]
-        chosen = {"per_level": 500, "threshold": 0.1, "overlap": 0.55, "keep": 50}
+        chosen = {"nms_pre": 500, "score_threshold": 0.1, "iou_threshold": 0.55, "max_detections": 50}
     else:
         assert reading.mean == (103.53, 116.28, 123.675)
         assert reading.size == {"short": 700, "long": 900, "resize": "opencv"}
         assert "body_options" not in reading.recipe and not reading.recipe["relu_extra"]
-        chosen = {"threshold": 0.2}
+        chosen = {"score_threshold": 0.2}
     assert reading.recipe["selection"] == chosen
 
 
@@ -387,7 +391,7 @@ def test_small_print_of_configurations():
         "test_cfg=dict(nms_pre=-1, min_bbox_size=2, nms=dict(type='soft_nms', iou_threshold=0.5)))"
     )
     reading = read("gfl_r18_fpn_student", settings(text))
-    assert reading.recipe["selection"] == {"per_level": 1_000_000, "overlap": 0.5, "least": 2}
+    assert reading.recipe["selection"] == {"nms_pre": 1_000_000, "iou_threshold": 0.5, "min_size": 2}
     assert reading.recipe["anchor_scale"] == 6.0
     assert any("multiples of 1 there" in note for note in reading.notes)
     assert any("soft-NMS" in note for note in reading.notes)

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from headstart.classmap import match_classes
-from headstart.heads.cascade import Cascade
+from headstart.heads.cascade import CascadeRoIHead
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.gfl import GFLHead
+from headstart.heads.init import PRIOR_BIAS
 from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.retina import RetinaHead
 from headstart.heads.roi import BoxHead
-from headstart.heads.start import PRIOR_BIAS
 from headstart.methods.assistants import KINDS
 from headstart.methods.assistants.inherit import (
     inherit_box_head,
@@ -36,11 +36,11 @@ def classes_of(teacher, student):
 
 def test_inheriting_copies_what_fits_and_names_the_rest():
     teacher = BoxHead(3, 16, [4, 8, 16, 32], hidden=24)
-    same = teacher.twin(16, STRIDES)
+    same = teacher.rebuild(16, STRIDES)
     assert inherit_box_head(same, teacher, SAME) == []
     assert all(torch.equal(v, same.state_dict()[k]) for k, v in teacher.state_dict().items())
     assert same.strides == [8, 16, 32, 64] and same.fcs[0].weight.data_ptr() != teacher.fcs[0].weight.data_ptr()
-    wider = teacher.twin(20, [8, 16, 32, 64])
+    wider = teacher.rebuild(20, [8, 16, 32, 64])
     before = wider.fcs[0].weight.clone()
     assert inherit_box_head(wider, teacher, SAME) == ["fcs.0.weight"]
     assert torch.equal(wider.fcs[1].weight, teacher.fcs[1].weight) and torch.equal(wider.fcs[0].weight, before)
@@ -53,7 +53,7 @@ def heads(teacher, student, **options):
     guide = BoxHead(len(teacher), 16, [4, 8, 16, 32], hidden=24, **options)
     for layer in (guide.cls, guide.reg):
         nn.init.normal_(layer.bias)
-    own = guide.twin(16, [8, 16, 32, 64], len(student))
+    own = guide.rebuild(16, [8, 16, 32, 64], len(student))
     before = {name: value.clone() for name, value in own.state_dict().items()}
     return own, guide, inherit_box_head(own, guide, classes_of(teacher, student)), before
 
@@ -87,20 +87,20 @@ def test_merged_classes_start_from_the_mean_of_their_rows():
 
 
 def test_a_box_for_all_classes_is_copied():
-    own, guide, fresh, _ = heads(["cat", "dog"], ["dog"], agnostic=True)
+    own, guide, fresh, _ = heads(["cat", "dog"], ["dog"], class_agnostic=True)
     assert fresh == [] and torch.equal(own.reg.weight, guide.reg.weight) and len(own.cls.bias) == 2
 
 
 def test_void_outputs_are_not_taken_over():
-    own, guide, fresh, _ = heads(["cat", "dog"], ["dog", "cat"], void=3)
+    own, guide, fresh, _ = heads(["cat", "dog"], ["dog", "cat"], extra_logits=3)
     assert fresh == [] and len(own.cls.bias) == 3
     assert torch.equal(own.cls.bias, guide.cls.bias[[1, 0, 2]])
 
 
 def test_a_cascade_inherits_stage_by_stage():
     torch.manual_seed(0)
-    guide = Cascade(3, 16, STRIDES, hidden=24)
-    assistant = CascadeAssistant(guide.twin(20, STRIDES, 4))
+    guide = CascadeRoIHead(3, 16, STRIDES, hidden=24)
+    assistant = CascadeAssistant(guide.rebuild(20, STRIDES, 4))
     classes = match_classes("abc", "cabd")
     found = assistant.inherit(guide, classes)
     assert found == [f"stage{s}.{name}" for s in range(3) for name in ("fcs.0.weight", "1 of 4 classes")]
@@ -119,7 +119,7 @@ def dense(kind, teacher, student, channels=16, **options):
     guide = kind(len(teacher), 16, STRIDES, width=16, depth=1, **options)
     for parameter in guide.parameters():
         nn.init.normal_(parameter)
-    own = guide.twin(channels, STRIDES, len(student))
+    own = guide.rebuild(channels, STRIDES, len(student))
     before = copy.deepcopy(own.state_dict())
     return own, guide, inherit_dense_head(own, guide, classes_of(teacher, student)), before
 
@@ -135,7 +135,7 @@ def test_a_dense_head_of_the_same_classes_is_copied_whole(kind):
 def test_a_dense_heads_classes_are_found_anchor_by_anchor(kind, anchors):
     """Order, a class that the teacher lacks, and one that the student lacks; boxes belong to no class."""
     own, guide, fresh, before = dense(kind, ["cat", "zebra", "dog"], ["dog", "fox", "cat", "owl"])
-    assert own.anchors == anchors and fresh == ["2 of 4 classes"]
+    assert own.num_anchors == anchors and fresh == ["2 of 4 classes"]
     for anchor in range(anchors):
         mine, theirs = 4 * anchor, 3 * anchor
         for row, goal in ((0, 2), (2, 0)):

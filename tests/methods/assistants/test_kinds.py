@@ -51,7 +51,7 @@ def test_following_is_of_the_teachers_make(family, student):
     own = tiny(student, width=24, classes=("a", "b", "c", "d"))
     assistant = follow(guide, own)
     theirs = getattr(guide.head, "roi", guide.head)
-    assert assistant.kind == kind_of(guide.head) and assistant.head.make == theirs.make
+    assert assistant.kind == kind_of(guide.head) and assistant.head.hparams == theirs.hparams
     assert assistant.head.num_classes == 4
     assert assistant.layers == (tuple(theirs.layer_names) if family in DENSE else assistant.layers)
     assert {tuple(a.weight.shape) for a in [assistant.adapter()]} <= {(16, 16, 1, 1), (40, 40)}
@@ -76,15 +76,15 @@ def test_a_free_assistant_is_as_wide_and_deep_as_the_students_head():
 
 def test_fcos_is_the_improved_one_unless_told_otherwise():
     head = raise_free("fcos", tiny("retinanet"), {}).head
-    assert head.normalised and head.centreness_on_box and head.make["box_loss"] == "giou"
-    assert head.make["centre_sampling"] and head.make["conv_bias"]
+    assert head.normalised and head.centreness_on_box and head.hparams["box_loss"] == "giou"
+    assert head.hparams["centre_sampling"] and head.hparams["conv_bias"]
     plain = raise_free("fcos", tiny("retinanet"), {"normalised": False, "depth": 1, "width": 8}).head
     assert not plain.normalised and plain.centreness_on_box and (plain.width, len(plain.cls_tower)) == (8, 1)
 
 
 def test_options_are_those_of_the_heads():
     assert raise_free("cascade", tiny("retinanet"), {"hidden": 12, "regions": 9, "convs": 1}).width == 12
-    assert raise_free("retinanet", tiny("fcos"), {"anchor_scale": 2.0}).head.make["anchor_scale"] == 2.0
+    assert raise_free("retinanet", tiny("fcos"), {"anchor_scale": 2.0}).head.hparams["anchor_scale"] == 2.0
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ def test_options_are_those_of_the_heads():
         ("rcnn", "hiden", "did you mean hidden?"),
         ("fcos", "centre_samplin", "did you mean centre_sampling?"),
         ("cascade", "region", "did you mean regions?"),
-        ("cascade", "agnostic", "did you mean "),
+        ("cascade", "class_agnostic", "did you mean "),
         ("cascade", "stds", "did you mean "),
-        ("gfl", "zzz", "expected one of width, depth, anchor_scale, reach, selection."),
+        ("gfl", "zzz", "expected one of width, depth, anchor_scale, reg_max, selection."),
     ],
 )
 def test_options_that_do_not_exist_are_refused(kind, option, hint):
@@ -104,14 +104,19 @@ def test_options_that_do_not_exist_are_refused(kind, option, hint):
     assert hint in str(refused.value) or "expected one of" in str(refused.value)
 
 
+def test_former_names_of_options_still_work():
+    assert raise_free("gfl", tiny("retinanet"), {"reach": 4}).head.reg_max == 4
+    assert raise_free("rcnn", tiny("retinanet"), {"agnostic": True, "void": 2}).head.hparams["class_agnostic"]
+
+
 def test_every_option_of_a_kind_can_be_given():
     """None is offered that its constructor would not take."""
     for kind, made in KINDS.items():
         offered = [p.name for p in inspect.signature(made).parameters.values() if p.kind is p.KEYWORD_ONLY]
         student = tiny("fcos" if kind == "retinanet" else "retinanet")
         first = raise_free(kind, student, {}).head
-        given = {name: value for name, value in first.make.items() if name in offered}
-        assert given and raise_free(kind, student, given).head.make == first.make
+        given = {name: value for name, value in first.hparams.items() if name in offered}
+        assert given and raise_free(kind, student, given).head.hparams == first.hparams
 
 
 @pytest.mark.parametrize(("kind", "hint"), [("retinet", "did you mean retinanet?"), ("yolo", "expected one of rcnn, ")])

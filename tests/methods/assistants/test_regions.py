@@ -93,8 +93,8 @@ def test_later_stages_read_what_the_assistant_refined():
         boxes = [place.boxes for place in places]
         refined = head.refine(head(sight.features.pyramid, boxes), boxes, sight.sizes)
         for image, (moved, place, later) in enumerate(zip(refined, places, following)):
-            known = {tuple(box) for box in moved[place.pixels.level >= 0].tolist()}
-            own = later.pixels.level < 0
+            known = {tuple(box) for box in moved[place.cells.level >= 0].tolist()}
+            own = later.cells.level < 0
             assert len(known) > 0 and bool((~own).any())
             assert all(tuple(box) in known for box in later.boxes[~own].tolist())
             assert torch.equal(later.boxes[own], sight.targets[image].boxes)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from headstart.methods.assistants.tracing import ADAPTERS, PerAnchor, Shared, read_cells
-from headstart.structures import PixelIndex, Regions
+from headstart.structures import CellIndex, Regions
 
 
 def places(*images):
@@ -14,7 +14,7 @@ def places(*images):
     for cells in images:
         rows = torch.tensor(cells, dtype=torch.int64).reshape(-1, 4)
         boxes = torch.zeros(len(rows), 4)
-        found.append(Regions(boxes, torch.zeros(len(rows), dtype=torch.int64), boxes, PixelIndex(*rows.unbind(1))))
+        found.append(Regions(boxes, torch.zeros(len(rows), dtype=torch.int64), boxes, CellIndex(*rows.unbind(1))))
     return found
 
 

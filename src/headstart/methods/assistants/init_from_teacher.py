@@ -46,7 +46,7 @@ def pull_class_layers(teacher: BoxHead, own: BoxHead, classes: ClassMap) -> dict
         if key == "bias":
             rows = rows + classes.counts(rows.device).clamp(min=1).log()
         found[f"cls.{key}"] = torch.cat([rows, theirs[known : known + 1].to(rows)])
-        if not own.agnostic:
+        if not own.class_agnostic:
             boxes = getattr(teacher.reg, key).detach().unflatten(0, (known, 4))
             rows = classes.pull_rows(boxes, getattr(own.reg, key).detach().unflatten(0, (kept, 4)))
             found[f"reg.{key}"] = rows.flatten(0, 1)

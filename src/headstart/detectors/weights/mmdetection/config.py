@@ -114,18 +114,18 @@ def read_selection(config: Mapping[str, Any], part: str | None = None) -> dict[s
     test = look(test, part, {}) if part else test
     nms = look(test, "nms", {})
     found = {
-        "per_level": look(test, "nms_pre"),
-        "threshold": look(test, "score_thr"),
-        "overlap": look(nms, "iou_threshold", look(nms, "iou_thr", look(test, "nms_thr"))),
-        "keep": look(test, "max_per_img", look(test, "max_num", look(test, "nms_post"))),
+        "nms_pre": look(test, "nms_pre"),
+        "score_threshold": look(test, "score_thr"),
+        "iou_threshold": look(nms, "iou_threshold", look(nms, "iou_thr", look(test, "nms_thr"))),
+        "max_detections": look(test, "max_per_img", look(test, "max_num", look(test, "nms_post"))),
     }
-    for key in ("per_level", "keep"):
+    for key in ("nms_pre", "max_detections"):
         value = found[key]
         if isinstance(value, int) and value <= 0:
             found[key] = UNLIMITED
     least = look(test, "min_bbox_size", 0)
     if least:
-        found["least"] = least
+        found["min_size"] = least
     wrong = [key for key, value in found.items() if value is not None and not _fits(key, value)]
     if wrong or look(nms, "type", "nms") not in ("nms", "soft_nms") or look(nms, "class_agnostic"):
         raise UserError(f"has a configuration for testing that cannot be followed: {test}")
@@ -135,9 +135,9 @@ def read_selection(config: Mapping[str, Any], part: str | None = None) -> dict[s
 def _fits(key: str, value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    if key in ("per_level", "keep"):
+    if key in ("nms_pre", "max_detections"):
         return isinstance(value, int)
-    return value >= 0 and (key == "least" or value <= 1)
+    return value >= 0 and (key == "min_size" or value <= 1)
 
 
 def number(config: Mapping[str, Any], path: str, default: float) -> float:

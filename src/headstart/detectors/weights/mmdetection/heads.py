@@ -147,7 +147,7 @@ def _fcos(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, p
             "conv_bias all or none. If it is the improved one and its configuration is lost, give --as "
             "fcos_center-normbbox-centeronreg-giou_caffe (or _pytorch)"
         )
-    return {"improved": biased, "selection": {"overlap": 0.6} if biased else {}}
+    return {"improved": biased, "selection": {"iou_threshold": 0.6} if biased else {}}
 
 
 def _square_anchor(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, place: str) -> Options:
@@ -164,7 +164,7 @@ def _gfl(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, pl
     codes = shape_of(tensors, "head.reg.weight", 4)[0]
     if codes % 4 or codes < 8:
         raise UserError(f"has {codes} numbers per box, GFL's are four distributions")
-    return {"reach": codes // 4 - 1, **_square_anchor(tensors, config, hints, place)}
+    return {"reg_max": codes // 4 - 1, **_square_anchor(tensors, config, hints, place)}
 
 
 def _reppoints(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, place: str) -> Options:
@@ -217,13 +217,13 @@ def read_two_stage(tensors: dict[str, Tensor], family: str, config: Mapping[str,
         "box_head": name,
         "anchor_scale": number({"scale": scales[0]} if single else {}, "scale", 8),
         "selection": read_selection(config, "rcnn"),
-        "proposing": {key: value for key, value in read_selection(config, "rpn").items() if key != "threshold"},
+        "proposing": {key: value for key, value in read_selection(config, "rpn").items() if key != "score_threshold"},
     }
     demand(config, "model.rpn_head.anchor_generator.scales", [options["anchor_scale"]])
     demand(config, "model.rpn_head.anchor_generator.octave_base_scale")
-    agnostic = shape_of(tensors, f"{heads[0]}.reg.weight", 2)[0] == 4 and outputs > 2
+    class_agnostic = shape_of(tensors, f"{heads[0]}.reg.weight", 2)[0] == 4 and outputs > 2
     if not cascade:
-        options["agnostic"] = agnostic
-    elif not agnostic and outputs > 2:
+        options["class_agnostic"] = class_agnostic
+    elif not class_agnostic and outputs > 2:
         raise UserError("has a cascade with boxes for each class; only one box for all classes can be imported")
     return outputs - 1, options

@@ -71,13 +71,13 @@ def _read_dense(tensors: Mapping[str, Tensor], hints: Hints, family: str) -> Rea
         **body,
     }
     if family == "fcos":
-        recipe |= {"improved": True, "selection": {"threshold": 0.2, "overlap": 0.6, "least": None}}
+        recipe |= {"improved": True, "selection": {"score_threshold": 0.2, "iou_threshold": 0.6, "min_size": None}}
         for level in range(5):
             ours[f"head.scales.{level}"] = torch.ones(())  # torchvision has none
     else:
         on_output = shape_of(ours, "neck.extra.0.weight", 4)[1] == width
         recipe |= {"norm": "head.cls_tower.norms.0.weight" in ours, "extra": "on_output" if on_output else "on_input"}
-        recipe |= {"selection": {"keep": 300, "least": None}}
+        recipe |= {"selection": {"max_detections": 300, "min_size": None}}
     source = f"torchvision's {names.TITLES[family]} on {backbone}"
     return _reading(source, recipe, ours, translated.named, "800", translated.notes() + notes)
 
@@ -108,19 +108,22 @@ def _read_rcnn(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
         "hidden": shape_of(ours, "head.roi.cls.weight", 2)[1],
         "box_head": "4conv1fc" if "head.roi.convs.0.weight" in ours else "2fc",
         "rpn_depth": count_layers(ours, r"head\.rpn\.tower\.convs\.(\d+)\.weight"),
-        "void": len(void),
+        "extra_logits": len(void),
         "neck_norm": "batch" if batch else None,
         "convention": "torchvision",
-        "selection": {"least": 1e-2},
-        "proposing": {"least": 1e-3},
+        "selection": {"min_size": 1e-2},
+        "proposing": {"min_size": 1e-3},
     }
     kind = "maskrcnn" if "masks are left out, boxes are read" in translated.left_out else "fasterrcnn"
     size = "800"
     if mobile:
         size = _which_mobilenet(hints)
-        few = {"per_level": 150, "keep": 150} if size == "320" else {}
+        few = {"nms_pre": 150, "max_detections": 150} if size == "320" else {}
         recipe |= {"backbone": "mnv3l_pair", "frozen_stages": 0, "norm_eval": False}
-        recipe |= {"anchor_sizes": [32, 64, 128, 256, 512], "proposing": {"least": 1e-3, "threshold": 0.05, **few}}
+        recipe |= {
+            "anchor_sizes": [32, 64, 128, 256, 512],
+            "proposing": {"min_size": 1e-3, "score_threshold": 0.05, **few},
+        }
     else:
         backbone, body = _read_resnet(tensors, hints, kind)
         recipe |= {"backbone": backbone, **body}

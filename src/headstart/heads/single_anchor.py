@@ -1,4 +1,4 @@
-"""What ATSS and GFL share: one square anchor per cell, chosen by overlap thresholds of each object's own."""
+"""What ATSS and GFL share: one square anchor per cell, assigned by an IoU threshold per object."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from headstart.assign.atss import ATSS
 from headstart.heads.anchor import AnchorHead
 from headstart.heads.dense import Selection
-from headstart.heads.start import PRIOR_BIAS, draw_normal
+from headstart.heads.init import PRIOR_BIAS, draw_normal
 from headstart.heads.tower import Tower
 from headstart.structures import Targets
 
-DETECTIONS = Selection(per_level=1000, threshold=0.05, overlap=0.6, keep=100)
+DETECTIONS = Selection(nms_pre=1000, score_threshold=0.05, iou_threshold=0.6, max_detections=100)
 """Both papers' NMS lets boxes overlap a little more than RetinaNet's."""
 
 
-class AdaptiveHead(AnchorHead):
+class SingleAnchorHead(AnchorHead):
     """Two towers with GroupNorm and a learned factor per level for the box code; anchors are `anchor_scale` strides."""
 
     def __init__(
@@ -35,7 +35,7 @@ class AdaptiveHead(AnchorHead):
     ) -> None:
         super().__init__(num_classes, strides, selection, [anchor_scale], [1.0])
         self.width, self.code_size = width, code_size
-        self.make = {"width": width, "depth": depth, "anchor_scale": anchor_scale, "selection": selection}
+        self.hparams = {"width": width, "depth": depth, "anchor_scale": anchor_scale, "selection": selection}
         self.assigner = ATSS()
         self.cls_tower = Tower(channels, width, depth, norm=True)
         self.reg_tower = Tower(channels, width, depth, norm=True)

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from headstart.detectors.detector import Detector
 from headstart.detectors.zoo import build_detector
 from headstart.heads.roi import BoxHead
-from headstart.heads.two_stage import ProposingHead
+from headstart.heads.two_stage import RPNBasedHead
 from headstart.structures import ImageBatch, Size
 
 PROPOSALS = 1000
@@ -20,8 +20,8 @@ PROPOSALS = 1000
 
 
 @dataclass(frozen=True)
-class Extent:
-    """parameters; macs: multiply-accumulates for one image."""
+class ModelSize:
+    """parameters: how many numbers are learned or frozen; macs: multiply-accumulates for one image."""
 
     parameters: int
     macs: int
@@ -32,15 +32,17 @@ class Extent:
         return 2 * self.macs
 
 
-def sketch(name: str, *, classes: int = 80, **options: Any) -> Detector:
+def build_on_meta(name: str, *, classes: int = 80, **options: Any) -> Detector:
     """The detector called `name` without weights (on torch's meta device): to look at, not to run."""
     with torch.device("meta"):
         return build_detector(name, [f"class {i}" for i in range(classes)], pretrained=False, **options).eval()
 
 
 @torch.no_grad()
-def measure_extent(detector: Detector, size: Size = (800, 1280)) -> Extent:
-    """Of a `sketch`, for one image of `size` (height, width) pixels; nothing is allocated or computed.
+def count_flops(detector: Detector, size: Size = (800, 1280)) -> ModelSize:
+    """The size of a detector of `build_on_meta`, for one image of `size` (height, width) pixels.
+
+    Nothing is allocated or computed.
 
     Convolutions and matrix products of backbone, pyramid and head are counted, the box heads at 1000 regions; norms,
     activations, RoIAlign and NMS are not.
@@ -51,19 +53,19 @@ def measure_extent(detector: Detector, size: Size = (800, 1280)) -> Extent:
         with counter:
             _run(detector, batch)
     parameters = sum(p.numel() for p in detector.parameters())
-    return Extent(parameters, counter.get_total_flops() // 2)
+    return ModelSize(parameters, counter.get_total_flops() // 2)
 
 
 def _run(detector: Detector, batch: ImageBatch) -> None:
     features = detector.extract(batch)
     head = detector.head
-    if not isinstance(head, ProposingHead):
+    if not isinstance(head, RPNBasedHead):
         head(features, batch.sizes)
         return
     head.rpn(features, batch.sizes)
     width = features.pyramid[0].shape[1]
     for boxes in (module for module in head.modules() if isinstance(module, BoxHead)):
-        boxes.judge(torch.zeros(PROPOSALS, width, boxes.grid, boxes.grid))
+        boxes.forward_crops(torch.zeros(PROPOSALS, width, boxes.grid, boxes.grid))
 
 
 def _deformable(maps: Sequence[int], weight: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:

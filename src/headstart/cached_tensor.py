@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-def constant(values: Sequence[Any], dtype: torch.dtype, device: torch.device | str | None) -> Tensor:
+def cached_tensor(values: Sequence[Any], dtype: torch.dtype, device: torch.device | str | None) -> Tensor:
     """A tensor of these numbers (or rows of numbers). It is shared: never change it in place."""
     rows = tuple(tuple(value) if isinstance(value, Sequence) else value for value in values)
     return _made(rows, dtype, torch.device(device or "cpu"))
