@@ -9,8 +9,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Detector": "headstart.detectors.detector",
-    "Frozen": "headstart.methods.base",
-    "Method": "headstart.methods.base",
+    "Frozen": "headstart.teachers",
+    "Method": "headstart.methods",
     "Progress": "headstart.structures",
     "UserError": "headstart.errors",
     "build_detector": "headstart.detectors.zoo",

@@ -7,7 +7,7 @@ from dataclasses import fields
 from functools import cache
 from typing import TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from headstart.errors import UserError, demand_known
@@ -62,4 +62,4 @@ def _allowed(error: ErrorDetails) -> str:
 
 @cache
 def _adapter(made: type[Options]) -> TypeAdapter[Options]:
-    return TypeAdapter(made, config=ConfigDict(arbitrary_types_allowed=True))
+    return TypeAdapter(made)

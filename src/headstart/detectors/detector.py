@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.errors import UserError
-from headstart.structures import Detections, Features, ImageBatch, Targets
+from headstart.structures import Assignment, Detections, Features, ImageBatch, Targets
 
 ORDERS = ("RGB", "BGR")
 
@@ -75,9 +75,16 @@ class Detector(nn.Module):
         """The head's outputs. Two-stage heads read sampled regions if given targets, else their proposals."""
         return self.head(self.extract(batch), batch.sizes, targets, trace=trace)
 
-    def loss(self, outputs: Any, targets: list[Targets]) -> dict[str, Tensor]:
-        """The detection losses of outputs made with the same targets, by name."""
-        return self.head.loss(outputs, self.head.assign(outputs, targets))
+    def assign(self, outputs: Any, targets: list[Targets]) -> Assignment:
+        """Which prior of the head (of its RPN, in a two-stage detector) answers for which object."""
+        return self.head.assign(outputs, targets)
+
+    def loss(self, outputs: Any, targets: list[Targets], assignment: Assignment | None = None) -> dict[str, Tensor]:
+        """The detection losses of outputs made with the same targets, by name: scalars.
+
+        `assignment` is made here unless it was made before (`assign`).
+        """
+        return self.head.loss(outputs, self.assign(outputs, targets) if assignment is None else assignment)
 
     @torch.no_grad()
     def detect(self, batch: ImageBatch) -> list[Detections]:

@@ -26,7 +26,7 @@ from headstart.engine.precision import Precision, choose_precision
 from headstart.engine.schedule import SCHEDULES, LearningRate, drops
 from headstart.errors import UserError, demand_known
 from headstart.methods import build_method
-from headstart.methods.base import Frozen
+from headstart.teachers import Frozen
 
 Say = Callable[[str], None]
 

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from headstart.classmap import ClassMap
 from headstart.engine.feed import Batch
 from headstart.engine.optim import trainable
 from headstart.engine.precision import Precision
 from headstart.engine.recorder import is_detection
 from headstart.errors import UserError
-from headstart.methods.base import Frozen, Method
+from headstart.methods import Method
 from headstart.structures import Objective, Progress
+from headstart.teachers import Frozen
 
 TRIES = 5
 """Batches looked at before a term counts as dead: a small object may match no cell in one of them."""
@@ -70,10 +70,7 @@ def _points(total: int, first_drop: int | None) -> list[int]:
 
 
 def demand_teacher(name: str, method: Method, teacher: Frozen) -> None:
-    """Raises UserError unless the teacher is frozen and has the student's classes.
-
-    The same in the same order, for a method that compares them one by one; for others some that can be matched.
-    """
+    """Raises UserError unless the teacher is frozen and has a class that the student has."""
     model = teacher.model
     awake = [n for n, module in model.named_modules() if module.training]
     if awake:
@@ -83,20 +80,7 @@ def demand_teacher(name: str, method: Method, teacher: Frozen) -> None:
     learning = [n for n, p in model.named_parameters() if p.requires_grad]
     if learning:
         raise UserError(f"The {teacher.title}'s {learning[0]} requires a gradient; the teacher must be frozen.")
-    classes = teacher.match(method.student.classes)
-    if method.same_classes and not classes.identical:
-        raise UserError(
-            f"Lane {name}: its method needs {teacher.title} and student to have the same classes in the same order. "
-            f"{_difference(classes)} Use a teacher trained on this data, or choose and order them by data.classes."
-        )
-
-
-def _difference(classes: ClassMap) -> str:
-    lacks, extra = classes.unmatched_student, classes.unmatched_teacher
-    if lacks or extra:
-        return f"The teacher lacks: {', '.join(lacks) or 'none'}; the data lacks: {', '.join(extra) or 'none'}."
-    place = next(i for i, number in enumerate(classes.goal) if number != i)
-    return f"Class {place} is {classes.teacher[place]} for the teacher, {classes.student[place]} in the data."
+    teacher.match(method.student.classes)
 
 
 class _Trial:

@@ -138,7 +138,7 @@ class Keeper(pl.Callback):
             return
         self.display.pause_clock()
         for teacher in module.teachers:
-            teacher.forget()
+            teacher.clear()
         for lane in module.lanes:
             if self.board is not None and not self.journal.scored(lane.name, step):
                 self._score(self.board, lane, step, epoch)

@@ -12,7 +12,7 @@ from headstart.engine.ema import Average
 from headstart.engine.optim import clip_gradients, trainable
 from headstart.engine.reduce import mean_gradients, share_tensors, world_size
 from headstart.engine.schedule import LearningRate
-from headstart.methods.base import Method
+from headstart.methods import Method
 
 
 class Lane:

@@ -16,8 +16,8 @@ from headstart.engine.lane import Lane
 from headstart.engine.precision import Precision
 from headstart.engine.recorder import Recorder
 from headstart.engine.reduce import world_size
-from headstart.methods.base import Frozen
 from headstart.structures import Progress
+from headstart.teachers import Frozen
 
 
 class Lanes(pl.LightningModule):

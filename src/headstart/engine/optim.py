@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.errors import UserError
-from headstart.methods.base import Method
+from headstart.methods import Method
 
 OPTIMISERS = ("sgd", "adamw")
 

@@ -20,8 +20,8 @@ from headstart.engine.precision import Precision
 from headstart.engine.score import Scoreboard
 from headstart.errors import UserError
 from headstart.folding import fold_batchnorm
-from headstart.methods.base import TEACHER, Frozen
 from headstart.report.table import listing
+from headstart.teachers import TEACHER, Frozen
 
 WEAK = 20.0
 """AP50 below which a teacher is called weak."""
@@ -169,7 +169,7 @@ def measure_teacher(
     Says them, and what to think of a weak teacher.
     """
     metrics = board.score(teacher.model, classes=classes)
-    teacher.forget()
+    teacher.clear()
     shown = ", ".join(f"{k} {metrics[k]:.1f}" for k in ("AP", "AP50", "AP75") if metrics[k] is not None)
     some = ""
     if classes.unmatched_student:

@@ -173,6 +173,16 @@ class CascadeHead(RPNBasedHead):
         super().__init__(rpn, roi.num_classes)
         self.roi = roi
 
+    @property
+    def box_heads(self) -> list[BoxHead]:
+        """What reads regions, one after the other."""
+        return list(self.roi.heads)
+
+    @property
+    def regions_per_image(self) -> int:
+        """How many regions it samples in training for the first stage."""
+        return self.roi.samplers[0].count
+
     def forward(
         self, features: Features, sizes: list[Size], targets: list[Targets] | None = None, *, trace: bool = False
     ) -> CascadeOutputs:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,9 @@ def flatten(maps: Iterable[Tensor], width: int) -> Tensor:
     return torch.cat([flatten_level(m, width) for m in maps], dim=1)
 
 
+TOWERS = ("cls_tower", "reg_tower")
+
+
 class DenseHead(nn.Module):
     """A head that predicts at every cell of a pyramid. Subclasses give priors, predictions, assignment and loss.
 
@@ -78,6 +81,8 @@ class DenseHead(nn.Module):
     convention   how weights of other libraries are to be read
     """
 
+    predicts_at: Literal["cells"] = "cells"
+    regions_per_image = 0
     num_anchors: int = 1
     code_size: int = 4
     layer_names: tuple[str, ...] = ("cls_tower", "reg_tower")
@@ -144,6 +149,55 @@ class DenseHead(nn.Module):
             "cls_tower": [functional.relu(x) for x in outputs.cls_trace[-1]],
             "reg_tower": [functional.relu(x) for x in outputs.reg_trace[-1]],
         }
+
+    @property
+    def predictor(self) -> DenseHead:
+        """What makes the final predictions: the head itself."""
+        return self
+
+    @property
+    def box_heads(self) -> Sequence[nn.Module]:
+        """What reads regions: nothing."""
+        return ()
+
+    def tap_names(self) -> list[str]:
+        """The places inside it that methods may read (`detectors.taps`)."""
+        towers = [f"{name}/{block}" for name in TOWERS for block in range(len(getattr(self, name)))]
+        outputs = [f"output/{name}" for name in ("cls", "reg")]
+        return [*self.layer_names, *towers, *outputs, *(["output/quality"] if hasattr(self, "centreness") else [])]
+
+    def tap_width(self, name: str) -> int:
+        """Channels of such a place."""
+        part, _, which = name.partition("/")
+        if part != "output":
+            return self.width
+        return {"cls": self.num_classes, "reg": self.code_size, "quality": 1}[which] * self.num_anchors
+
+    def read_tap(self, name: str, outputs: DenseOutputs) -> list[Tensor]:
+        """The values of such a place, [l] (B, C, H, W), before their activation. Towers must have been traced."""
+        part, _, which = name.partition("/")
+        if part == "output":
+            return getattr(outputs, which)
+        if part in TOWERS:
+            trace = outputs.cls_trace if part == "cls_tower" else outputs.reg_trace
+            return trace[int(which) if which else -1]
+        return outputs.inner[part]
+
+    def keep_taps(self, outputs: DenseOutputs, names: Collection[str]) -> DenseOutputs:
+        """The outputs without the traced layers that are not among `names`, so that their memory can be used again."""
+
+        def kept(tower: str, trace: list[list[Tensor]]) -> list[list[Tensor]]:
+            blocks = {
+                int(name.partition("/")[2] or len(trace) - 1) for name in names if name.partition("/")[0] == tower
+            }
+            return [maps if block in blocks else [] for block, maps in enumerate(trace)]
+
+        return replace(
+            outputs,
+            cls_trace=kept("cls_tower", outputs.cls_trace),
+            reg_trace=kept("reg_tower", outputs.reg_trace),
+            inner={name: maps for name, maps in outputs.inner.items() if name in names},
+        )
 
     def rebuild(self, channels: int, strides: Sequence[int], num_classes: int | None = None) -> DenseHead:
         """A new head with the same options, for another pyramid and, if given, another number of classes."""

@@ -129,23 +129,40 @@ class BoxHead(nn.Module):
 
     def read(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> list[Tensor]:
         """What `layers` give at given boxes (one (R_i, 4) per image), before their activations: [fc] (R, hidden)."""
-        return self._run_layers(self.pool(pyramid, boxes))
+        return self._run_layers(self._vectors(self.pool(pyramid, boxes)))
 
-    def _run_layers(self, crops: Tensor) -> list[Tensor]:
+    def _vectors(self, crops: Tensor) -> Tensor:
+        """Crops (R, C, grid, grid) as the first fully connected layer reads them: (R, C * grid * grid)."""
         for conv, norm in zip(self.convs, self.norms):
             crops = functional.relu(norm(conv(crops)))
-        x = crops.permute(0, 2, 3, 1).flatten(1)
+        return crops.permute(0, 2, 3, 1).flatten(1)
+
+    def _run_layers(self, x: Tensor, start: int = 0) -> list[Tensor]:
         hidden = []
-        for fc in self.fcs:
+        for fc in self.fcs[start:]:
             hidden.append(fc(x))
             x = functional.relu(hidden[-1])
         return hidden
 
+    def _predict(self, hidden: list[Tensor], last: Tensor) -> RegionOutputs:
+        x = functional.relu(last)
+        return RegionOutputs(hidden, self.cls(x), self.reg(x))
+
     def forward_crops(self, crops: Tensor) -> RegionOutputs:
         """Classes and boxes of crops (R, C, grid, grid)."""
-        hidden = self._run_layers(crops)
-        x = functional.relu(hidden[-1])
-        return RegionOutputs(hidden, self.cls(x), self.reg(x))
+        hidden = self._run_layers(self._vectors(crops))
+        return self._predict(hidden, hidden[-1])
+
+    def resume(self, hidden: Tensor, *, start: int) -> RegionOutputs:
+        """Enter at fully connected layer `start`, 1 to their number, with what layer `start` - 1 gave: (R, D), before
+        its activation. The `hidden` of the result are the layers that were run.
+
+        Raises ValueError for a `start` outside that range: what layer 0 reads is no vector but a crop.
+        """
+        if not 1 <= start <= len(self.fcs):
+            raise ValueError(f"start must be from 1 to {len(self.fcs)}, not {start}")
+        found = self._run_layers(functional.relu(hidden), start)
+        return self._predict(found, found[-1] if found else hidden)
 
     def forward(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> RegionOutputs:
         """Classes and boxes at given boxes. Pure: sampling lives elsewhere."""

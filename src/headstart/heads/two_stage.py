@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -44,12 +46,42 @@ class TwoStageOutputs(ProposalOutputs):
 
 
 class RPNBasedHead(nn.Module):
-    """What two-stage heads share: an RPN whose boxes are read by something."""
+    """What two-stage heads share: an RPN whose boxes are read by something (`roi`)."""
+
+    predicts_at: Literal["regions"] = "regions"
+    roi: nn.Module
+    box_heads: Sequence[BoxHead]
 
     def __init__(self, rpn: RPNHead, num_classes: int) -> None:
         super().__init__()
         self.rpn = rpn
         self.num_classes, self.strides = num_classes, rpn.strides
+
+    @property
+    def predictor(self) -> nn.Module:
+        """What makes the final predictions: what reads the regions."""
+        return self.roi
+
+    @property
+    def num_anchors(self) -> int:
+        """Per cell of the RPN, where regions come from."""
+        return self.rpn.num_anchors
+
+    def tap_names(self) -> list[str]:
+        """The places inside it that methods may read (`detectors.taps`): the layers of the first box head."""
+        return [f"region/{layer}" for layer in self.box_heads[0].layers]
+
+    def tap_width(self, name: str) -> int:
+        """Channels of such a place."""
+        return self.box_heads[0].hidden
+
+    def read_tap(self, name: str, outputs: ProposalOutputs) -> list[Tensor]:
+        """The values of such a place for all images' regions, before their activation: one (R, D)."""
+        return [outputs.first.roi.hidden[self.tap_names().index(name)]]
+
+    def keep_taps(self, outputs: ProposalOutputs, names: Collection[str]) -> ProposalOutputs:
+        """The outputs as they are: nothing of them is there for tracing alone."""
+        return outputs
 
     def candidates(self, rpn: DenseOutputs, sizes: list[Size], *, training: bool) -> list[Detections]:
         """The boxes to read, or in training to sample from: there are more of those."""
@@ -70,6 +102,16 @@ class TwoStageHead(RPNBasedHead):
     def __init__(self, rpn: RPNHead, roi: BoxHead, sampler: RegionSampler | None = None) -> None:
         super().__init__(rpn, roi.num_classes)
         self.roi, self.sampler = roi, sampler or RegionSampler()
+
+    @property
+    def box_heads(self) -> list[BoxHead]:
+        """What reads regions: one head."""
+        return [self.roi]
+
+    @property
+    def regions_per_image(self) -> int:
+        """How many regions it samples in training."""
+        return self.sampler.count
 
     def forward(
         self, features: Features, sizes: list[Size], targets: list[Targets] | None = None, *, trace: bool = False

@@ -84,4 +84,14 @@ def roles(detector: Detector) -> dict[str, str]:
     return {"teaches by": ", ".join(teaches) or "-", "learns by": ", ".join(learns) or "-"}
 
 
-__all__ = ["METHODS", "Frozen", "Guidance", "Method", "Teacher", "build_method", "method_options", "options_class", "roles"]
+__all__ = [
+    "METHODS",
+    "Frozen",
+    "Guidance",
+    "Method",
+    "Teacher",
+    "build_method",
+    "method_options",
+    "options_class",
+    "roles",
+]

@@ -114,7 +114,9 @@ class _Builder:
                     imitated or AssistantTap(f"assistant/{name}", assistant, layer, detached=True),
                     adapter=self._ckd_adapter(match, tap_width(self.student, place), assistant.width),
                     match=match,
-                    weight=self._weight(constant, options.ckd_weight, options.ckd_schedule(taught=taught), taught=taught),
+                    weight=self._weight(
+                        constant, options.ckd_weight, options.ckd_schedule(taught=taught), taught=taught
+                    ),
                     reads=needs,
                 )
             )

@@ -27,9 +27,7 @@ class Method(nn.Module):
     Raises ValueError if two guidances have one name.
     """
 
-    def __init__(
-        self, student: Detector, guidances: Iterable[Guidance] = (), teachers: Sequence[Teacher] = ()
-    ) -> None:
+    def __init__(self, student: Detector, guidances: Iterable[Guidance] = (), teachers: Sequence[Teacher] = ()) -> None:
         super().__init__()
         self.student = student
         self.teachers = list(teachers)

@@ -51,9 +51,7 @@ class Teacher(Protocol):
         """
         ...
 
-    def resume(
-        self, cls_maps: list[Tensor], reg_maps: list[Tensor], *, start: int, sizes: list[Size]
-    ) -> DenseOutputs:
+    def resume(self, cls_maps: list[Tensor], reg_maps: list[Tensor], *, start: int, sizes: list[Size]) -> DenseOutputs:
         """Somebody else's maps through its dense head from block `start` on; gradients reach the maps."""
         ...
 

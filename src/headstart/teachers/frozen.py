@@ -91,9 +91,7 @@ class Frozen:
         """What the fully connected layers of box head `stage` give at boxes (R_i, 4) of each image: [fc] (R, D)."""
         return self.model.head.box_heads[stage].read(self.features(batch).pyramid, boxes)
 
-    def resume(
-        self, cls_maps: list[Tensor], reg_maps: list[Tensor], *, start: int, sizes: list[Size]
-    ) -> DenseOutputs:
+    def resume(self, cls_maps: list[Tensor], reg_maps: list[Tensor], *, start: int, sizes: list[Size]) -> DenseOutputs:
         """Somebody else's maps through the dense head from block `start` on; gradients reach the maps."""
         return self.model.head.resume(cls_maps, reg_maps, start=start, sizes=sizes)
 

@@ -25,7 +25,9 @@ class AssistantLosses(Guidance):
     fresh  what of it did not come from a teacher, for the pairing table
     """
 
-    def __init__(self, name: str, assistant: Assistant, weight: Weight, needs: Needs, fresh: Sequence[str] = ()) -> None:
+    def __init__(
+        self, name: str, assistant: Assistant, weight: Weight, needs: Needs, fresh: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self.name, self.assistant, self.weight, self.needs, self.fresh = name, assistant, weight, needs, fresh
 
@@ -36,7 +38,9 @@ class AssistantLosses(Guidance):
 
     def describe(self) -> list[Row]:
         fresh = f"; not from the teacher: {', '.join(self.fresh)}" if self.fresh else ""
-        return [Row("ground truth", f"{self.name} on {self.assistant.levels} of the student{fresh}", "", str(self.weight))]
+        return [
+            Row("ground truth", f"{self.name} on {self.assistant.levels} of the student{fresh}", "", str(self.weight))
+        ]
 
 
 @dataclass(frozen=True, eq=False)
