@@ -156,6 +156,11 @@ class DenseHead(nn.Module):
         return self
 
     @property
+    def tower_shape(self) -> tuple[int, int]:
+        """Width and depth of its towers."""
+        return self.width, len(self.cls_tower)
+
+    @property
     def box_heads(self) -> Sequence[nn.Module]:
         """What reads regions: nothing."""
         return ()

@@ -63,6 +63,11 @@ class RPNBasedHead(nn.Module):
         return self.roi
 
     @property
+    def tower_shape(self) -> None:
+        """There are no towers."""
+        return
+
+    @property
     def num_anchors(self) -> int:
         """Per cell of the RPN, where regions come from."""
         return self.rpn.num_anchors

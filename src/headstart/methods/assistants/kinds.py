@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 
 from torch import nn
@@ -100,7 +101,7 @@ def default_assistants(student: Detector) -> list[str]:
 def _build(
     made: type[nn.Module], who: str, options: Mapping[str, object], classes: int, channels: int, strides: Sequence[int]
 ) -> nn.Module:
-    known = made.hparam_names()
+    known = _parameters(made) + (_parameters(BoxHead) if made is CascadeRoIHead else [])
     for option in options:
         demand_known(option, known, f"method head: {who} has no option")
     return made(classes, channels, strides, **options)
@@ -112,3 +113,8 @@ def _wrap(kind: str, head: nn.Module, student: Detector) -> Assistant:
     if isinstance(head, CascadeRoIHead):
         return CascadeAssistant(head)
     return DenseAssistant(kind, head, student.neck.strides)
+
+
+def _parameters(made: type[nn.Module]) -> list[str]:
+    found = inspect.signature(made).parameters.values()
+    return [p.name for p in found if p.kind is inspect.Parameter.KEYWORD_ONLY]
