@@ -181,10 +181,10 @@ def stages_of(outputs: TwoStageOutputs | CascadeOutputs) -> Sequence[TwoStageOut
     return outputs.stages if isinstance(outputs, CascadeOutputs) else [outputs]
 
 
-def at_pixels(maps: list[Tensor], width: int, image: int, pixels) -> Tensor:
+def at_cells(maps: list[Tensor], width: int, image: int, cells) -> Tensor:
     """What maps (B, A*width, H, W) say at the cells of one image's boxes: (N, width), read one by one."""
     rows = []
-    for level, y, x, anchor in zip(*(getattr(pixels, key).tolist() for key in ("level", "y", "x", "anchor"))):
+    for level, y, x, anchor in zip(*(getattr(cells, key).tolist() for key in ("level", "y", "x", "anchor"))):
         rows.append(maps[level][image, anchor * width : (anchor + 1) * width, y, x])
     return torch.stack(rows).detach()
 

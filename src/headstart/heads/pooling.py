@@ -31,7 +31,7 @@ def read_regions(
     """Crops of `grid` x `grid` cells, (R, C, grid, grid), each the mean of bilinear samples (arXiv:1703.06870).
 
     pyramid [l] (B, C, H, W) at `strides`; region r is boxes[r] (R, 4) pixels of image[r], read from level[r].
-    By default half-pixel centres and ceil(side / grid) samples per cell and axis (mmcv's aligned, adaptive RoIAlign;
+    By default half-pixel centres and ceil(side / grid) samples per cell and axis (as in mmcv;
     tests/parity). Without `aligned` coordinates count from the corner of the first cell and a region is at least one
     cell wide and high; `sampling_ratio` is a fixed number of samples instead (torchvision's way, with 2).
     """
