@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from headstart.errors import UserError, demand_known
 
-Options = TypeVar("Options")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Options = TypeVar("Options", bound="DataclassInstance")
 
 
 def check_options(made: type[Options], given: Mapping[str, object], who: str) -> Options:
@@ -21,7 +24,7 @@ def check_options(made: type[Options], given: Mapping[str, object], who: str) ->
     Raises UserError, beginning with `who`, for an unknown option (with the nearest known one) and for a value that an
     option cannot have.
     """
-    known = [field.name for field in fields(made)]  # ty: ignore[invalid-argument-type]
+    known = [field.name for field in fields(made)]
     for option in given:
         demand_known(option, known, f"{who} has no option")
     try:

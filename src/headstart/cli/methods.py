@@ -13,19 +13,19 @@ from headstart.cli.errors import spoken
 def methods(name: Annotated[str | None, Argument(help="Describe this method in full.")] = None) -> None:
     """List the ways to train a student, or describe one with its options."""
     import inspect
+    from dataclasses import fields
 
-    from headstart.methods import METHODS, method_options
+    from headstart.methods import METHODS, options_class
     from headstart.report.table import listing, show
 
     if name is None:
-        rows = [{"name": key, "what": (inspect.getdoc(kind) or "").splitlines()[0]} for key, kind in METHODS.items()]
+        rows = [{"name": key, "what": (inspect.getdoc(build) or "").splitlines()[0]} for key, build in METHODS.items()]
         show(listing(rows))
-        print("In full: headstart methods NAME. Options: --set method.OPTION=VALUE.")
+        print("In full: headstart methods NAME. Options: --set method.OPTION=VALUE. Several at once: --method A+B.")
         return
-    options = method_options(name)
+    options = options_class(name)
     print(inspect.getdoc(METHODS[name]))
-    parameters = inspect.signature(METHODS[name]).parameters
-    rows = [{"option": option, "default": repr(parameters[option].default)} for option in options]
+    rows = [{"option": field.name, "default": repr(field.default)} for field in fields(options)]
     if rows:
-        print()
+        print(f"\n{inspect.getdoc(options)}\n")
         show(listing(rows))

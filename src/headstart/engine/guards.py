@@ -37,6 +37,7 @@ def prove(
 ) -> list[dict]:
     """Raises UserError unless, for lane `name`, on real batches and at some point of the run's schedules,
 
+    - what each guidance imitates is not the same everywhere,
     - every term is finite and not zero,
     - every trainable parameter gets a gradient, and that of each part besides the student is not zero,
     - each teacher is in evaluation mode, needs no gradient, has classes that the method can use, and is the same
@@ -98,6 +99,7 @@ class _Trial:
         """Whether nothing is left to prove after this batch too."""
         self.method.zero_grad(set_to_none=True)
         with self.precision.autocast(self.device):
+            self._see_problems(batch, progress)
             objective = self.method(*batch, progress)
         self._see_terms(objective)
         objective.total.backward()
@@ -120,6 +122,13 @@ class _Trial:
             raise UserError(f"Lane {self.name}: {min(self.idle)} receives no gradient, so it would never be trained.")
         if self.unreached:
             raise UserError(f"Lane {self.name}: the parameter {min(self.unreached)} is reached by no gradient.")
+
+    @torch.no_grad()
+    def _see_problems(self, batch: Batch, progress: Progress) -> None:
+        """Once: what the guidances themselves find wrong with a batch."""
+        if self.silent is None:
+            for problem in self.method.problems(*batch, progress):
+                raise UserError(f"Lane {self.name}: {problem}.")
 
     def _see_terms(self, objective: Objective) -> None:
         if not objective.total.requires_grad:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import get_type_hints
+from typing import TYPE_CHECKING, get_type_hints
 
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError, demand_known
@@ -15,13 +16,16 @@ from headstart.methods.method import Method
 from headstart.options import check_options
 from headstart.teachers import Frozen, Teacher
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 MethodFunction = Callable[..., list[Guidance]]
 """(student, teachers, options) -> guidances. `options` is annotated with a dataclass: its fields are the options."""
 
 METHODS: dict[str, MethodFunction] = {"baseline": baseline, "head": head}
 
 
-def options_class(name: str) -> type:
+def options_class(name: str) -> type[DataclassInstance]:
     """The dataclass of the options of method `name`. Raises UserError for an unknown name."""
     demand_known(name, METHODS, "no method is called")
     return get_type_hints(METHODS[name])["options"]
@@ -59,23 +63,30 @@ def build_method(
 
 def _by_method(names: Sequence[str], options: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
     """The options of each of several methods."""
+    if len(set(names)) < len(names):
+        raise UserError(f"methods {' and '.join(names)}: each can be there once only")
+    chosen: dict[str, Mapping[str, object]] = {name: {} for name in names}
     for option, value in options.items():
         if option not in names or not isinstance(value, Mapping):
             raise UserError(
                 f"methods {' and '.join(names)}: say of which of them an option is: {names[0]}.{option}, such as "
                 f"--set method.{names[0]}.{option}=VALUE"
             )
-    if len(set(names)) < len(names):
-        raise UserError(f"methods {' and '.join(names)}: each can be there once only")
-    return {name: options.get(name, {}) for name in names}
+        chosen[option] = value
+    return chosen
 
 
 def roles(detector: Detector) -> dict[str, str]:
-    """The methods that this detector can teach and learn by, as the columns of a table."""
+    """The methods that this detector can teach and learn by, as the columns of a table.
+
+    Each is tried with the detector as student and a copy of it as teacher; one on torch's meta device will do.
+    """
     teaches, learns = [], []
+    teacher = Frozen(copy.deepcopy(detector))
     for name in METHODS:
         try:
-            method = build_method(name, detector, Frozen(detector))
+            with detector.mean.device:
+                method = build_method(name, detector, teacher)
         except UserError:
             continue
         learns.append(name)

@@ -11,16 +11,16 @@ from headstart.methods.step import Needs, Step
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the pairing table: who is imitated (`source`), by what (`target`), through which adapter, how strongly."""
+    """A row of the pairing table: what is imitated, by what, through which adapter, at which weight."""
 
-    source: str
-    target: str
+    imitated: str
+    learner: str
     through: str
     weight: str
 
     def cells(self) -> dict[str, str]:
         """The row by the titles of its columns."""
-        return {"from": self.source, "to": self.target, "through": self.through, "weight": self.weight}
+        return {"from": self.imitated, "to": self.learner, "through": self.through, "weight": self.weight}
 
 
 class Guidance(nn.Module):

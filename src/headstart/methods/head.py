@@ -144,7 +144,7 @@ class _Builder:
         return next(name for name in names if f"assistant/{name}" not in taken)
 
     def default_own(self, assistant: Assistant) -> float:
-        """The factor of the losses of an assistant without a teacher: half for some kinds, unless it is the only one."""
+        """The factor of a standalone assistant's losses: half for some kinds, unless it is the only assistant."""
         halved = assistant.kind == "fcos" if self.options.weights == "paper" else assistant.predicts_at == "cells"
         return 0.5 if halved and self.share < 1 else 1.0
 
@@ -161,8 +161,8 @@ class _Builder:
 def ckd_places(student: Detector, assistant: Assistant, *, taught: bool) -> dict[str, tuple[str, str]]:
     """What CKD compares: end of the term's name -> place of the student, layer of the guide.
 
-    A box head's last layer, and the last block of a dense student's classification tower. Two dense heads with a teacher:
-    the middle block of either tower (the second of four) against the last of the teacher's, as published.
+    A box head's last layer, and the last block of a dense student's classification tower. A dense student of a dense
+    teacher: the middle block of either tower (the second of four) against the last of the teacher's, as published.
     """
     if student.head.predicts_at == "regions":
         return {"": (student.head.tap_names()[-1], assistant.target_layer)}

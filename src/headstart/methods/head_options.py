@@ -29,7 +29,8 @@ PAPER_AKD = {"rcnn": 2.0}
 
 @dataclass(frozen=True)
 class HeadOptions:
-    """
+    """What `head` can be told.
+
     akd, ckd          switches; both off leaves the assistants with ground truth only ("assist")
     assistants        further assistants that no teacher guides: kinds (rcnn, cascade, retinanet, fcos, atss, gfl,
                       reppoints), or "auto" for the paper's; as a mapping, kind -> options of its head and `weight`,

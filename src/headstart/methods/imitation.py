@@ -52,7 +52,7 @@ class Imitation(Guidance):
         self.name, self.source, self.target = name, source, target
         self.adapter, self.weight = adapter or Identity(), weight
         self.criterion: Criterion = criterion or MSE()
-        self.match: Correspondence = match or SamePlaces()
+        self.match = match or SamePlaces()
         self.needs = source.needs | target.needs | (reads or Needs())
 
     def forward(self, step: Step) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from torch import nn
 
@@ -65,5 +65,5 @@ class Method(nn.Module):
         step = self.step(batch, targets, progress)
         return [f"{guidance.name}: {problem}" for guidance in self for problem in guidance.problems(step)]
 
-    def __iter__(self) -> Iterable[Guidance]:
-        return iter(self.guidances.values())
+    def __iter__(self) -> Iterator[Guidance]:
+        return iter(self.guidances.values())  # ty: ignore[invalid-return-type]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -33,7 +32,7 @@ class Pair:
     anchor: Tensor | None = None
 
 
-class Correspondence(Protocol):
+class Correspondence:
     """From what was read of the student and of its guide (activations not yet applied to the student's) to a pair.
 
     source_at, target_at  where each side is read, in words that follow the name of what is read
@@ -41,38 +40,30 @@ class Correspondence(Protocol):
     of_maps               whether maps are compared, else rows of vectors
     """
 
-    source_at: str
-    target_at: str
-    by_anchor: bool
-    of_maps: bool
+    source_at = ""
+    target_at = ""
+    by_anchor = False
+    of_maps = False
 
-    def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair: ...
+    def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair:
+        raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class SamePlaces:
+class SamePlaces(Correspondence):
     """Both sides are read at the same places already and have what activations they need."""
-
-    source_at: str = ""
-    target_at: str = ""
-    by_anchor: bool = False
-    of_maps: bool = False
 
     def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair:
         return Pair(source, target)
 
 
-@dataclass(frozen=True)
-class CellToRegion:
+class CellToRegion(Correspondence):
     """Dense student, guide with regions: the student's vectors at the cells that the regions came from.
 
     Ground-truth boxes have no cell and are left out.
     """
 
-    source_at: str = " at traced cells"
-    target_at: str = ""
-    by_anchor: bool = True
-    of_maps: bool = False
+    source_at = " at traced cells"
+    by_anchor = True
 
     def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair:
         vectors, traced, anchor = read_cells(source, step.regions)
@@ -80,7 +71,7 @@ class CellToRegion:
 
 
 @dataclass(frozen=True)
-class RegionToCell:
+class RegionToCell(Correspondence):
     """Two-stage student, dense guide: a region's vector against the guide's map at its cell.
 
     The cell is that of the student's RPN; where the guide's strides are `factors` times as wide, the one that holds it.
@@ -88,38 +79,30 @@ class RegionToCell:
     """
 
     factors: tuple[int, ...]
-    source_at: str = " of the regions that came from them"
-    target_at: str = " at cells"
-    by_anchor: bool = True
-    of_maps: bool = False
+    source_at = " of the regions that came from them"
+    target_at = " at cells"
+    by_anchor = True
 
     def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair:
         vectors, traced, anchor = read_cells(target, step.regions, self.factors)
         return Pair([_at_regions(source, step)[traced]], [vectors], anchor)
 
 
-@dataclass(frozen=True)
-class RegionToRegion:
+class RegionToRegion(Correspondence):
     """Two-stage student, guide with regions: both read the same regions, ground truth among them."""
 
-    source_at: str = " at the same regions"
-    target_at: str = ""
-    by_anchor: bool = False
-    of_maps: bool = False
+    source_at = " at the same regions"
 
     def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair:
         return Pair([_at_regions(source, step)], target)
 
 
 @dataclass(frozen=True)
-class CellToCell:
+class CellToCell(Correspondence):
     """Both dense: the student's maps, averaged over `factors` x `factors` cells where the guide's are wider."""
 
     factors: tuple[int, ...]
-    source_at: str = ""
-    target_at: str = ""
-    by_anchor: bool = False
-    of_maps: bool = True
+    of_maps = True
 
     def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair:
         maps = coarsen([functional.relu(x) for x in source], self.factors)
@@ -144,9 +127,9 @@ def correspond(student_at: str, guide_at: str, factors: Sequence[int] = ()) -> C
 def stride_factors(own: Sequence[int], goal: Sequence[int]) -> list[int]:
     """How many cells of each level of strides `own` make one of strides `goal`, by the levels' place from the finest.
 
-    By place and not by stride, as box heads find their level: the finest level of each pyramid answers for the smallest
-    objects. Where one side has more levels, its coarsest ones have no counterpart and are left out: a pyramid of strides
-    8, 16, 32 is compared with the first three levels of one that goes to 128.
+    By place and not by stride, as box heads find their level: the finest level of each pyramid answers for the
+    smallest objects. Where one side has more levels, its coarsest ones have no counterpart and are left out: a pyramid
+    of strides 8, 16, 32 is compared with the first three levels of one that goes to 128.
     Raises UserError where strides are not whole multiples.
     """
     found = [theirs / mine for mine, theirs in zip(own, goal)]
@@ -171,9 +154,9 @@ def read_cells(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The vectors of dense maps at the cells behind regions.
 
-    maps [l] (B, C, H, W). Returns vectors (N, C), `traced` (N,) int64, which rows of all images' regions they belong to,
-    and their anchor (N,) int64. Ground-truth boxes have no cell and are left out, as are cells of levels that the maps
-    lack. Gradients flow into the maps. `factors`: how many cells of a level that was traced make one of the maps'.
+    maps [l] (B, C, H, W). Returns vectors (N, C); `traced` (N,) int64, to which rows of all images' regions they
+    belong; and their anchor (N,) int64. Ground-truth boxes have no cell and are left out, as are cells of levels that
+    the maps lack. Gradients flow into the maps. `factors`: how many cells of a traced level make one of the maps'.
     """
     cells = CellIndex.cat([r.cells for r in regions])
     image = torch.cat([torch.full_like(r.labels, i) for i, r in enumerate(regions)])

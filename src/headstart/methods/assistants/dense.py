@@ -21,8 +21,8 @@ from headstart.teachers.base import Teacher
 class DenseAssistant(Assistant):
     """A dense head on the student's levels, each averaged over `factors` x `factors` cells first.
 
-    No regions: assistant and teacher have the same cells, and their maps are compared cell by cell. A student with fewer
-    levels than the head has its finest ones compared; one with more leaves its coarsest out.
+    No regions: assistant and teacher have the same cells, and their maps are compared cell by cell. Levels correspond
+    from the finest on; the coarsest ones of the longer pyramid have no counterpart and are left out.
     """
 
     head: DenseHead
@@ -30,7 +30,7 @@ class DenseAssistant(Assistant):
     target_layer = "cls_tower"
 
     def __init__(self, kind: str, head: DenseHead, strides: Sequence[int]) -> None:
-        """`strides` of the student's pyramid, at least as many as the head's."""
+        """`strides` of the student's pyramid. Raises UserError unless the head's are whole multiples of them."""
         super().__init__()
         self.kind, self.head, self.layers, self.width = kind, head, head.layer_names, head.width
         self.factors = tuple(stride_factors(strides, head.strides))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from headstart.classmap import ClassMap
@@ -92,6 +92,6 @@ def activated(hidden: list[Tensor], prefix: str = "") -> Layers:
     return {f"{prefix}fc{index}": [functional.relu(x)] for index, x in enumerate(hidden)}
 
 
-def _span(head: nn.Module) -> str:
+def _span(head: BoxHead) -> str:
     names = level_names("P", head.strides)
     return f"{names[0]}..{names[-1]}"

@@ -24,7 +24,7 @@ def mse(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class MSE:
-    """The mean squared error of each tensor or level, summed over levels as in the released codes of HEAD and FitNet."""
+    """The mean squared error of each tensor, summed over levels as in HEAD's released code."""
 
     def __call__(self, source: Sequence[Tensor], target: Sequence[Tensor], step: Step) -> Tensor:
         """source and target: one tensor (N, D), or a map (B, C, H, W) per level. Returns a scalar."""
