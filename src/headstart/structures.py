@@ -216,6 +216,17 @@ class RegionOutputs(ToDevice):
     reg: Tensor
 
 
+Signal = list[Tensor] | DenseOutputs | RegionOutputs
+"""What can be imitated: a map (B, C, H, W) per level, one tensor (R, D) of vectors, or what a head predicts."""
+
+
+def tensors_of(signal: Signal) -> list[Tensor]:
+    """The tensors of a signal; of predictions the classes' and the boxes'."""
+    if isinstance(signal, DenseOutputs):
+        return [*signal.cls, *signal.reg]
+    return [signal.cls, signal.reg] if isinstance(signal, RegionOutputs) else signal
+
+
 @dataclass(frozen=True)
 class Progress:
     """Where training stands: `step` is the 0-based optimiser step, `total` how many there will be.

@@ -178,6 +178,11 @@ class BoxHead(nn.Module):
         box = smooth_l1(reg, encode_deltas(boxes[rows], matched[rows], self.stds), self.beta)
         return {"cls": cross_entropy(outputs.cls.float(), labels) / count, "box": box / count}
 
+    def codes_of(self, outputs: RegionOutputs, labels: Tensor) -> Tensor:
+        """The box code (R, 4) of each region for a class of its own, labels (R,) int64."""
+        rows = torch.arange(len(labels), device=labels.device)
+        return self._codes(outputs)[rows, self._column(labels)]
+
     def _codes(self, outputs: RegionOutputs) -> Tensor:
         """(R, K, 4), or (R, 1, 4) where all classes share a box."""
         return outputs.reg.float().reshape(len(outputs.reg), 1 if self.class_agnostic else self.num_classes, 4)

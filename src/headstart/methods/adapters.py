@@ -6,19 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from headstart.methods.pairing import Pair
+from headstart.structures import Signal
 
 
 class Adapter(nn.Module):
-    """`forward` gives the adapted `source` of a pair, tensor by tensor; str() is what the pairing table says."""
+    """`forward` gives the adapted `source` of a pair; str() is what the pairing table says."""
 
-    def forward(self, pair: Pair) -> list[Tensor]:
+    def forward(self, pair: Pair) -> Signal:
         raise NotImplementedError
 
 
 class Identity(Adapter):
     """Nothing in between: both sides must have one width."""
 
-    def forward(self, pair: Pair) -> list[Tensor]:
+    def forward(self, pair: Pair) -> Signal:
         return pair.source
 
     def __str__(self) -> str:
@@ -33,7 +34,7 @@ class LinearAdapter(Adapter):
         self.linear = nn.Linear(channels, width, bias=bias)
 
     def forward(self, pair: Pair) -> list[Tensor]:
-        return [self.linear(rows) for rows in pair.source]
+        return [self.linear(rows) for rows in pair.tensors]
 
     def __str__(self) -> str:
         layer = self.linear
@@ -51,7 +52,7 @@ class PerAnchorAdapter(Adapter):
     def forward(self, pair: Pair) -> list[Tensor]:
         if pair.anchor is None:
             raise ValueError("an adapter per anchor needs rows that come from an anchor")
-        return [self._rows(rows, pair.anchor) for rows in pair.source]
+        return [self._rows(rows, pair.anchor) for rows in pair.tensors]
 
     def _rows(self, rows: Tensor, anchor: Tensor) -> Tensor:
         """(N, channels), (N,) -> (N, width)."""
@@ -70,7 +71,7 @@ class ConvAdapter(Adapter):
         self.conv = nn.Conv2d(channels, width, 1)
 
     def forward(self, pair: Pair) -> list[Tensor]:
-        return [self.conv(maps) for maps in pair.source]
+        return [self.conv(maps) for maps in pair.tensors]
 
     def __str__(self) -> str:
         return f"1x1 {self.conv.in_channels} -> {self.conv.out_channels}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from torch import Tensor
@@ -13,22 +14,29 @@ from headstart.methods.pairing import Correspondence, SamePlaces
 from headstart.methods.step import Needs, Step
 from headstart.methods.taps import Tap
 from headstart.methods.weight import Weight, has_spread, mean_variance
+from headstart.structures import Signal, tensors_of
 
 DEAD = 1e-9
 """A target of a smaller variance is the same everywhere: a layer that was never trained, or that died."""
 
 
 class Criterion(Protocol):
-    """How far the adapted source is from the target: a scalar."""
+    """How far what was adapted is from its target, in one or several terms: scalars, 0 where they agree.
 
-    def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Tensor: ...
+    terms  the end of each term's name ("" where there is one) -> its constant beside the others
+    """
+
+    @property
+    def terms(self) -> Mapping[str, float]: ...
+
+    def __call__(self, source: Signal, target: Signal, step: Step) -> dict[str, Tensor]: ...
 
 
 class Imitation(Guidance):
     """weight x criterion(adapter(source), target), read at places that `match` makes correspond.
 
-    name       of its one term
-    source     what learns: a place of the student, or of an assistant
+    name       of its term, or the beginning of its terms' names
+    source     what learns: a place of the student, or of an assistant; it may hold layers of its own to be trained
     target     what is imitated; it gets no gradient
     adapter    from the source's channels to the target's; trained, then thrown away
     criterion  the distance; by default the mean squared error
@@ -58,15 +66,21 @@ class Imitation(Guidance):
     def forward(self, step: Step) -> dict[str, Tensor]:
         pair = self.match(self.source(step), self.target(step), step)
         own = self.adapter(pair)
-        value = self.criterion(own, pair.target, step)
-        return {self.name: self.weight(value, pair.target, own, step.progress)}
+        found = self.criterion(own, pair.target, step)
+        return {
+            _join(self.name, term): self.weight(found[term], pair.target, own, step.progress, constant)
+            for term, constant in self.criterion.terms.items()
+        }
 
     def describe(self) -> list[Row]:
-        source, target = f"{self.source}{self.match.source_at}", f"{self.target}{self.match.target_at}"
-        return [Row(target, source, str(self.adapter), str(self.weight))]
+        learner, imitated = f"{self.source}{self.match.source_at}", f"{self.target}{self.match.target_at}"
+        return [
+            Row(f"{imitated}{f', {term}' if term else ''}", learner, str(self.adapter), self.weight.text(constant))
+            for term, constant in self.criterion.terms.items()
+        ]
 
     def problems(self, step: Step) -> list[str]:
-        target = self.target(step)
+        target = tensors_of(self.target(step))
         variance = float(mean_variance(target))
         if variance > DEAD or not has_spread(target):
             return []
@@ -77,3 +91,7 @@ class Imitation(Guidance):
 
     def share(self, part: float) -> None:
         self.weight.share(part)
+
+
+def _join(name: str, term: str) -> str:
+    return f"{name}/{term}" if term else name

@@ -17,19 +17,24 @@ from headstart.cached_tensor import cached_tensor
 from headstart.errors import UserError
 from headstart.heads.dense import flatten
 from headstart.methods.step import Step
-from headstart.structures import CellIndex, Regions
+from headstart.structures import CellIndex, Regions, Signal, tensors_of
 
 
 @dataclass(frozen=True)
 class Pair:
-    """source, target: what is compared, place by place: one tensor (N, D), or a map (B, C, H, W) per level.
+    """source, target: what is compared, place by place: a map (B, C, H, W) per level, one (N, D), or predictions.
 
     anchor  (N,) int64: which anchor of its cell each row came from, where the rows belong to anchors
     """
 
-    source: list[Tensor]
-    target: list[Tensor]
+    source: Signal
+    target: Signal
     anchor: Tensor | None = None
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Those of the source."""
+        return tensors_of(self.source)
 
 
 class Correspondence:
@@ -45,14 +50,14 @@ class Correspondence:
     by_anchor = False
     of_maps = False
 
-    def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair:
+    def __call__(self, source: Signal, target: Signal, step: Step) -> Pair:
         raise NotImplementedError
 
 
 class SamePlaces(Correspondence):
     """Both sides are read at the same places already and have what activations they need."""
 
-    def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair:
+    def __call__(self, source: Signal, target: Signal, step: Step) -> Pair:
         return Pair(source, target)
 
 
@@ -65,9 +70,9 @@ class CellToRegion(Correspondence):
     source_at = " at traced cells"
     by_anchor = True
 
-    def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair:
-        vectors, traced, anchor = read_cells(source, step.regions)
-        return Pair([functional.relu(vectors)], [target[0][traced]], anchor)
+    def __call__(self, source: Signal, target: Signal, step: Step) -> Pair:
+        vectors, traced, anchor = read_cells(tensors_of(source), step.regions)
+        return Pair([functional.relu(vectors)], [tensors_of(target)[0][traced]], anchor)
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,8 @@ class RegionToCell(Correspondence):
     target_at = " at cells"
     by_anchor = True
 
-    def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair:
-        vectors, traced, anchor = read_cells(target, step.regions, self.factors)
+    def __call__(self, source: Signal, target: Signal, step: Step) -> Pair:
+        vectors, traced, anchor = read_cells(tensors_of(target), step.regions, self.factors)
         return Pair([_at_regions(source, step)[traced]], [vectors], anchor)
 
 
@@ -93,7 +98,7 @@ class RegionToRegion(Correspondence):
 
     source_at = " at the same regions"
 
-    def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair:
+    def __call__(self, source: Signal, target: Signal, step: Step) -> Pair:
         return Pair([_at_regions(source, step)], target)
 
 
@@ -104,9 +109,9 @@ class CellToCell(Correspondence):
     factors: tuple[int, ...]
     of_maps = True
 
-    def __call__(self, source: list[Tensor], target: list[Tensor], step: Step) -> Pair:
-        maps = coarsen([functional.relu(x) for x in source], self.factors)
-        return Pair(maps, target[: len(maps)])
+    def __call__(self, source: Signal, target: Signal, step: Step) -> Pair:
+        maps = coarsen([functional.relu(x) for x in tensors_of(source)], self.factors)
+        return Pair(maps, tensors_of(target)[: len(maps)])
 
 
 def correspond(student_at: str, guide_at: str, factors: Sequence[int] = ()) -> Correspondence:
@@ -171,9 +176,9 @@ def read_cells(
     return flatten(maps, maps[0].shape[1])[image, row], traced, cell.anchor
 
 
-def _at_regions(source: list[Tensor], step: Step) -> Tensor:
+def _at_regions(source: Signal, step: Step) -> Tensor:
     """A two-stage student's vectors (R, D) at the shared regions, activated."""
-    (vectors,) = source
+    (vectors,) = tensors_of(source)
     return functional.relu(vectors if step.region_rows is None else vectors[step.region_rows])
 
 

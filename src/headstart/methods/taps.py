@@ -10,11 +10,14 @@ from torch.nn import functional
 
 from headstart.detectors.taps import read_tap
 from headstart.methods.step import Needs, Step
+from headstart.structures import Signal
 from headstart.teachers.base import Teacher
 
 
 class Tap(Protocol):
-    """Called with a step it gives tensors: a map (B, C, H, W) per level, or one (R, D). str() is for the pairing table.
+    """Called with a step it gives a signal: a map (B, C, H, W) per level, one tensor (R, D), or a head's outputs.
+
+    str() is what the pairing table says.
 
     needs  what it reads of a step
     """
@@ -22,7 +25,7 @@ class Tap(Protocol):
     @property
     def needs(self) -> Needs: ...
 
-    def __call__(self, step: Step) -> list[Tensor]: ...
+    def __call__(self, step: Step) -> Signal: ...
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.losses.normalise import mean_over_ranks
-from headstart.structures import Progress
+from headstart.structures import Progress, Signal, tensors_of
 
 LONGEST_WARMUP = 2000
 """Steps: the warm-up of HEAD's published schedules."""
@@ -119,11 +119,12 @@ class Weight(nn.Module):
         super().__init__()
         self.constant, self.schedule, self.unit, self.auto = constant, schedule or Schedule(), unit, auto
 
-    def forward(self, value: Tensor, target: Sequence[Tensor], own: Sequence[Tensor], progress: Progress) -> Tensor:
-        """The weighted `value`, a scalar; `target` and `own` are what it compared."""
+    def forward(self, value: Tensor, target: Signal, own: Signal, progress: Progress, constant: float = 1.0) -> Tensor:
+        """The weighted `value`, a scalar; `target` and `own` are what it compared, `constant` is one of its own."""
         if self.unit is not None:
-            value = value / len(target) / self.unit(target, own, progress)
-        return value * self.factor(progress)
+            compared = tensors_of(target)
+            value = value / len(compared) / self.unit(compared, tensors_of(own), progress)
+        return value * (self.factor(progress) * constant)
 
     def factor(self, progress: Progress) -> float:
         """constant x schedule."""
@@ -134,5 +135,6 @@ class Weight(nn.Module):
         if self.auto:
             self.constant *= part
 
-    def __str__(self) -> str:
-        return f"{self.constant:.3g}" + (" / variance" if self.unit is not None else "")
+    def text(self, constant: float = 1.0) -> str:
+        """The constant, times one of the term's own, and its unit, for the pairing table."""
+        return f"{self.constant * constant:.3g}" + (" / variance" if self.unit is not None else "")

@@ -55,6 +55,10 @@ class Teacher(Protocol):
         """Somebody else's maps through its dense head from block `start` on; gradients reach the maps."""
         ...
 
+    def read_regions(self, pyramid: list[Tensor], boxes: list[Tensor], *, stage: int = 0) -> RegionOutputs:
+        """Somebody else's pyramid through its box head at boxes (R_i, 4) of each image; gradients reach the pyramid."""
+        ...
+
     def resume_regions(self, hidden: Tensor, *, start: int, stage: int = 0) -> RegionOutputs:
         """Somebody else's vectors (R, D) through its box head from layer `start` on; gradients reach the vectors."""
         ...

@@ -95,6 +95,10 @@ class Frozen:
         """Somebody else's maps through the dense head from block `start` on; gradients reach the maps."""
         return self.model.head.resume(cls_maps, reg_maps, start=start, sizes=sizes)
 
+    def read_regions(self, pyramid: list[Tensor], boxes: list[Tensor], *, stage: int = 0) -> RegionOutputs:
+        """Somebody else's pyramid through box head `stage` at boxes (R_i, 4) of each image; gradients reach it."""
+        return self.model.head.box_heads[stage](pyramid, boxes)
+
     def resume_regions(self, hidden: Tensor, *, start: int, stage: int = 0) -> RegionOutputs:
         """Somebody else's vectors (R, D) through box head `stage` from layer `start` on; gradients reach them."""
         return self.model.head.box_heads[stage].resume(hidden, start=start)

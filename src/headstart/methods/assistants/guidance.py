@@ -39,7 +39,7 @@ class AssistantLosses(Guidance):
     def describe(self) -> list[Row]:
         fresh = f"; not from the teacher: {', '.join(self.fresh)}" if self.fresh else ""
         return [
-            Row("ground truth", f"{self.name} on {self.assistant.levels} of the student{fresh}", "", str(self.weight))
+            Row("ground truth", f"{self.name} on {self.assistant.levels} of the student{fresh}", "", self.weight.text())
         ]
 
 

@@ -26,6 +26,8 @@ def mse(student: Tensor, teacher: Tensor) -> Tensor:
 class MSE:
     """The mean squared error of each tensor, summed over levels as in HEAD's released code."""
 
-    def __call__(self, source: Sequence[Tensor], target: Sequence[Tensor], step: Step) -> Tensor:
-        """source and target: one tensor (N, D), or a map (B, C, H, W) per level. Returns a scalar."""
-        return torch.stack([mse(s, t) for s, t in zip(source, target, strict=True)]).sum()
+    terms = {"": 1.0}
+
+    def __call__(self, source: Sequence[Tensor], target: Sequence[Tensor], step: Step) -> dict[str, Tensor]:
+        """source and target: one tensor (N, D), or a map (B, C, H, W) per level. Gives one scalar."""
+        return {"": torch.stack([mse(s, t) for s, t in zip(source, target, strict=True)]).sum()}
