@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_type_hints
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError, demand_known
 from headstart.methods.baseline import baseline
+from headstart.methods.crosskd import crosskd
 from headstart.methods.guidance import Guidance
 from headstart.methods.head import head
 from headstart.methods.method import Method
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 MethodFunction = Callable[..., list[Guidance]]
 """(student, teachers, options) -> guidances. `options` is annotated with a dataclass: its fields are the options."""
 
-METHODS: dict[str, MethodFunction] = {"baseline": baseline, "head": head}
+METHODS: dict[str, MethodFunction] = {"baseline": baseline, "head": head, "crosskd": crosskd}
 
 
 def options_class(name: str) -> type[DataclassInstance]:

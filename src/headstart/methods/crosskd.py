@@ -1,0 +1,174 @@
+"""CrossKD: the student's intermediate features through the teacher's frozen head (arXiv:2306.11369)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from headstart.detectors.detector import Detector
+from headstart.errors import UserError
+from headstart.methods.assistants import AssistantLosses, assistant_for, kind_of
+from headstart.methods.criteria.predictions import BoxDistance, DensePredictions
+from headstart.methods.criteria.regions import RegionPredictions
+from headstart.methods.cross_head import CrossHead, TeacherOutputs
+from headstart.methods.cross_regions import CrossAssistant, CrossRegions, TeacherRegions
+from headstart.methods.guidance import Guidance
+from headstart.methods.imitation import Imitation
+from headstart.methods.step import Needs
+from headstart.methods.weight import Schedule, Weight
+from headstart.teachers.base import Teacher
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is published for a kind of teacher's head: where it is entered, the constants, how boxes are compared.
+
+    confidence  whether the box term is divided by the teacher's summed confidence, else by the number of positives
+    """
+
+    tap: int
+    constants: dict[str, float]
+    box: BoxDistance
+    confidence: bool = False
+
+
+RECIPES = {
+    "gfl": Recipe(3, {"cls": 1.0, "box": 4.0}, "distribution", confidence=True),
+    "atss": Recipe(3, {"cls": 1.0, "box": 1.0, "quality": 1.0}, "giou"),
+    "retinanet": Recipe(3, {"cls": 1.0, "box": 1.0}, "giou"),
+    "fcos": Recipe(2, {"cls": 0.4, "box": 0.75}, "iou_log"),
+}
+"""By the kind of the teacher's head, from the released configurations."""
+
+OTHER = Recipe(3, {"cls": 1.0, "box": 1.0}, "giou")
+"""For heads that the paper does not have."""
+
+REGIONS = 128
+"""Per image, from the proposals of a dense student."""
+
+TWO_STAGE = {"cls": 0.5, "box": 1.0}
+"""The constants for two-stage teachers, from the branch of the released code that has them."""
+
+
+@dataclass(frozen=True)
+class CrossKDOptions:
+    """What `crosskd` can be told.
+
+    tap         how many blocks of the student's own towers its features have passed before they enter the teacher's head
+                after as many; 0: the pyramid. With a two-stage teacher, how many fully connected layers. None: as
+                published for the teacher's kind of head, and 0 where the student has no such layers
+    activation  "after": features are read after their activation, as the released code does; "before", as its text says
+    statistics  give the student's features the mean and deviation of the teacher's, channel by channel
+    region      "released": the class term leaves out what the student's assigner ignores, the box term is weighted by
+                the teacher's confidence. "uniform": every place counts alike, as the paper writes it
+    through     with a two-stage teacher: "student", the student's own features; "assistant", those of an assistant, a
+                box head of the teacher's kind on the student's pyramid (as HEAD's)
+    weights     "paper": the released constants. "auto": ours, which are shared out where several methods guide a student
+    cls_weight, box_weight   replace the constants of the class and the box terms
+    warmup      steps over which the terms grow from 0
+    regions     regions per image that are compared with a two-stage teacher; None: 128, or all that a two-stage student
+                samples for itself
+    """
+
+    tap: Annotated[int, Field(ge=0)] | None = None
+    activation: Literal["after", "before"] = "after"
+    statistics: bool = True
+    region: Literal["released", "uniform"] = "released"
+    through: Literal["student", "assistant"] = "student"
+    weights: Literal["auto", "paper"] = "auto"
+    cls_weight: Annotated[float, Field(ge=0)] | None = None
+    box_weight: Annotated[float, Field(ge=0)] | None = None
+    warmup: Annotated[int, Field(ge=0)] = 0
+    regions: Annotated[int, Field(ge=1)] | None = None
+
+
+def crosskd(student: Detector, teachers: Sequence[Teacher], options: CrossKDOptions) -> list[Guidance]:
+    """The student's intermediate features go through the teacher's frozen head; the predictions are the teacher's.
+
+    So the student's own predictions learn from the ground truth alone, and what they and the teacher disagree about does
+    not meet in one layer. Any dense teacher and any student: priors, box code and losses are the teacher's, what is
+    compared is in the teacher's classes (of them those that the student's data has). Several teachers have a term each.
+
+    Checked against the official code: tests/parity, crosskd_*.
+    """
+    if not teachers:
+        raise UserError(
+            "method crosskd needs a teacher: give --teacher FILE, weights of a detector trained on such objects"
+        )
+    found: list[Guidance] = []
+    for teacher in teachers:
+        name = "crosskd" if len(teachers) == 1 else f"crosskd/{teacher.name}"
+        make = _dense if teacher.model.head.predicts_at == "cells" else _regions
+        found += make(name, student, teacher, options)
+    return found
+
+
+def _dense(name: str, student: Detector, teacher: Teacher, options: CrossKDOptions) -> list[Guidance]:
+    """From a dense teacher."""
+    head = teacher.model.head
+    recipe = RECIPES.get(kind_of(head), OTHER)
+    source = CrossHead(
+        student,
+        teacher,
+        _tap(student, teacher, options.tap, recipe.tap),
+        activated=options.activation == "after",
+        statistics=options.statistics,
+    )
+    criterion = DensePredictions(
+        head,
+        student.head,
+        teacher.match(student.classes),
+        _constants(recipe.constants, options),
+        recipe.box,
+        confidence=recipe.confidence,
+        region=options.region,
+    )
+    target = TeacherOutputs(teacher, len(source.factors))
+    return [Imitation(name, source, target, criterion=criterion, weight=_weight(options))]
+
+
+def _regions(name: str, student: Detector, teacher: Teacher, options: CrossKDOptions) -> list[Guidance]:
+    """From a two-stage teacher: its (first) box head."""
+    needs = Needs(regions=options.regions or student.head.regions_per_image or REGIONS)
+    box_head = teacher.model.head.box_heads[0]
+    classes = teacher.match(student.classes)
+    criterion = RegionPredictions(box_head, classes, _constants(TWO_STAGE, options))
+    found: list[Guidance] = []
+    source: CrossRegions | CrossAssistant
+    if options.through == "assistant":
+        assistant = assistant_for(teacher, student)
+        fresh = assistant.init_from_teacher(teacher, classes)
+        found.append(AssistantLosses(f"assistant/{name}", assistant, Weight(1.0), needs, fresh))
+        start = 1 if options.tap is None else options.tap
+        source = CrossAssistant(f"assistant/{name}", assistant, teacher, start, needs)
+    else:
+        start = _tap(student, teacher, options.tap, 0)
+        source = CrossRegions(student, teacher, start, needs)
+    target = TeacherRegions(teacher, needs)
+    return [*found, Imitation(name, source, target, criterion=criterion, weight=_weight(options))]
+
+
+def _tap(student: Detector, teacher: Teacher, given: int | None, published: int) -> int:
+    """Where the teacher's head is entered. Raises UserError for a place that one of the two does not have."""
+    own, theirs = student.head, teacher.model.head
+    alike = own.predicts_at == theirs.predicts_at
+    most = 0
+    if alike:
+        most = len(theirs.cls_tower) if theirs.predicts_at == "cells" else len(own.box_heads[0].layers)
+    if given is not None and given > most:
+        kind = "blocks" if theirs.predicts_at == "cells" else "layers"
+        why = f"the teacher's head has {most} {kind}" if alike else "its head is of another make than the teacher's"
+        raise UserError(f"method crosskd: tap {given} is not to be had of this student: {why}; use tap {most} or less")
+    return min(published, most) if given is None else given
+
+
+def _constants(published: dict[str, float], options: CrossKDOptions) -> dict[str, float]:
+    given = {"cls": options.cls_weight, "box": options.box_weight}
+    return {term: constant if given.get(term) is None else given[term] for term, constant in published.items()}
+
+
+def _weight(options: CrossKDOptions) -> Weight:
+    return Weight(1.0, Schedule(options.warmup), auto=options.weights == "auto")
