@@ -19,9 +19,10 @@ from headstart.teachers.base import Teacher
 class CrossRegions(nn.Module):
     """A student at the regions that it proposes, entered into a teacher's (first) box head; gives its predictions.
 
-    start 0: the teacher's box head reads the student's pyramid, through a 1x1 convolution where widths differ, at the
-    same index of levels (a student of strides 8.. is read at twice the stride of a teacher of strides 4..). start k: the
-    vectors of a two-stage student's fully connected layer k - 1, through a linear layer where widths differ.
+    start 0: the teacher's box head reads the student's pyramid, through a 1x1 convolution where widths differ, level by
+    level from the finest (a student of strides 8.. is read at twice the stride of a teacher of strides 4..).
+    start k: the vectors of a two-stage student's fully connected layer k - 1, through a linear layer where widths
+    differ.
     """
 
     def __init__(self, student: Detector, teacher: Teacher, start: int, needs: Needs) -> None:

@@ -57,8 +57,8 @@ TWO_STAGE = {"cls": 0.5, "box": 1.0}
 class CrossKDOptions:
     """What `crosskd` can be told.
 
-    tap         how many blocks of the student's own towers its features have passed before they enter the teacher's head
-                after as many; 0: the pyramid. With a two-stage teacher, how many fully connected layers. None: as
+    tap         how many blocks of its own towers the student's features have passed before they enter the teacher's
+                head after as many; 0: the pyramid. With a two-stage teacher, how many fully connected layers. None: as
                 published for the teacher's kind of head, and 0 where the student has no such layers
     activation  "after": features are read after their activation, as the released code does; "before", as its text says
     statistics  give the student's features the mean and deviation of the teacher's, channel by channel
@@ -66,7 +66,7 @@ class CrossKDOptions:
                 the teacher's confidence. "uniform": every place counts alike, as the paper writes it
     through     with a two-stage teacher: "student", the student's own features; "assistant", those of an assistant, a
                 box head of the teacher's kind on the student's pyramid (as HEAD's)
-    weights     "paper": the released constants. "auto": ours, which are shared out where several methods guide a student
+    weights     "paper": the released constants. "auto": ours, shared out where several methods guide a student
     cls_weight, box_weight   replace the constants of the class and the box terms
     warmup      steps over which the terms grow from 0
     regions     regions per image that are compared with a two-stage teacher; None: 128, or all that a two-stage student
@@ -86,11 +86,11 @@ class CrossKDOptions:
 
 
 def crosskd(student: Detector, teachers: Sequence[Teacher], options: CrossKDOptions) -> list[Guidance]:
-    """The student's intermediate features go through the teacher's frozen head; the predictions are the teacher's.
+    """The student's intermediate features go through the teacher's frozen head and are to give the teacher's predictions.
 
-    So the student's own predictions learn from the ground truth alone, and what they and the teacher disagree about does
-    not meet in one layer. Any dense teacher and any student: priors, box code and losses are the teacher's, what is
-    compared is in the teacher's classes (of them those that the student's data has). Several teachers have a term each.
+    So the student's own predictions learn from the ground truth alone, and what it and the teacher disagree about does
+    not meet in one layer. Any teacher and any student: priors, box code and losses are the teacher's; what is compared
+    is in the teacher's classes, of them those that the student's data has. Several teachers have their terms each.
 
     Checked against the official code: tests/parity, crosskd_*.
     """

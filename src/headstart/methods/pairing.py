@@ -61,6 +61,19 @@ class SamePlaces(Correspondence):
         return Pair(source, target)
 
 
+@dataclass(frozen=True)
+class SameLevels(Correspondence):
+    """Maps of two pyramids, as they are: the student's averaged over `factors` x `factors` cells where the other's are
+    wider, level by level from the finest."""
+
+    factors: tuple[int, ...]
+    of_maps = True
+
+    def __call__(self, source: Signal, target: Signal, step: Step) -> Pair:
+        maps = coarsen(tensors_of(source), self.factors)
+        return Pair(maps, tensors_of(target)[: len(maps)])
+
+
 class CellToRegion(Correspondence):
     """Dense student, guide with regions: the student's vectors at the cells that the regions came from.
 

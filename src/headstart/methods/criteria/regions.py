@@ -15,7 +15,7 @@ from headstart.structures import RegionOutputs
 
 
 class RegionPredictions:
-    """Two outputs of one box head, `head`: for the student's features of some regions, and for the teacher's of the same.
+    """Two outputs of one box head, `head`, for the same regions: from the student's features, and from the teacher's.
 
     cls  divergence of the class distributions at `temperature`, mean over the regions. Classes that the student's data
          does not have count as background on both sides

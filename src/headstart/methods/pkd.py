@@ -1,0 +1,75 @@
+"""PKD: pyramids that are to be correlated with the teacher's (arXiv:2207.02039)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from headstart.detectors.detector import Detector
+from headstart.errors import UserError
+from headstart.methods.adapters import ConvAdapter
+from headstart.methods.assistants import kind_of
+from headstart.methods.criteria.pearson import Pearson
+from headstart.methods.guidance import Guidance
+from headstart.methods.imitation import Imitation
+from headstart.methods.pairing import SameLevels, stride_factors
+from headstart.methods.taps import StudentTap, TeacherTap
+from headstart.methods.weight import Schedule, Weight
+from headstart.teachers.base import Teacher
+
+AUTO = 6.0
+"""The constant of the sum over levels, whatever the detector: the term has the same size for all of them."""
+
+PAPER = {"gfl": 6.0, "retinanet": 2.0, "fcos": 2.0, "atss": 1.0, "rcnn": 6.0}
+"""Those of CrossKD + PKD by the teacher's kind; `AUTO` for others."""
+
+
+@dataclass(frozen=True)
+class PKDOptions:
+    """What `pkd` can be told.
+
+    weights  "paper": the constant published with CrossKD for the teacher's kind of head. "auto": 6 for every pair,
+             shared out where several methods guide a student
+    weight   replaces the constant
+    warmup   steps over which the term grows from 0
+    """
+
+    weights: Literal["auto", "paper"] = "auto"
+    weight: Annotated[float, Field(ge=0)] | None = None
+    warmup: Annotated[int, Field(ge=0)] = 0
+
+
+def pkd(student: Detector, teachers: Sequence[Teacher], options: PKDOptions) -> list[Guidance]:
+    """The student's pyramid is to be correlated with the teacher's, level by level: sizes and offsets do not count.
+
+    Levels correspond by their place from the finest; maps of finer strides are averaged to the teacher's. Where widths
+    differ, a 1x1 convolution, shared by the levels, lies between; the paper has none. Classes do not matter.
+    """
+    if not teachers:
+        raise UserError(
+            "method pkd needs a teacher: give --teacher FILE, weights of a detector trained on such objects"
+        )
+    found: list[Guidance] = []
+    for teacher in teachers:
+        own, theirs = student.neck, teacher.model.neck
+        constant = AUTO if options.weights == "auto" else PAPER.get(kind_of(teacher.model.head), AUTO)
+        given = options.weight is not None
+        found.append(
+            Imitation(
+                "pkd" if len(teachers) == 1 else f"pkd/{teacher.name}",
+                StudentTap("neck"),
+                TeacherTap(teacher, "neck"),
+                adapter=ConvAdapter(own.width, theirs.width) if own.width != theirs.width else None,
+                criterion=Pearson(),
+                match=SameLevels(tuple(stride_factors(own.strides, theirs.strides))),
+                weight=Weight(
+                    options.weight if options.weight is not None else constant,
+                    Schedule(options.warmup),
+                    auto=options.weights == "auto" and not given,
+                ),
+            )
+        )
+    return found
