@@ -14,6 +14,7 @@ from headstart.methods.crosskd import crosskd
 from headstart.methods.guidance import Guidance
 from headstart.methods.head import head
 from headstart.methods.method import Method
+from headstart.methods.mimic import mimic
 from headstart.methods.pkd import pkd
 from headstart.options import check_options
 from headstart.teachers import Frozen, Teacher
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
 MethodFunction = Callable[..., list[Guidance]]
 """(student, teachers, options) -> guidances. `options` is annotated with a dataclass: its fields are the options."""
 
-METHODS: dict[str, MethodFunction] = {"baseline": baseline, "head": head, "crosskd": crosskd, "pkd": pkd}
+METHODS: dict[str, MethodFunction] = {
+    "baseline": baseline,
+    "head": head,
+    "crosskd": crosskd,
+    "mimic": mimic,
+    "pkd": pkd,
+}
 
 
 def options_class(name: str) -> type[DataclassInstance]:

@@ -25,8 +25,8 @@ class CrossHead(nn.Module):
     blocks (in proportion, where the towers have another depth), which it must have then. Levels correspond by their
     place from the finest; maps of finer strides are averaged to the teacher's. Where channels differ, there is a 1x1
     convolution between, shared by the levels. The maps are then given the mean and deviation of the teacher's channels
-    on the same batch (`match_statistics`), rectified unless `start` is 0, and go through the teacher's remaining blocks,
-    predictions and scales. Gradient reaches the student's layers below the tap and the convolutions between.
+    on the same batch (`match_statistics`), rectified unless `start` is 0, and go through the teacher's remaining
+    blocks, predictions and scales. Gradient reaches the student's layers below the tap and the convolutions between.
 
     activated   the taps are read after their activation, as the released code does (an in-place ReLU overwrites what
                 it keeps), or before it, as its text says

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -86,7 +86,7 @@ class CrossKDOptions:
 
 
 def crosskd(student: Detector, teachers: Sequence[Teacher], options: CrossKDOptions) -> list[Guidance]:
-    """The student's intermediate features go through the teacher's frozen head and are to give the teacher's predictions.
+    """The student's intermediate features, through the teacher's frozen head, are to give the teacher's predictions.
 
     So the student's own predictions learn from the ground truth alone, and what it and the teacher disagree about does
     not meet in one layer. Any teacher and any student: priors, box code and losses are the teacher's; what is compared
@@ -121,7 +121,7 @@ def _dense(name: str, student: Detector, teacher: Teacher, options: CrossKDOptio
         head,
         student.head,
         teacher.match(student.classes),
-        _constants(recipe.constants, options),
+        with_constants(recipe.constants, options.cls_weight, options.box_weight),
         recipe.box,
         confidence=recipe.confidence,
         region=options.region,
@@ -135,7 +135,7 @@ def _regions(name: str, student: Detector, teacher: Teacher, options: CrossKDOpt
     needs = Needs(regions=options.regions or student.head.regions_per_image or REGIONS)
     box_head = teacher.model.head.box_heads[0]
     classes = teacher.match(student.classes)
-    criterion = RegionPredictions(box_head, classes, _constants(TWO_STAGE, options))
+    criterion = RegionPredictions(box_head, classes, with_constants(TWO_STAGE, options.cls_weight, options.box_weight))
     found: list[Guidance] = []
     source: CrossRegions | CrossAssistant
     if options.through == "assistant":
@@ -165,9 +165,10 @@ def _tap(student: Detector, teacher: Teacher, given: int | None, published: int)
     return min(published, most) if given is None else given
 
 
-def _constants(published: dict[str, float], options: CrossKDOptions) -> dict[str, float]:
-    given = {"cls": options.cls_weight, "box": options.box_weight}
-    return {term: constant if given.get(term) is None else given[term] for term, constant in published.items()}
+def with_constants(published: Mapping[str, float], cls: float | None, box: float | None) -> dict[str, float]:
+    """The published constants, those of `cls` and `box` replaced where a number is given."""
+    given = {name: value for name, value in (("cls", cls), ("box", box)) if value is not None}
+    return {**published, **given}
 
 
 def _weight(options: CrossKDOptions) -> Weight:

@@ -1,0 +1,101 @@
+"""Plain prediction mimicking: the student's own predictions imitate the teacher's, which CrossKD has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from headstart.detectors.detector import Detector
+from headstart.errors import UserError
+from headstart.heads.dense import DenseHead
+from headstart.methods.assistants import kind_of
+from headstart.methods.criteria.cells import CellPredictions
+from headstart.methods.criteria.predictions import DensePredictions
+from headstart.methods.cross_head import TeacherOutputs
+from headstart.methods.crosskd import OTHER, RECIPES, with_constants
+from headstart.methods.guidance import Guidance
+from headstart.methods.imitation import Imitation
+from headstart.methods.pairing import stride_factors
+from headstart.methods.step import Needs, Step
+from headstart.methods.weight import Schedule, Weight
+from headstart.structures import DenseOutputs
+from headstart.teachers.base import Teacher
+
+
+@dataclass(frozen=True)
+class MimicOptions:
+    """What `mimic` can be told.
+
+    weights  "paper": CrossKD's constants for the teacher's kind of head. "auto": the same, shared out where several
+             methods guide a student
+    cls_weight, box_weight   replace the constants of the class and the box term
+    warmup   steps over which the terms grow from 0
+    """
+
+    weights: Literal["auto", "paper"] = "auto"
+    cls_weight: Annotated[float, Field(ge=0)] | None = None
+    box_weight: Annotated[float, Field(ge=0)] | None = None
+    warmup: Annotated[int, Field(ge=0)] = 0
+
+
+@dataclass(frozen=True)
+class StudentOutputs:
+    """A dense student's own predictions."""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs()
+
+    def __call__(self, step: Step) -> DenseOutputs:
+        return step.outputs
+
+    def __str__(self) -> str:
+        return "student predictions"
+
+
+def mimic(student: Detector, teachers: Sequence[Teacher], options: MimicOptions) -> list[Guidance]:
+    """The student's own predictions imitate the teacher's, the conventional way: what CrossKD is measured against.
+
+    Between heads of one kind and one layout by that kind's losses, as CrossKD's; else cell by cell. Student and teacher
+    must be dense and have the same strides on the levels that both have.
+    """
+    if not teachers:
+        raise UserError(
+            "method mimic needs a teacher: give --teacher FILE, weights of a detector trained on such objects"
+        )
+    found: list[Guidance] = []
+    for teacher in teachers:
+        name = "mimic" if len(teachers) == 1 else f"mimic/{teacher.name}"
+        own, theirs = student.head, teacher.model.head
+        if not (isinstance(own, DenseHead) and isinstance(theirs, DenseHead)):
+            raise UserError(
+                "method mimic needs a dense student and a dense teacher, such as retinanet or gfl, whose cells "
+                "correspond; for others use method head or crosskd"
+            )
+        factors = stride_factors(own.strides, theirs.strides)
+        if set(factors) != {1}:
+            raise UserError(
+                f"method mimic compares cells of one size: the student's strides are {own.strides}, the teacher's "
+                f"{theirs.strides}; use method crosskd"
+            )
+        weight = Weight(1.0, Schedule(options.warmup), auto=options.weights == "auto")
+        recipe = RECIPES.get(kind_of(theirs), OTHER)
+        classes = teacher.match(student.classes)
+        constants = with_constants(recipe.constants, options.cls_weight, options.box_weight)
+        criterion: DensePredictions | CellPredictions
+        if same_layout(own, theirs) and classes.identical:
+            criterion = DensePredictions(theirs, own, classes, constants, recipe.box, confidence=recipe.confidence)
+        else:
+            constants.pop("quality", None)
+            criterion = CellPredictions(own, theirs, classes, constants)
+        target = TeacherOutputs(teacher, len(factors))
+        found.append(Imitation(name, StudentOutputs(), target, criterion=criterion, weight=weight))
+    return found
+
+
+def same_layout(own: DenseHead, theirs: DenseHead) -> bool:
+    """Whether two heads predict the same numbers about the same priors."""
+    return type(own) is type(theirs) and (own.num_anchors, own.code_size) == (theirs.num_anchors, theirs.code_size)
