@@ -15,7 +15,7 @@ from headstart.methods.criteria.predictions import BoxDistance, DensePredictions
 from headstart.methods.criteria.regions import RegionPredictions
 from headstart.methods.cross_head import CrossHead, TeacherOutputs
 from headstart.methods.cross_regions import CrossAssistant, CrossRegions, TeacherRegions
-from headstart.methods.guidance import Guidance
+from headstart.methods.guidance import Guidance, demand_teacher
 from headstart.methods.imitation import Imitation
 from headstart.methods.step import Needs
 from headstart.methods.weight import Schedule, Weight
@@ -94,10 +94,7 @@ def crosskd(student: Detector, teachers: Sequence[Teacher], options: CrossKDOpti
 
     Checked against the official code: tests/parity, crosskd_*.
     """
-    if not teachers:
-        raise UserError(
-            "method crosskd needs a teacher: give --teacher FILE, weights of a detector trained on such objects"
-        )
+    demand_teacher("crosskd", teachers)
     found: list[Guidance] = []
     for teacher in teachers:
         name = "crosskd" if len(teachers) == 1 else f"crosskd/{teacher.name}"

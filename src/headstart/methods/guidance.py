@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from headstart.errors import UserError
 from headstart.methods.step import Needs, Step
+from headstart.teachers.base import Teacher
 
 
 @dataclass(frozen=True)
@@ -49,3 +52,11 @@ class Guidance(nn.Module):
 
     def share(self, part: float) -> None:
         """Counts only `part` as much, where its weight is automatic: several methods share it out."""
+
+
+def demand_teacher(method: str, teachers: Sequence[Teacher]) -> None:
+    """Raises UserError if there is no teacher."""
+    if not teachers:
+        raise UserError(
+            f"method {method} needs a teacher: give --teacher FILE, weights of a detector trained on such objects"
+        )

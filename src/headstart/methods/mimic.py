@@ -16,7 +16,7 @@ from headstart.methods.criteria.cells import CellPredictions
 from headstart.methods.criteria.predictions import DensePredictions
 from headstart.methods.cross_head import TeacherOutputs
 from headstart.methods.crosskd import OTHER, RECIPES, with_constants
-from headstart.methods.guidance import Guidance
+from headstart.methods.guidance import Guidance, demand_teacher
 from headstart.methods.imitation import Imitation
 from headstart.methods.pairing import stride_factors
 from headstart.methods.step import Needs, Step
@@ -62,10 +62,7 @@ def mimic(student: Detector, teachers: Sequence[Teacher], options: MimicOptions)
     Between heads of one kind and one layout by that kind's losses, as CrossKD's; else cell by cell. Student and teacher
     must be dense and have the same strides on the levels that both have.
     """
-    if not teachers:
-        raise UserError(
-            "method mimic needs a teacher: give --teacher FILE, weights of a detector trained on such objects"
-        )
+    demand_teacher("mimic", teachers)
     found: list[Guidance] = []
     for teacher in teachers:
         name = "mimic" if len(teachers) == 1 else f"mimic/{teacher.name}"
@@ -84,12 +81,12 @@ def mimic(student: Detector, teachers: Sequence[Teacher], options: MimicOptions)
         weight = Weight(1.0, Schedule(options.warmup), auto=options.weights == "auto")
         recipe = RECIPES.get(kind_of(theirs), OTHER)
         classes = teacher.match(student.classes)
-        constants = with_constants(recipe.constants, options.cls_weight, options.box_weight)
         criterion: DensePredictions | CellPredictions
         if same_layout(own, theirs) and classes.identical:
+            constants = with_constants(recipe.constants, options.cls_weight, options.box_weight)
             criterion = DensePredictions(theirs, own, classes, constants, recipe.box, confidence=recipe.confidence)
         else:
-            constants.pop("quality", None)
+            constants = with_constants(OTHER.constants, options.cls_weight, options.box_weight)
             criterion = CellPredictions(own, theirs, classes, constants)
         target = TeacherOutputs(teacher, len(factors))
         found.append(Imitation(name, StudentOutputs(), target, criterion=criterion, weight=weight))

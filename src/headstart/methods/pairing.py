@@ -62,16 +62,17 @@ class SamePlaces(Correspondence):
 
 
 @dataclass(frozen=True)
-class SameLevels(Correspondence):
-    """Maps of two pyramids, as they are: the student's averaged over `factors` x `factors` cells where the other's are
-    wider, level by level from the finest."""
+class SameStrides(Correspondence):
+    """Pyramids of strides `own` and `other`: the levels of those strides that both have, as they are."""
 
-    factors: tuple[int, ...]
+    own: tuple[int, ...]
+    other: tuple[int, ...]
     of_maps = True
 
     def __call__(self, source: Signal, target: Signal, step: Step) -> Pair:
-        maps = coarsen(tensors_of(source), self.factors)
-        return Pair(maps, tensors_of(target)[: len(maps)])
+        both = [stride for stride in self.own if stride in self.other]
+        maps, goals = tensors_of(source), tensors_of(target)
+        return Pair([maps[self.own.index(s)] for s in both], [goals[self.other.index(s)] for s in both])
 
 
 class CellToRegion(Correspondence):

@@ -13,9 +13,9 @@ from headstart.errors import UserError
 from headstart.methods.adapters import ConvAdapter
 from headstart.methods.assistants import kind_of
 from headstart.methods.criteria.pearson import Pearson
-from headstart.methods.guidance import Guidance
+from headstart.methods.guidance import Guidance, demand_teacher
 from headstart.methods.imitation import Imitation
-from headstart.methods.pairing import SameLevels, stride_factors
+from headstart.methods.pairing import SameStrides
 from headstart.methods.taps import StudentTap, TeacherTap
 from headstart.methods.weight import Schedule, Weight
 from headstart.teachers.base import Teacher
@@ -45,16 +45,18 @@ class PKDOptions:
 def pkd(student: Detector, teachers: Sequence[Teacher], options: PKDOptions) -> list[Guidance]:
     """The student's pyramid is to be correlated with the teacher's, level by level: sizes and offsets do not count.
 
-    Levels correspond by their place from the finest; maps of finer strides are averaged to the teacher's. Where widths
-    differ, a 1x1 convolution, shared by the levels, lies between; the paper has none. Classes do not matter.
+    The levels of those strides that both have are compared. Where widths differ, a 1x1 convolution, shared by the
+    levels, lies between; the paper has none. Classes do not matter.
     """
-    if not teachers:
-        raise UserError(
-            "method pkd needs a teacher: give --teacher FILE, weights of a detector trained on such objects"
-        )
+    demand_teacher("pkd", teachers)
     found: list[Guidance] = []
     for teacher in teachers:
         own, theirs = student.neck, teacher.model.neck
+        if not set(own.strides) & set(theirs.strides):
+            raise UserError(
+                f"method pkd needs a stride that both pyramids have: the student's are {own.strides}, the teacher's "
+                f"{theirs.strides}; use method head"
+            )
         constant = AUTO if options.weights == "auto" else PAPER.get(kind_of(teacher.model.head), AUTO)
         given = options.weight is not None
         found.append(
@@ -64,7 +66,7 @@ def pkd(student: Detector, teachers: Sequence[Teacher], options: PKDOptions) -> 
                 TeacherTap(teacher, "neck"),
                 adapter=ConvAdapter(own.width, theirs.width) if own.width != theirs.width else None,
                 criterion=Pearson(),
-                match=SameLevels(tuple(stride_factors(own.strides, theirs.strides))),
+                match=SameStrides(tuple(own.strides), tuple(theirs.strides)),
                 weight=Weight(
                     options.weight if options.weight is not None else constant,
                     Schedule(options.warmup),
