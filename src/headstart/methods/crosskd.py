@@ -26,24 +26,25 @@ from headstart.teachers.base import Teacher
 class Recipe:
     """What is published for a kind of teacher's head: where it is entered, the constants, how boxes are compared.
 
+    remaining   how many blocks of the teacher's towers are still to be passed: 1 of 4 is the published tap 3
     confidence  whether the box term is divided by the teacher's summed confidence, else by the number of positives
     """
 
-    tap: int
+    remaining: int
     constants: dict[str, float]
     box: BoxDistance
     confidence: bool = False
 
 
 RECIPES = {
-    "gfl": Recipe(3, {"cls": 1.0, "box": 4.0}, "distribution", confidence=True),
-    "atss": Recipe(3, {"cls": 1.0, "box": 1.0, "quality": 1.0}, "giou"),
-    "retinanet": Recipe(3, {"cls": 1.0, "box": 1.0}, "giou"),
+    "gfl": Recipe(1, {"cls": 1.0, "box": 4.0}, "distribution", confidence=True),
+    "atss": Recipe(1, {"cls": 1.0, "box": 1.0, "quality": 1.0}, "giou"),
+    "retinanet": Recipe(1, {"cls": 1.0, "box": 1.0}, "giou"),
     "fcos": Recipe(2, {"cls": 0.4, "box": 0.75}, "iou_log"),
 }
 """By the kind of the teacher's head, from the released configurations."""
 
-OTHER = Recipe(3, {"cls": 1.0, "box": 1.0}, "giou")
+OTHER = Recipe(1, {"cls": 1.0, "box": 1.0}, "giou")
 """For heads that the paper does not have."""
 
 REGIONS = 128
@@ -110,7 +111,7 @@ def _dense(name: str, student: Detector, teacher: Teacher, options: CrossKDOptio
     source = CrossHead(
         student,
         teacher,
-        _tap(student, teacher, options.tap, recipe.tap),
+        _tap(student, teacher, options.tap, recipe.remaining),
         activated=options.activation == "after",
         statistics=options.statistics,
     )
@@ -142,24 +143,29 @@ def _regions(name: str, student: Detector, teacher: Teacher, options: CrossKDOpt
         start = 1 if options.tap is None else options.tap
         source = CrossAssistant(f"assistant/{name}", assistant, teacher, start, needs)
     else:
-        start = _tap(student, teacher, options.tap, 0)
+        start = _tap(student, teacher, options.tap, None)
         source = CrossRegions(student, teacher, start, needs)
     target = TeacherRegions(teacher, needs)
     return [*found, Imitation(name, source, target, criterion=criterion, weight=_weight(options))]
 
 
-def _tap(student: Detector, teacher: Teacher, given: int | None, published: int) -> int:
-    """Where the teacher's head is entered. Raises UserError for a place that one of the two does not have."""
+def _tap(student: Detector, teacher: Teacher, given: int | None, remaining: int | None) -> int:
+    """Where the teacher's head is entered: as given; else so that `remaining` blocks are left (None: at the pyramid).
+
+    Raises UserError for a place that one of the two does not have.
+    """
     own, theirs = student.head, teacher.model.head
     alike = own.predicts_at == theirs.predicts_at
     most = 0
     if alike:
         most = len(theirs.cls_tower) if theirs.predicts_at == "cells" else len(own.box_heads[0].layers)
-    if given is not None and given > most:
+    if given is None:
+        return 0 if remaining is None else max(0, most - remaining)
+    if given > most:
         kind = "blocks" if theirs.predicts_at == "cells" else "layers"
-        why = f"the teacher's head has {most} {kind}" if alike else "its head is of another make than the teacher's"
+        why = f"the teacher's head has {most} {kind}" if alike else "its head is of another kind than the teacher's"
         raise UserError(f"method crosskd: tap {given} is not to be had of this student: {why}; use tap {most} or less")
-    return min(published, most) if given is None else given
+    return given
 
 
 def with_constants(published: Mapping[str, float], cls: float | None, box: float | None) -> dict[str, float]:
