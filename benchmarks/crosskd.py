@@ -1,10 +1,10 @@
-"""What CrossKD brings, beside the same student alone and beside plain mimicking; where it is cut; and from a Faster R-CNN.
+"""What CrossKD brings beside the student alone and beside plain mimicking; where it is cut; and from a Faster R-CNN.
 
     python benchmarks/crosskd.py --seeds 0 1 2 --out crosskd [--only gfl-gfl ...] [--steps 800] [--table]
 
-On the demo set. The lanes of a pair are trained side by side, from the same weights on the same batches with one pass of
-the teacher, so that gains are paired. Everything measured is in OUT/STEPS/PAIR-SEED/result.json; a run whose folder is
-there already is not trained again, so that several processes may share the work. Prints a Markdown table of what is
+On the demo set. The lanes of a pair are trained side by side, from the same weights on the same batches with one pass
+of the teacher, so that gains are paired. Everything measured is in OUT/STEPS/PAIR-SEED/result.json; a run whose folder
+is there already is not trained again, so that several processes may share the work. Prints a Markdown table of what is
 there: mean and sample standard deviation of AP, and the mean gain with its 95 % interval (Student's t over the seeds).
 """
 
