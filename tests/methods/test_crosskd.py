@@ -1,4 +1,4 @@
-"""CrossKD beyond the official numbers: where gradients go, other kinds, widths, levels, classes, and what is refused."""
+"""CrossKD beyond the official numbers: where gradients go, other kinds, widths, classes, and what is refused."""
 
 import copy
 
@@ -48,16 +48,17 @@ def test_every_pair_teaches_backbone_and_pyramid_but_no_predictor(teacher, stude
     method = build_method("crosskd", detector(student, 0), taught).train()
     reached = gradients(method, taught)
     assert any(name.startswith("backbone.") for name in reached) and any(name.startswith("neck.") for name in reached)
-    assert not [
-        n for n in reached if n.startswith(("head.cls.", "head.reg.", "head.rpn", "head.roi.cls", "head.roi.reg"))
-    ]
+    predictors = ("head.cls.", "head.reg.", "head.rpn", "head.roi.cls", "head.roi.reg")
+    assert not [name for name in reached if name.startswith(predictors)]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_whoever_is_their_own_teacher_has_nothing_to_learn(family):
     student = detector(family).eval()
     method = build_method("crosskd", student, Frozen(copy.deepcopy(student)))
-    assert all(term.abs() < 2e-4 for term in distilled(method).values())
+    terms = distilled(method)
+    quality = terms.pop("crosskd/quality", None)  # a cross-entropy, whose least value is the entropy of its goal
+    assert all(term.abs() < 2e-4 for term in terms.values()) and (quality is None) == (family != "atss")
 
 
 @pytest.mark.parametrize("student", ["gfl", "retinanet", "fasterrcnn"])
@@ -81,21 +82,16 @@ def test_two_layers_between_where_two_towers_are_read():
     assert set(cross.source.adapters) == {"cls"}
 
 
-@pytest.mark.parametrize("teacher", FAMILIES)
+@pytest.mark.parametrize("teacher", DENSE)
 @pytest.mark.parametrize("name", ["crosskd", "mimic"])
 def test_only_classes_that_the_data_has_are_compared(name, teacher):
     """What the teacher says of a class that is left out changes nothing."""
-    if name == "mimic" and teacher in TWO_STAGE:
-        pytest.skip("refused")
     student = detector("retinanet", 0)
     found = []
     for shift in (0.0, 0.7):
         model = detector(teacher, 1, classes=OTHER_CLASSES)
-        heads = [model.head] if teacher in DENSE else [head for head in model.head.box_heads]
-        bus = OTHER_CLASSES.index("bus")
-        for head in heads if teacher in DENSE else []:
-            bias = head.cls.bias.data.unflatten(0, (-1, len(OTHER_CLASSES)))
-            bias[:, bus] += shift
+        bias = model.head.cls.bias.data.unflatten(0, (-1, len(OTHER_CLASSES)))
+        bias[:, OTHER_CLASSES.index("bus")] += shift
         method = build_method(name, copy.deepcopy(student), Frozen(model, OTHER_NAMES)).eval()
         found.append({n: t.item() for n, t in run(method, *batch()).terms.items() if n.startswith(name)})
     assert found[0] == pytest.approx(found[1], rel=1e-5) and len(found[0]) > 1
@@ -161,7 +157,7 @@ def test_a_batch_without_objects_does_not_explode(family):
             "gfl",
             "gfl",
             {"tap": 3},
-            "tap 3 is not to be had of this student: the teacher's head has 2 blocks; use tap 2",
+            "tap 3 is not to be had of this student: the teacher's head has 2 blocks",
         ),
         ("gfl", "fasterrcnn", {"tap": 1}, "its head is of another kind than the teacher's; use tap 0 or less"),
         ("fasterrcnn", "gfl", {"tap": 1}, "its head is of another kind than the teacher's; use tap 0 or less"),

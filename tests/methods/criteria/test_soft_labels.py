@@ -29,7 +29,7 @@ def test_divergence_of_the_official_loss():
     found, goal = torch.tensor([[0.0, 1.0, 2.0, 0.5]]), torch.tensor([[1.0, 0.0, 0.5, -1.0]])
     assert divergence(found, goal).item() == pytest.approx(0.5716022, rel=1e-6)
     assert divergence(found, goal, temperature=3.0).item() == pytest.approx(0.5563976, rel=5e-6)
-    assert divergence(found, goal, temperature=10.0).item() / 4 == pytest.approx(0.1350246, rel=1e-5)
+    assert divergence(found, goal, temperature=10.0).item() / 4 == pytest.approx(0.1350246, rel=3e-5)
     assert divergence(goal, goal).item() == 0
 
 

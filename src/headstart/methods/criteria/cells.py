@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -34,10 +36,9 @@ class CellPredictions:
     def __call__(self, source: DenseOutputs, target: DenseOutputs, step: Step) -> dict[str, Tensor]:
         """Scalars `cls` and `box`; gradients reach `source` alone."""
         levels = len(target.cls)
-        own, boxes = best_of_cells(self.student, source, levels)
+        own, boxes = best_of_cells(self.student, source, levels, self.classes.pick)
         with torch.no_grad():
-            goal, goals = best_of_cells(self.teacher, target, levels)
-        own, goal = self.classes.pick(own), self.classes.pull_logits(goal)
+            goal, goals = best_of_cells(self.teacher, target, levels, self.classes.pull_logits)
         cells = index_cells(shapes(target), 1, goal.device)
         inside = [valid_flags(cells, self.teacher.strides, size) for size in step.batch.sizes]
         mask = torch.stack(inside).float()
@@ -48,9 +49,14 @@ class CellPredictions:
         return {"cls": cls / count, "box": ((1 - aligned_giou(boxes, goals)) * sure).sum() / total}
 
 
-def best_of_cells(head: DenseHead, outputs: DenseOutputs, levels: int) -> tuple[Tensor, Tensor]:
-    """The logits (B, N, K) and decoded box (B, N, 4) of the likeliest anchor of every cell of the first levels."""
-    logits = flatten(outputs.cls[:levels], head.num_classes).float().unflatten(1, (-1, head.num_anchors))
+def best_of_cells(
+    head: DenseHead, outputs: DenseOutputs, levels: int, shared: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The logits (B, N, J) and decoded box (B, N, 4) of the likeliest anchor of every cell of the first levels.
+
+    `shared` takes from logits (..., K) those of the classes that are compared.
+    """
+    logits = shared(flatten(outputs.cls[:levels], head.num_classes).float()).unflatten(1, (-1, head.num_anchors))
     boxes = decode_all(head, outputs, levels).unflatten(1, (-1, head.num_anchors))
     best = logits.detach().amax(dim=-1).argmax(dim=-1)[..., None, None]
     return (
