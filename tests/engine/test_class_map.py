@@ -15,7 +15,7 @@ from headstart.detectors.weights.native import save_detector
 from headstart.detectors.zoo import build_detector
 from headstart.engine.fit import fit
 from headstart.engine.precision import Precision
-from headstart.engine.score import Scoreboard
+from headstart.engine.evaluator import Evaluator
 from headstart.engine.teacher import compare_classes, measure_teacher
 from headstart.errors import UserError
 from headstart.evaluation.collect import OnlyClasses
@@ -118,7 +118,7 @@ class Oracle(nn.Module):
 
 def measured(shapes, names, call, given=None):
     data = open_dataset(shapes, "val")
-    board = Scoreboard(
+    board = Evaluator(
         Data(path=str(shapes), imgsz=64, batch=2), data, device=torch.device("cpu"), precision=Precision()
     )
     teacher = Frozen(Oracle(data, names, call))

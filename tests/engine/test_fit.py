@@ -47,7 +47,7 @@ def test_the_shipped_student_is_a_plain_detector_with_the_average(tiny_run, shap
     assert plain.state_dict().keys() == taught.state_dict().keys()
     for name, value in taught.state_dict().items():
         assert torch.equal(value, outcome.students["head"].state_dict()[name]), name
-    shadow = torch.load(outcome.folder / "last.ckpt")["lanes"]["head"]["average"]
+    shadow = torch.load(outcome.folder / "last.ckpt")["lanes"]["head"]["ema"]
     weights = load_file(outcome.weights["head"])
     assert all(torch.equal(weights[name], value) for name, value in shadow.items())
 

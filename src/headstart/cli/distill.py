@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from typer import Option
 
 from headstart.cli import options
-from headstart.cli.errors import spoken
+from headstart.cli.errors import handle_errors
 
 Teacher = Annotated[
     list[str] | None,
@@ -51,7 +51,7 @@ Compare = Annotated[
 ]
 
 
-@spoken
+@handle_errors
 def distill(
     data: options.Data = None,
     student: options.Student = None,

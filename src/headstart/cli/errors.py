@@ -18,7 +18,7 @@ from headstart.errors import UserError
 MISTAKE, STOPPED = 2, 130
 
 
-def spoken(command: Callable[..., Any]) -> Callable[..., Any]:
+def handle_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     """The command with its expected exceptions turned into words on standard error and an exit status."""
 
     @functools.wraps(command)

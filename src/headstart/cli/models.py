@@ -6,13 +6,13 @@ from typing import Annotated
 
 from typer import Argument
 
-from headstart.cli.errors import spoken
+from headstart.cli.errors import handle_errors
 
 MEASURED = 12
 """Of so many detectors the size is worked out; for all of them it would take minutes."""
 
 
-@spoken
+@handle_errors
 def models(text: Annotated[str | None, Argument(help="Only names that contain this.")] = None) -> None:
     """List the detectors that can be built, with what they can be to each other; of a few, their size."""
     from headstart.backbones import SHORT_NAMES

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from headstart.cli import options
-from headstart.cli.errors import spoken
+from headstart.cli.errors import handle_errors
 
 
-@spoken
+@handle_errors
 def train(
     data: options.Data = None,
     student: options.Student = None,

@@ -1,4 +1,4 @@
-"""From settings to things: data, detectors, lanes; and the settings that only the data can settle."""
+"""From settings to things: data, detectors, lanes; and the settings that only the data can decide."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headstart.data.transforms import Transform
 from headstart.detectors.detector import Detector
 from headstart.detectors.weights.foreign import OWN, open_detector
 from headstart.detectors.zoo import build_detector
-from headstart.engine.ema import Average
+from headstart.engine.ema import ModelEMA
 from headstart.engine.lane import Lane
 from headstart.engine.optim import FULL_RATE, build_optimizer
 from headstart.engine.precision import Precision, choose_precision
@@ -115,12 +115,12 @@ def make_lanes(
         else:
             own = copy.deepcopy(student)
         start_generators(run.train.seed)
-        guides = heard(name, choice, teachers)
-        lanes.append(make_lane(name, build_method(choice.name, own, guides, **choice.options), run.train, total))
+        own_teachers = lane_teachers(name, choice, teachers)
+        lanes.append(make_lane(name, build_method(choice.name, own, own_teachers, **choice.options), run.train, total))
     return lanes
 
 
-def heard(lane: str, choice: MethodChoice, teachers: Sequence[Frozen]) -> list[Frozen]:
+def lane_teachers(lane: str, choice: MethodChoice, teachers: Sequence[Frozen]) -> list[Frozen]:
     """Those of the teachers that a lane learns from, in their order. Raises UserError for a name that none has."""
     if not choice.distils:
         return []
@@ -143,8 +143,8 @@ def make_lane(name: str, method: Any, train: Train, total: int) -> Lane:
         decay_norm_and_bias=train.decay_norm_and_bias,
     )
     decay = SMOOTH if train.ema is True else train.ema
-    average = Average(method.student, decay) if decay else None
-    return Lane(name, method, optimizer, rate, clip=train.clip, average=average)
+    ema = ModelEMA(method.student, decay) if decay else None
+    return Lane(name, method, optimizer, rate, clip=train.clip, ema=ema)
 
 
 def learning_rate(train: Train, total: int) -> LearningRate:
@@ -171,7 +171,7 @@ def count_steps(train: Train, per_epoch: int) -> int:
     return train.steps or length_in_epochs(train) * per_epoch
 
 
-def settle(run: Run, total: int, device: torch.device) -> tuple[Run, Precision]:
+def resolve_auto(run: Run, total: int, device: torch.device) -> tuple[Run, Precision]:
     """The run with every `auto` replaced by what it means here; settling twice changes nothing."""
     train = run.train
     precision = choose_precision(train.precision, train.channels_last, device)

@@ -115,9 +115,9 @@ class Display:
         parts = []
         for name, status in self.lanes.items():
             if status.summary is not None:
-                loss, guide = status.summary.detection, status.summary.distillation
-                guidance = "" if guide is None else f"  distillation {readable(guide)}"
-                parts.append(f"{name}: detection {readable(loss)}{guidance}  lr {status.lr:.2g}")
+                loss, distillation = status.summary.detection, status.summary.distillation
+                ending = "" if distillation is None else f"  distillation {readable(distillation)}"
+                parts.append(f"{name}: detection {readable(loss)}{ending}  lr {status.lr:.2g}")
         return "  |  ".join([self._head(), *parts])
 
     def _table(self) -> Table:

@@ -12,19 +12,19 @@ import torch
 from headstart.classmap import ClassMap
 from headstart.config import Run
 from headstart.detectors.detector import Detector
-from headstart.engine.build import count_steps, heard, make_lanes, open_splits, settle, training_batches
+from headstart.engine.build import count_steps, lane_teachers, make_lanes, open_splits, resolve_auto, training_batches
 from headstart.engine.display import Display
-from headstart.engine.feed import Feed
+from headstart.engine.batches import ResumableBatches
 from headstart.engine.folder import RunFolder, atomically, demand_free, new_folder
 from headstart.engine.guards import prove, with_objects
 from headstart.engine.interrupt import Interrupt, Interrupted
-from headstart.engine.keeper import Journal, Keeper
+from headstart.engine.callback import History, RunCallback
 from headstart.engine.memory import keep_freed_memory
 from headstart.engine.metrics import MetricsFile
 from headstart.engine.module import Lanes
 from headstart.engine.outcome import Outcome, finish
 from headstart.engine.resume import demand_same_run
-from headstart.engine.score import Scoreboard
+from headstart.engine.evaluator import Evaluator
 from headstart.engine.strategy import build_trainer, choose_device, place_among_processes
 from headstart.engine.teacher import (
     compare_classes,
@@ -79,7 +79,7 @@ def fit(
             show(*tables)
         unknown = [(guide, classes) for guide, classes in pairs if guide.name not in stage.journal.teachers]
         if stage.board is not None and unknown:
-            whole = Scoreboard(stage.run.data, stage.val_data, device=stage.device, precision=stage.module.precision)
+            whole = Evaluator(stage.run.data, stage.val_data, device=stage.device, precision=stage.module.precision)
             for guide, classes in unknown:
                 stage.journal.teachers[guide.name] = measure_teacher(guide, classes, whole, say)
 
@@ -94,8 +94,8 @@ class _Stage:
 
     run: Run
     module: Lanes
-    journal: Journal
-    board: Scoreboard | None
+    journal: History
+    board: Evaluator | None
     loader: Any
     val_data: Any
     device: torch.device
@@ -117,7 +117,7 @@ def _build(
     per_epoch = len(loader.batch_sampler)
     total = count_steps(run.train, per_epoch)
     device = choose_device(run.train.device)
-    run, precision = settle(run, total, device)
+    run, precision = resolve_auto(run, total, device)
     facts: dict[str, Any] = {
         "path": str(run.data.path),
         "name": train_data.name,
@@ -141,13 +141,13 @@ def _build(
     module = Lanes(lanes, guides, total=total, per_epoch=per_epoch, seed=run.train.seed, precision=precision)
     if precision.channels_last:
         module.methods.to(memory_format=torch.channels_last)
-    journal = Journal(data=facts)
+    journal = History(data=facts)
     if checkpoint is not None:
         module.load_state(checkpoint)
-        journal = Journal(**checkpoint["journal"])
+        journal = History(**checkpoint["journal"])
     board = None
     if val_data is not None:
-        board = Scoreboard(run.data, val_data, device=device, precision=precision, rank=rank, world=world)
+        board = Evaluator(run.data, val_data, device=device, precision=precision, rank=rank, world=world)
     say(_headline(run, facts, total, device, precision.name))
     return _Stage(run, module, journal, board, loader, val_data, device, classes, facts)
 
@@ -164,7 +164,7 @@ def _prove(stage: _Stage) -> list[Any]:
         rows = prove(
             lane.name,
             lane.method,
-            heard(lane.name, stage.run.choices[lane.name], stage.module.teachers),
+            lane_teachers(lane.name, stage.run.choices[lane.name], stage.module.teachers),
             batches,
             stage.module.total,
             first_drop=lane.rate.first_drop,
@@ -183,14 +183,14 @@ def _open_folder(folder: Path, stage: _Stage, say: Say) -> None:
     say(f"Run folder: {folder}")
 
 
-def _make_keeper(stage: _Stage, folder: Path | None, *, silent: bool) -> Keeper:
+def _make_keeper(stage: _Stage, folder: Path | None, *, silent: bool) -> RunCallback:
     run, module = stage.run, stage.module
     names = tuple(lane.name for lane in module.lanes)
     files = RunFolder(folder, names) if folder is not None else None
     writer = None
     if run.train.tensorboard and folder is not None:
         writer = _tensorboard(folder)
-    return Keeper(
+    return RunCallback(
         stage.journal,
         Display(list(names), module.total, module.per_epoch, run.data.batch, silent=silent),
         Interrupt(),
@@ -202,13 +202,13 @@ def _make_keeper(stage: _Stage, folder: Path | None, *, silent: bool) -> Keeper:
     )
 
 
-def _train(stage: _Stage, keeper: Keeper, folder: Path | None) -> None:
+def _train(stage: _Stage, keeper: RunCallback, folder: Path | None) -> None:
     module = stage.module
     keeper.interrupt.install()
     try:
         if module.step < module.total:
             trainer = build_trainer(stage.device, stage.run.train.devices, [keeper])
-            trainer.fit(module, train_dataloaders=Feed(stage.loader, module.total, module.step))
+            trainer.fit(module, train_dataloaders=ResumableBatches(stage.loader, module.total, module.step))
         else:  # killed between the last step and its evaluation
             module.to(stage.device)
             keeper.evaluate_if_due(module)

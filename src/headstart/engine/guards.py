@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.classmap import ClassMap
-from headstart.engine.feed import Batch
+from headstart.engine.batches import Batch
 from headstart.engine.optim import trainable
 from headstart.engine.precision import Precision
 from headstart.engine.recorder import is_detection

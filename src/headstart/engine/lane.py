@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from headstart.engine.clock import Stopwatch
-from headstart.engine.ema import Average
+from headstart.engine.ema import ModelEMA
 from headstart.engine.optim import clip_gradients, trainable
 from headstart.engine.reduce import mean_gradients, share_tensors, world_size
 from headstart.engine.schedule import LearningRate
@@ -26,14 +26,14 @@ class Lane:
         rate: LearningRate,
         *,
         clip: float | None = 20.0,
-        average: Average | None = None,
+        ema: ModelEMA | None = None,
     ) -> None:
         self.name = name
         self.method = method
         self.optimizer = optimizer
         self.rate = rate
         self.clip = clip
-        self.average = average
+        self.ema = ema
         self.parameters = list(trainable(method).values())
         self.clock = Stopwatch()
 
@@ -46,8 +46,8 @@ class Lane:
             group["lr"] = self.rate(step)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.average is not None:
-            self.average.update(step)
+        if self.ema is not None:
+            self.ema.update(step)
         return norm
 
     def share(self, *, weights: bool = False) -> None:
@@ -60,13 +60,13 @@ class Lane:
         return {
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
+            "ema": self.ema.state_dict() if self.ema else None,
             "seconds": self.clock.seconds,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
         self.clock = Stopwatch(state["seconds"])

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from headstart.engine.feed import Batch
+from headstart.engine.batches import Batch
 from headstart.engine.lane import Lane
 from headstart.engine.precision import Precision
 from headstart.engine.recorder import Recorder
@@ -69,8 +69,8 @@ class Lanes(pl.LightningModule):
             teacher.to(self.device)
         for lane in self.lanes:
             lane.share(weights=True)
-            if lane.average is not None:
-                lane.average.to(self.device)
+            if lane.ema is not None:
+                lane.ema.to(self.device)
 
     def on_train_start(self) -> None:
         self.methods.train()

@@ -11,7 +11,7 @@ from headstart.config import Run
 from headstart.detectors.detector import Detector
 from headstart.engine.display import duration
 from headstart.engine.folder import STUDENT, RunFolder
-from headstart.engine.keeper import Journal
+from headstart.engine.callback import History
 from headstart.engine.lane import Lane
 from headstart.engine.module import Lanes
 from headstart.report.results import run_results, write_json
@@ -44,7 +44,7 @@ class Outcome:
 
 
 def finish(
-    run: Run, module: Lanes, journal: Journal, data: dict[str, Any], folder: Path | None, say: Callable[[str], None]
+    run: Run, module: Lanes, journal: History, data: dict[str, Any], folder: Path | None, say: Callable[[str], None]
 ) -> Outcome:
     """Writes results.json and says the results; folder is None where this process is not the one that writes."""
     results = run_results(
@@ -56,8 +56,8 @@ def finish(
     )
     students = {}
     for lane in module.lanes:
-        if lane.average is not None:
-            lane.average.write()
+        if lane.ema is not None:
+            lane.ema.write()
         students[lane.name] = lane.method.student.eval()
     outcome = Outcome(folder, results, students)
     if folder is not None:
@@ -66,7 +66,7 @@ def finish(
     return outcome
 
 
-def _lane_results(run: Run, module: Lanes, journal: Journal, lane: Lane) -> dict[str, Any]:
+def _lane_results(run: Run, module: Lanes, journal: History, lane: Lane) -> dict[str, Any]:
     name = lane.name
     scores = journal.scores.get(name, [])
     best = journal.best(name)
@@ -81,7 +81,7 @@ def _lane_results(run: Run, module: Lanes, journal: Journal, lane: Lane) -> dict
     }
 
 
-def _say_results(run: Run, module: Lanes, journal: Journal, outcome: Outcome, say: Callable[[str], None]) -> None:
+def _say_results(run: Run, module: Lanes, journal: History, outcome: Outcome, say: Callable[[str], None]) -> None:
     lanes = outcome.results["lanes"]
     rows = {**journal.teachers, **{name: lane["metrics"] for name, lane in lanes.items() if lane["metrics"]}}
     if rows:

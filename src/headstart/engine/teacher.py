@@ -17,7 +17,7 @@ from headstart.config import DetectorChoice, Run
 from headstart.detectors.detector import Detector
 from headstart.engine.build import make_detector, start_generators
 from headstart.engine.precision import Precision
-from headstart.engine.score import Scoreboard
+from headstart.engine.evaluator import Evaluator
 from headstart.errors import UserError
 from headstart.folding import fold_batchnorm
 from headstart.methods.base import TEACHER, Frozen
@@ -51,7 +51,7 @@ def make_teachers(
     maps = share_class_map(run.class_map or {}, [model.classes for model in models])
     teachers = []
     for model, own, name in zip(models, maps, names):
-        sentence = quicken(model, precision) if run.train.fast_teacher else ""
+        sentence = prepare_frozen(model, precision) if run.train.fast_teacher else ""
         teachers.append(Frozen(model, own, name=name))
         if sentence:
             say(f"{_opening(teachers[-1])}: {sentence}")
@@ -93,7 +93,7 @@ def share_class_map(given: Mapping[str, str | None], teachers: Sequence[Sequence
     return shares
 
 
-def quicken(model: Detector, precision: Precision) -> str:
+def prepare_frozen(model: Detector, precision: Precision) -> str:
     """Folds the backbone's batch norms and, in a run of bf16, stores convolutions and linear layers in it.
 
     Autocast would cast frozen weights again for every batch, with the same result. Gives a sentence on the folding.
@@ -162,7 +162,7 @@ def compare_classes(classes: ClassMap, say: Callable[[str], None], title: str = 
 
 
 def measure_teacher(
-    teacher: Frozen, classes: ClassMap, board: Scoreboard, say: Callable[[str], None]
+    teacher: Frozen, classes: ClassMap, board: Evaluator, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """The teacher's own scores on the validation images, in the student's classes, of which those that it knows count.
 

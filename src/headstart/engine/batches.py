@@ -17,7 +17,7 @@ class Startable(Protocol):
     def start(self, epoch: int, batch: int) -> None: ...
 
 
-class Feed:
+class ResumableBatches:
     """Yields the batches of steps `start` to `total` of a run as one pass, however many epochs that is.
 
     The epoch and the place in it follow from the step alone, so a resumed run continues with the very batch that

@@ -22,7 +22,7 @@ from headstart.evaluation.evaluate import evaluate
 Watch = Callable[[int, int | None], None]
 
 
-class Scoreboard:
+class Evaluator:
     """Scores detectors on the validation images; every process takes its share and knows the whole result."""
 
     def __init__(
@@ -62,10 +62,10 @@ class Scoreboard:
         )
 
     def score_lane(self, lane: Lane, watch: Watch | None = None) -> dict[str, Any]:
-        with shipped(lane):
+        with ema_weights(lane):
             return self.score(lane.method.student, watch)
 
 
-def shipped(lane: Lane) -> Any:
+def ema_weights(lane: Lane) -> Any:
     """A context in which the lane's student has the weights that are scored and saved."""
-    return lane.average.applied() if lane.average is not None else nullcontext()
+    return lane.ema.applied() if lane.ema is not None else nullcontext()

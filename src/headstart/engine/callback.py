@@ -16,13 +16,13 @@ from headstart.engine.lane import Lane
 from headstart.engine.metrics import MetricsFile
 from headstart.engine.module import Lanes
 from headstart.engine.recorder import Summary, is_detection
-from headstart.engine.reduce import anywhere
+from headstart.engine.reduce import any_rank
 from headstart.engine.resume import save_checkpoint
-from headstart.engine.score import Scoreboard, shipped
+from headstart.engine.evaluator import Evaluator, ema_weights
 
 
 @dataclass
-class Journal:
+class History:
     """What was measured so far; plain values, kept in the checkpoint.
 
     data      what the run was trained on: compared when it is continued
@@ -47,7 +47,7 @@ class Journal:
         return any(score["step"] == step for score in self.scores.get(lane, []))
 
 
-class Keeper(pl.Callback):
+class RunCallback(pl.Callback):
     """Reads every `log_every` steps, saves every `save_every`, evaluates every `eval_every` epochs and at the end.
 
     board is None in a run without evaluation; folder and metrics are None in all processes but the first, where
@@ -56,12 +56,12 @@ class Keeper(pl.Callback):
 
     def __init__(
         self,
-        journal: Journal,
+        journal: History,
         display: Display,
         interrupt: Interrupt,
         *,
         settings: dict[str, Any],
-        board: Scoreboard | None,
+        board: Evaluator | None,
         folder: RunFolder | None,
         metrics: MetricsFile | None,
         writer: Any = None,
@@ -86,7 +86,7 @@ class Keeper(pl.Callback):
         stopping = False
         if reading:
             self.read(pl_module)
-            stopping = anywhere(self.interrupt.requested, pl_module.device)
+            stopping = any_rank(self.interrupt.requested, pl_module.device)
         elif trainer.world_size == 1:
             stopping = self.interrupt.requested
         if saving or stopping:
@@ -147,7 +147,7 @@ class Keeper(pl.Callback):
         self.save(module)
         self.display.resume_clock()
 
-    def _score(self, board: Scoreboard, lane: Lane, step: int, epoch: int) -> None:
+    def _score(self, board: Evaluator, lane: Lane, step: int, epoch: int) -> None:
         self.interrupt.immediate = True  # the state at this step is on disk already
         metrics = board.score_lane(lane, lambda done, total: self.display.evaluating(lane.name, done, total))
         self.interrupt.immediate = False
@@ -171,7 +171,7 @@ class Keeper(pl.Callback):
             "metrics": last[0]["metrics"] if last else {},
             "size": {"short": short if isinstance(short, int) else short[1], "long": long},
         }
-        with shipped(lane):
+        with ema_weights(lane):
             save_detector(lane.method.student, self.folder.of(lane.name) / STUDENT, **notes)
             if best is not None and best["step"] == step:
                 save_detector(lane.method.student, self.folder.of(lane.name) / BEST, **notes)
