@@ -1,7 +1,7 @@
-"""Whether two checkouts train to the same weights, to the bit, on one machine: what a change of the code's form must keep.
+"""Whether two checkouts train to the same weights, to the bit, on one machine: what a change of form must keep.
 
-Each case trains tiny students on drawn pictures and prints the SHA-256 of their weights. Bits depend on the processor and
-on torch, so no result is kept in the repository: run it in a checkout of the older commit and in the changed one.
+Each case trains tiny students on drawn pictures and prints the SHA-256 of their weights. Bits depend on the processor
+and on torch, so no result is kept in the repository: run it in a checkout of the older commit and in the changed one.
 
     python benchmarks/same_weights.py --out before.json
     python benchmarks/same_weights.py --compare before.json

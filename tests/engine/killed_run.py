@@ -6,8 +6,8 @@ import sys
 
 import torch
 
-from headstart.engine.fit import fit
 from headstart.engine.callback import RunCallback
+from headstart.engine.fit import fit
 from headstart.recipe import load_run
 
 torch.set_num_threads(1)

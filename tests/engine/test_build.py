@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from headstart.config import Run, Train
-from headstart.engine.build import count_steps, learning_rate, make_student, resolve_auto
 from headstart.engine.batches import ResumableBatches
+from headstart.engine.build import count_steps, learning_rate, make_student, resolve_auto
 from headstart.engine.precision import choose_precision
 from headstart.errors import UserError
 from headstart.recipe import check_run

@@ -13,9 +13,9 @@ from headstart.config import Data
 from headstart.data.discover import open_dataset
 from headstart.detectors.weights.native import save_detector
 from headstart.detectors.zoo import build_detector
+from headstart.engine.evaluator import Evaluator
 from headstart.engine.fit import fit
 from headstart.engine.precision import Precision
-from headstart.engine.evaluator import Evaluator
 from headstart.engine.teacher import compare_classes, measure_teacher
 from headstart.errors import UserError
 from headstart.evaluation.collect import OnlyClasses
@@ -118,11 +118,11 @@ class Oracle(nn.Module):
 
 def measured(shapes, names, call, given=None):
     data = open_dataset(shapes, "val")
-    board = Evaluator(
+    evaluator = Evaluator(
         Data(path=str(shapes), imgsz=64, batch=2), data, device=torch.device("cpu"), precision=Precision()
     )
     teacher = Frozen(Oracle(data, names, call))
-    return measure_teacher(teacher, match_classes(names, data.classes, given), board, lambda text: None)
+    return measure_teacher(teacher, match_classes(names, data.classes, given), evaluator, lambda text: None)
 
 
 def test_a_teacher_is_measured_in_the_students_classes(shapes, classes):

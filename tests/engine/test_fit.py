@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from headstart.api import distill
 from headstart.detectors.weights.native import load_detector
-from headstart.engine import fit as fitting
+from headstart.engine import prepare
 from headstart.engine.fit import fit
 from headstart.errors import UserError
 from headstart.methods import METHODS, method_options
@@ -101,7 +101,7 @@ def test_a_failing_guard_leaves_no_folder(tiny_run, monkeypatch, tmp_path):
     def fail(*args, **kwargs):
         raise UserError("no")
 
-    monkeypatch.setattr(fitting, "prove", fail)
+    monkeypatch.setattr(prepare, "check_lane", fail)
     with pytest.raises(UserError):
         fit(tiny_run(steps=1), quiet=True)
     assert not (tmp_path / "runs").exists()

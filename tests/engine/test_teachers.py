@@ -215,7 +215,7 @@ def test_a_run_without_a_teacher_is_continued_by_distill(tiny_run, monkeypatch, 
     monkeypatch.undo()
     monkeypatch.setitem(METHODS, "panel", Panel)
     assert distill(resume=folder, quiet=True).results["lanes"]["panel"]["steps"] == 12
-    assert load_checkpoint(folder / "last.ckpt")["journal"]["teachers"] == {}
+    assert load_checkpoint(folder / "last.ckpt")["history"]["teachers"] == {}
 
 
 def test_names_of_several(teacher_file):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Option
 
@@ -90,7 +90,7 @@ def distill(
 
     headstart distill --data DIR --teacher runs/teacher/student.safetensors --student retinanet_r18 --method head
     """
-    given: dict[str, Any] = dict(locals())
+    given = dict(locals())
     given["settings"] = settings or ()
     from headstart import api
 

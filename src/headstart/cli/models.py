@@ -18,14 +18,14 @@ def models(text: Annotated[str | None, Argument(help="Only names that contain th
     from headstart.backbones import SHORT_NAMES
     from headstart.detectors.extent import measure_extent, sketch
     from headstart.detectors.zoo import DETECTORS, FAMILIES
-    from headstart.errors import UserError
+    from headstart.errors import UserError, did_you_mean
     from headstart.methods import roles
-    from headstart.recipe import hint
     from headstart.report.table import listing, show
 
     names = [name for name in DETECTORS if text is None or text.lower() in name]
     if not names:
-        raise UserError(f"No detector's name contains {text!r}{hint(text or '', DETECTORS)}.")
+        near = did_you_mean(text or "", DETECTORS, otherwise="")
+        raise UserError(f"No detector's name contains {text!r}{near}")
     few = len(names) <= MEASURED
     common = {}
     for family in dict.fromkeys(DETECTORS[name][0] for name in names):

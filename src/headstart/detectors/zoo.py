@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from headstart.backbones import SHORT_NAMES
 from headstart.detectors.dense import atss, fcos, gfl, reppoints, retinanet
 from headstart.detectors.detector import Detector
 from headstart.detectors.two_stage import cascadercnn, fasterrcnn
-from headstart.errors import UserError, demand_known
+from headstart.errors import UserError, demand_known, did_you_mean
 
 FAMILIES: dict[str, Callable[..., Detector]] = {
     "retinanet": retinanet,
@@ -55,8 +54,7 @@ def build_detector(name: str, classes: Sequence[str], *, backbone: str | None = 
 
 
 def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, [*DETECTORS, *FAMILIES], n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`headstart models` lists them."
+    near = did_you_mean(name, [*DETECTORS, *FAMILIES], most=3, otherwise="`headstart models` lists them")
     if name in FAMILIES:
-        hint = f"say which backbone: {name}_r18, or {name} with backbone=NAME."
-    return f"no detector is called '{name}'; {hint}"
+        near = f"; say which backbone: {name}_r18, or {name} with backbone=NAME."
+    return f"no detector is called '{name}'{near}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,11 +14,13 @@ import torch
 from headstart.config import GIVEN, Data, DetectorChoice, MethodChoice, Run, Train
 from headstart.data.dataset import DetectionDataset
 from headstart.data.discover import open_dataset
-from headstart.data.loader import train_loader, val_loader
+from headstart.data.loader import Loader, train_loader, val_loader
 from headstart.data.transforms import Transform
 from headstart.detectors.detector import Detector
 from headstart.detectors.weights.foreign import OWN, open_detector
 from headstart.detectors.zoo import build_detector
+from headstart.engine.batches import BatchLoader
+from headstart.engine.display import Print
 from headstart.engine.ema import ModelEMA
 from headstart.engine.lane import Lane
 from headstart.engine.optim import FULL_RATE, build_optimizer
@@ -26,15 +28,13 @@ from headstart.engine.precision import Precision, choose_precision
 from headstart.engine.schedule import SCHEDULES, LearningRate, drops
 from headstart.errors import UserError, demand_known
 from headstart.methods import build_method
-from headstart.methods.base import Frozen
-
-Say = Callable[[str], None]
+from headstart.methods.base import Frozen, Method
 
 SMOOTH = 0.9998
 """Decay of the average that `ema: true` means."""
 
 
-def open_splits(run: Run, report: Any = None) -> tuple[DetectionDataset, DetectionDataset | None]:
+def open_splits(run: Run, report: Print | None = None) -> tuple[DetectionDataset, DetectionDataset | None]:
     """The training images, and the validation images unless the run never evaluates."""
     train = open_dataset(run.data.path, "train", classes=run.data.classes, bad_data=run.data.bad_data, report=report)
     if run.train.eval_every == 0:
@@ -43,27 +43,34 @@ def open_splits(run: Run, report: Any = None) -> tuple[DetectionDataset, Detecti
     return train, val
 
 
-def training_batches(data: Data, dataset: DetectionDataset, seed: int, rank: int = 0, world: int = 1) -> Any:
-    """The loader of one process; the batch size of the settings is that of all processes together."""
+def training_batches(data: Data, dataset: DetectionDataset, seed: int, rank: int = 0, world: int = 1) -> BatchLoader:
+    """The loader of process `rank` of `world`; the batch size of the settings is that of all processes together.
+
+    Raises UserError if it cannot be shared equally.
+    """
     if data.batch % world:
         raise UserError(f"batch {data.batch} cannot be shared equally by {world} processes; use a multiple of {world}.")
     short, long = data.sides
     transform = Transform(short=short, long=long, flip=data.flip, jitter=data.jitter)
     share = data.batch // world
-    return train_loader(dataset, transform, batch_size=share, seed=seed, workers=data.workers, rank=rank, world=world)
+    loader = train_loader(dataset, transform, batch_size=share, seed=seed, workers=data.workers, rank=rank, world=world)
+    return cast(BatchLoader, loader)  # torch declares `batch_sampler` as any sampler, or none
 
 
 def validation_batches(
     data: Data, dataset: DetectionDataset, rank: int = 0, world: int = 1, *, resize: str = "antialias"
-) -> Any:
-    """Every image once over all processes, at the largest training size, unchanged otherwise."""
+) -> Loader:
+    """Every image once over all processes, at the largest training size, unchanged otherwise.
+
+    resize  "antialias", or what else `headstart.data.transforms.Transform` knows
+    """
     short, long = data.sides
     transform = Transform(short=short if isinstance(short, int) else short[1], long=long, flip=0.0, resize=resize)
     share = max(1, data.batch // world)
     return val_loader(dataset, transform, batch_size=share, workers=data.workers, rank=rank, world=world)
 
 
-def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say: Say | None = None) -> Detector:
+def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say: Print | None = None) -> Detector:
     """Built by name for these classes, or loaded from a file that must know the same.
 
     `say` is told what was assumed of a file that is not headstart's.
@@ -86,7 +93,7 @@ def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say:
     return opened.detector
 
 
-def make_student(choice: DetectorChoice, classes: Sequence[str], seed: int, say: Say | None = None) -> Detector:
+def make_student(choice: DetectorChoice, classes: Sequence[str], seed: int, say: Print | None = None) -> Detector:
     """The same start weights whenever the seed is the same, whatever was built before."""
     start_generators(seed)
     student = make_detector(choice, classes, "student", say)
@@ -105,7 +112,7 @@ def make_lanes(
     total: int,
     *,
     student: Detector | None = None,
-    say: Say | None = None,
+    say: Print | None = None,
 ) -> list[Lane]:
     """One lane per method, each with its own copy of the same student, and its teachers where it distils."""
     lanes = []
@@ -131,7 +138,7 @@ def lane_teachers(lane: str, choice: MethodChoice, teachers: Sequence[Frozen]) -
     return [teacher for teacher in teachers if teacher.name in choice.teachers]
 
 
-def make_lane(name: str, method: Any, train: Train, total: int) -> Lane:
+def make_lane(name: str, method: Method, train: Train, total: int) -> Lane:
     """Optimiser, rate and average of settled settings."""
     rate = learning_rate(train, total)
     optimizer = build_optimizer(
@@ -172,7 +179,7 @@ def count_steps(train: Train, per_epoch: int) -> int:
 
 
 def resolve_auto(run: Run, total: int, device: torch.device) -> tuple[Run, Precision]:
-    """The run with every `auto` replaced by what it means here; settling twice changes nothing."""
+    """The run with every `auto` replaced by what it means here; doing it twice changes nothing."""
     train = run.train
     precision = choose_precision(train.precision, train.channels_last, device)
     scaled = FULL_RATE[train.optimizer] * run.data.batch / 16
@@ -182,8 +189,8 @@ def resolve_auto(run: Run, total: int, device: torch.device) -> tuple[Run, Preci
         "precision": precision.name,
         "channels_last": precision.channels_last,
     }
-    settled = Train.model_validate(train.model_dump() | changes)
-    return Run.model_validate(run.model_dump(exclude_none=True) | {"train": settled}), precision
+    resolved = Train.model_validate(train.model_dump() | changes)
+    return Run.model_validate(run.model_dump(exclude_none=True) | {"train": resolved}), precision
 
 
 def start_generators(seed: int) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol
 
 import lightning.pytorch as pl
 
-from headstart.config import Data
+from headstart.config import Run
 from headstart.detectors.weights.native import save_detector
 from headstart.engine.display import Display
+from headstart.engine.evaluator import Evaluator, ema_weights
 from headstart.engine.folder import BEST, STUDENT, RunFolder
+from headstart.engine.history import History
 from headstart.engine.interrupt import Interrupt, Interrupted
 from headstart.engine.lane import Lane
 from headstart.engine.metrics import MetricsFile
@@ -18,89 +19,71 @@ from headstart.engine.module import Lanes
 from headstart.engine.recorder import Summary, is_detection
 from headstart.engine.reduce import any_rank
 from headstart.engine.resume import save_checkpoint
-from headstart.engine.evaluator import Evaluator, ema_weights
+from headstart.recipe import plain_run
 
 
-@dataclass
-class History:
-    """What was measured so far; plain values, kept in the checkpoint.
+class ScalarWriter(Protocol):
+    """What is used of TensorBoard's SummaryWriter."""
 
-    data      what the run was trained on: compared when it is continued
-    teachers  name -> its metrics
-    scores    lane -> evaluations in order, each {"step", "epoch", "metrics"}
-    terms     lane -> the last reading of its losses
-    finished  whether the run has come to its end
-    """
+    def add_scalar(self, tag: str, value: float, step: int, /) -> None: ...
 
-    data: dict[str, Any] = field(default_factory=dict)
-    teachers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    scores: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    terms: dict[str, dict[str, float]] = field(default_factory=dict)
-    finished: bool = False
-
-    def best(self, lane: str) -> dict[str, Any] | None:
-        """The evaluation with the highest AP."""
-        defined = [s for s in self.scores.get(lane, []) if s["metrics"]["AP"] is not None]
-        return max(defined, key=lambda s: s["metrics"]["AP"], default=None)
-
-    def scored(self, lane: str, step: int) -> bool:
-        return any(score["step"] == step for score in self.scores.get(lane, []))
+    def close(self) -> None: ...
 
 
 class RunCallback(pl.Callback):
     """Reads every `log_every` steps, saves every `save_every`, evaluates every `eval_every` epochs and at the end.
 
-    board is None in a run without evaluation; folder and metrics are None in all processes but the first, where
-    nothing is written.
+    evaluator is None in a run without evaluation; folder, metrics and writer are None in all processes but the first,
+    where nothing is written. `saved` is the last step whose state is in last.ckpt.
     """
 
     def __init__(
         self,
-        journal: History,
+        run: Run,
+        module: Lanes,
+        history: History,
         display: Display,
         interrupt: Interrupt,
         *,
-        settings: dict[str, Any],
-        board: Evaluator | None,
+        evaluator: Evaluator | None,
         folder: RunFolder | None,
         metrics: MetricsFile | None,
-        writer: Any = None,
+        writer: ScalarWriter | None = None,
     ) -> None:
-        self.journal, self.display, self.interrupt, self.settings = journal, display, interrupt, settings
-        self.board, self.folder, self.metrics, self.writer = board, folder, metrics, writer
-        train = settings["train"]
-        self.log_every, self.save_every = train["log_every"], train["checkpoint_every"]
-        self.eval_every = train["eval_every"]
+        self.run, self.module, self.history, self.display, self.interrupt = run, module, history, display, interrupt
+        self.evaluator, self.folder, self.metrics, self.writer = evaluator, folder, metrics, writer
         self.saved = 0
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.interrupt.install()  # Lightning has put its own handler before ours since the run began
-        self.display.start(pl_module.step)
-        self.evaluate_if_due(pl_module)  # of a run that was stopped during an evaluation
+        self.display.start(self.module.step)
+        self.evaluate_if_due()  # of a run that was stopped during an evaluation
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        step = pl_module.step
-        at_rest = step % pl_module.per_epoch == 0 or step == pl_module.total
-        saving = at_rest or step % self.save_every == 0
-        reading = saving or step % self.log_every == 0 or step == self.display.first + 1
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        train, step = self.run.train, self.module.step
+        at_rest = step % self.module.per_epoch == 0 or step == self.module.total
+        saving = at_rest or step % train.checkpoint_every == 0
+        reading = saving or step % train.log_every == 0 or step == self.display.first + 1
         stopping = False
         if reading:
-            self.read(pl_module)
-            stopping = any_rank(self.interrupt.requested, pl_module.device)
+            self.read()
+            stopping = any_rank(self.interrupt.requested, self.module.device)
         elif trainer.world_size == 1:
             stopping = self.interrupt.requested
         if saving or stopping:
-            self.read(pl_module)
-            self.save(pl_module)
+            self.read()
+            self.save()
         if stopping:
             raise Interrupted
         if at_rest:
-            self.evaluate_if_due(pl_module)
+            self.evaluate_if_due()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.close()
 
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.close()
 
     def close(self) -> None:
@@ -108,10 +91,11 @@ class RunCallback(pl.Callback):
         if self.writer is not None:
             self.writer.close()
 
-    def read(self, module: Lanes) -> None:
+    def read(self) -> None:
         """Fetches what the steps said since the last time; raises UserError if a lane has diverged."""
         summaries: dict[str, Summary] = {}
         rates: dict[str, float] = {}
+        module = self.module
         for lane in module.lanes:
             recorder = module.recorders[lane.name]
             summary = recorder.read(module.step)
@@ -119,39 +103,41 @@ class RunCallback(pl.Callback):
                 self.display.say(f"Warning: {warning}")
             if summary is not None:
                 summaries[lane.name], rates[lane.name] = summary, lane.rate(module.step - 1)
-                self.journal.terms[lane.name] = summary.terms
-                self._log(module, lane, summary)
+                self.history.terms[lane.name] = summary.terms
+                self._log(lane, summary)
         if summaries:
             self.display.show(module.step, summaries, rates)
 
-    def save(self, module: Lanes) -> None:
+    def save(self) -> None:
+        """Writes last.ckpt."""
         if self.folder is not None:
-            save_checkpoint(self.folder.last, module.state(), self.settings, vars(self.journal))
-        self.saved = module.step
+            save_checkpoint(self.folder.last, self.module.state(), plain_run(self.run), self.history.state())
+        self.saved = self.module.step
 
-    def evaluate_if_due(self, module: Lanes) -> None:
+    def evaluate_if_due(self) -> None:
         """Scores and saves every lane that has no score for this step yet, if this is a step to evaluate at."""
+        module, every = self.module, self.run.train.eval_every
         step, epoch = module.step, -(-module.step // module.per_epoch)
         at_end = step == module.total
-        due = at_end or (self.eval_every and step % (module.per_epoch * self.eval_every) == 0)
+        due = at_end or (every and step % (module.per_epoch * every) == 0)
         if not step or not due:
             return
         self.display.pause_clock()
         for teacher in module.teachers:
             teacher.forget()
         for lane in module.lanes:
-            if self.board is not None and not self.journal.scored(lane.name, step):
-                self._score(self.board, lane, step, epoch)
+            if self.evaluator is not None and not self.history.scored(lane.name, step):
+                self._score(self.evaluator, lane, step, epoch)
             self._keep_weights(lane, step, module.total)
-        self.journal.finished = at_end
-        self.save(module)
+        self.history.finished = at_end
+        self.save()
         self.display.resume_clock()
 
-    def _score(self, board: Evaluator, lane: Lane, step: int, epoch: int) -> None:
+    def _score(self, evaluator: Evaluator, lane: Lane, step: int, epoch: int) -> None:
         self.interrupt.immediate = True  # the state at this step is on disk already
-        metrics = board.score_lane(lane, lambda done, total: self.display.evaluating(lane.name, done, total))
+        metrics = evaluator.score_lane(lane, lambda done, total: self.display.evaluating(lane.name, done, total))
         self.interrupt.immediate = False
-        self.journal.scores.setdefault(lane.name, []).append({"step": step, "epoch": epoch, "metrics": metrics})
+        self.history.scores.setdefault(lane.name, []).append({"step": step, "epoch": epoch, "metrics": metrics})
         self.display.scored(lane.name, epoch, metrics)
         numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
         if self.metrics is not None:
@@ -161,9 +147,9 @@ class RunCallback(pl.Callback):
     def _keep_weights(self, lane: Lane, step: int, total: int) -> None:
         if self.folder is None:
             return
-        best = self.journal.best(lane.name)
-        last = self.journal.scores.get(lane.name, [])[-1:]
-        short, long = Data.model_validate(self.settings["data"]).sides
+        best = self.history.best(lane.name)
+        last = self.history.scores.get(lane.name, [])[-1:]
+        short, long = self.run.data.sides
         notes = {
             "lane": lane.name,
             "step": step,
@@ -176,9 +162,9 @@ class RunCallback(pl.Callback):
             if best is not None and best["step"] == step:
                 save_detector(lane.method.student, self.folder.of(lane.name) / BEST, **notes)
 
-    def _log(self, module: Lanes, lane: Lane, summary: Summary) -> None:
-        step = module.step
-        row: dict[str, Any] = {"step": step, "epoch": round(step / module.per_epoch, 4), "lane": lane.name}
+    def _log(self, lane: Lane, summary: Summary) -> None:
+        step = self.module.step
+        row: dict[str, object] = {"step": step, "epoch": round(step / self.module.per_epoch, 4), "lane": lane.name}
         row |= {"lr": lane.rate(step - 1), "detection": summary.detection, "distillation": summary.distillation}
         row |= {"grad_norm": summary.norm, **summary.terms, **summary.monitors}
         if self.metrics is not None:

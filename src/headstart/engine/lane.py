@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -13,6 +13,22 @@ from headstart.engine.optim import clip_gradients, trainable
 from headstart.engine.reduce import mean_gradients, share_tensors, world_size
 from headstart.engine.schedule import LearningRate
 from headstart.methods.base import Method
+
+
+class LaneState(TypedDict):
+    """What training changes of a lane, as last.ckpt keeps it; `seconds` were spent on it so far."""
+
+    method: dict[str, Tensor]
+    optimizer: dict[str, object]
+    ema: dict[str, Tensor] | None
+    seconds: float
+
+
+class TrainingState(TypedDict):
+    """Everything that training changes: the optimiser steps done, and the lanes by name."""
+
+    step: int
+    lanes: dict[str, LaneState]
 
 
 class Lane:
@@ -38,7 +54,8 @@ class Lane:
         self.clock = Stopwatch()
 
     def update(self, step: int) -> Tensor:
-        """After a backward pass: one optimiser step. Gives the gradient norm before clipping, unread."""
+        """After a backward pass: one optimiser step. Gives the L2 norm of the gradient before clipping, a
+        scalar tensor that nobody has waited for."""
         mean_gradients(self.parameters)
         self.share()  # each process has seen other images: running statistics are those of process 0
         norm = clip_gradients(self.parameters, self.clip)
@@ -56,7 +73,7 @@ class Lane:
             own = self.method.state_dict().values() if weights else self.method.buffers()
             share_tensors(list(own))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> LaneState:
         return {
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -64,9 +81,10 @@ class Lane:
             "seconds": self.clock.seconds,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: LaneState) -> None:
+        """Raises RuntimeError for the state of another method, ValueError for that of another optimiser."""
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.ema is not None:
+        if self.ema is not None and state["ema"] is not None:
             self.ema.load_state_dict(state["ema"])
         self.clock = Stopwatch(state["seconds"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from headstart.engine.batches import Batch
-from headstart.engine.lane import Lane
+from headstart.engine.lane import Lane, TrainingState
 from headstart.engine.precision import Precision
 from headstart.engine.recorder import Recorder
 from headstart.engine.reduce import world_size
@@ -92,11 +91,12 @@ class Lanes(pl.LightningModule):
             self.recorders[lane.name].add(objective, norm)
         self.step += 1
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> TrainingState:
         """Everything that training changes; the rest follows from the run's settings."""
         return {"step": self.step, "lanes": {lane.name: lane.state_dict() for lane in self.lanes}}
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: TrainingState) -> None:
+        """Continues where `state` was taken; the lanes must be those of the same run."""
         self.step = state["step"]
         for lane in self.lanes:
             lane.load_state_dict(state["lanes"][lane.name])
