@@ -96,11 +96,16 @@ def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say:
 def make_student(choice: DetectorChoice, classes: Sequence[str], seed: int, say: Print | None = None) -> Detector:
     """The same start weights whenever the seed is the same, whatever was built before."""
     start_generators(seed)
-    student = make_detector(choice, classes, "student", say)
+    return demand_classes(make_detector(choice, classes, "student", say), classes, choice.file)
+
+
+def demand_classes(student: Detector, classes: Sequence[str], file: str | None = None) -> Detector:
+    """The student itself. Raises UserError unless it has the classes of the data; `file` is where it came from."""
     if tuple(student.classes) != tuple(classes):
+        who = "the student" if file is None else f"the student in {file}"
         raise UserError(
-            f"the student in {choice.file} knows the classes {', '.join(student.classes)}; the data has "
-            f"{', '.join(classes)}. They must be the same in the same order; data.classes can choose and order them."
+            f"{who} knows the classes {', '.join(student.classes)}; the data has {', '.join(classes)}. "
+            "They must be the same in the same order; data.classes can choose and order them."
         )
     return student
 
@@ -114,13 +119,18 @@ def make_lanes(
     student: Detector | None = None,
     say: Print | None = None,
 ) -> list[Lane]:
-    """One lane per method, each with its own copy of the same student, and its teachers where it distils."""
+    """One lane per method, each with its own copy of the same student, and its teachers where it distils.
+
+    student  a detector in place of the one that the run names; it is copied
+
+    Raises UserError for a student with other classes than the data's, and for methods that cannot work.
+    """
     lanes = []
     for name, choice in run.choices.items():
         if student is None:
             own = make_student(run.student, classes, run.train.seed, None if lanes else say)
         else:
-            own = copy.deepcopy(student)
+            own = copy.deepcopy(demand_classes(student, classes))
         start_generators(run.train.seed)
         own_teachers = lane_teachers(name, choice, teachers)
         lanes.append(make_lane(name, build_method(choice.name, own, own_teachers, **choice.options), run.train, total))

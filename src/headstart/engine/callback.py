@@ -123,12 +123,12 @@ class RunCallback(pl.Callback):
         if not step or not due:
             return
         self.display.pause_clock()
-        for teacher in module.teachers:
-            teacher.forget()
         for lane in module.lanes:
             if self.evaluator is not None and not self.history.scored(lane.name, step):
                 self._score(self.evaluator, lane, step, epoch)
             self._keep_weights(lane, step, module.total)
+        for teacher in module.teachers:
+            teacher.forget()
         self.history.finished = at_end
         self.save()
         self.display.resume_clock()

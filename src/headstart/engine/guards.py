@@ -55,6 +55,8 @@ def check_lane(
             if any(trial.see(batch, Progress(step, total, 0, first_drop)) for step in _points(total, first_drop)):
                 break
         trial.demand_complete()
+    for teacher in teachers:
+        teacher.forget()
     if [_fingerprint(teacher) for teacher in teachers] != before:
         raise UserError(f"Lane {name} changes its teacher, which must stay frozen: a fault of method {name}.")
     return method.describe()

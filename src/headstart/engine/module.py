@@ -89,6 +89,8 @@ class Lanes(pl.LightningModule):
                 self.manual_backward(objective.total)
                 norm = lane.update(progress.step)
             self.recorders[lane.name].add(objective, norm)
+        for teacher in self.teachers:
+            teacher.forget()  # its features would take memory until the next batch is there
         self.step += 1
 
     def state(self) -> TrainingState:

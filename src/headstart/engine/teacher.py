@@ -98,19 +98,27 @@ def share_class_map(given: Mapping[str, str | None], teachers: Sequence[Sequence
 def prepare_frozen(model: Detector, precision: Precision) -> str:
     """Folds the backbone's batch norms and, in a run of bf16, stores convolutions and linear layers in it.
 
-    Autocast would cast frozen weights again for every batch, with the same result. Gives a sentence on the folding.
+    Autocast would cast these weights again for every batch, with the same result to the bit. Everything else stays in
+    float32, because autocast computes with it as it is: norms, tables of positions, scales, deformable convolutions.
+    Changes `model` in place, and gives a sentence on the folding.
     """
     model.backbone, sentence = fold_batchnorm(model.backbone)
     if precision.dtype is not None:
-        for part in (model.backbone, model.neck, *filter(_is_cast, model.head.modules())):
-            part.to(precision.dtype)
+        for layer in filter(_autocast_casts, model.modules()):
+            layer.to(precision.dtype)
     if precision.channels_last:
         model.to(memory_format=torch.channels_last)
     return sentence
 
 
-def _is_cast(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Conv2d | nn.Linear)
+def _autocast_casts(layer: nn.Module) -> bool:
+    """Whether autocast casts all that the layer holds.
+
+    Of these very classes only: what inherits from them may compute with its weights first (timm's StdConv2d takes off
+    their mean), and so may one whose weights are made of others (weight norm).
+    """
+    names = {name for name, _ in layer.named_parameters(recurse=False)}
+    return type(layer) in (nn.Conv2d, nn.Linear) and names <= {"weight", "bias"}
 
 
 def fingerprint(model: nn.Module) -> str:
