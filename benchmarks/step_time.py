@@ -30,7 +30,7 @@ from headstart.detectors.zoo import build_detector
 from headstart.engine.memory import keep_freed_memory
 from headstart.engine.optim import build_optimizer, clip_gradients
 from headstart.engine.precision import Precision, has_bf16
-from headstart.engine.teacher import quicken
+from headstart.engine.teacher import prepare_frozen
 from headstart.methods import Frozen, Method, build_method
 from headstart.methods.assistants import Reading
 from headstart.methods.head import HEAD
@@ -149,8 +149,8 @@ def watched_teacher(method: Method, mode: Mode) -> Iterator[None]:
 
         return run
 
-    for guide in method.guides:
-        guide.forget()
+    for teacher in method.guides:
+        teacher.forget()
     assistants: list[Any] = [lesson.assistant for lesson in method.lessons.values()]
     asked = [assistant.consult for assistant in assistants]
     for assistant, consult in zip(assistants, asked):
@@ -168,9 +168,9 @@ def make_student(name: str, **options: Any) -> Detector:
 
 def freeze(teacher: Detector, precision: Precision) -> Frozen:
     """A copy, made quick as every run does."""
-    guide = copy.deepcopy(teacher)
-    quicken(guide, precision)
-    return Frozen(guide)
+    own = copy.deepcopy(teacher)
+    prepare_frozen(own, precision)
+    return Frozen(own)
 
 
 def build_modes(batch: Batch, size: int, bf16: bool) -> dict[str, Mode]:

@@ -80,3 +80,11 @@ def test_one_version():
 
 def test_ci_is_a_program():
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_type_checkers_see_the_public_names():
+    """`__init__` imports them when asked for, so it tells type checkers apart from that where they come from."""
+    tree = ast.parse((SOURCE / "__init__.py").read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    told = {alias.name: node.module for node in block.body for alias in node.names}
+    assert told == headstart._HOMES

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from yaml.constructor import ConstructorError
 
 from headstart.config import MethodChoice, Run, Train, is_file
-from headstart.errors import UserError
+from headstart.errors import UserError, did_you_mean
 
 ALIASES = {
     "lr0": "lr",
@@ -63,7 +62,7 @@ def place_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     for name in options:
         if name not in OPTIONS:
-            raise UserError(f"There is no option {name!r}{hint(name, OPTIONS)}.")
+            raise UserError(f"There is no option {name!r}{hint(name, OPTIONS)}")
     # Sections before their keys, so that `student` and `backbone` both count.
     chosen = {**options, "teacher": _one_or_several(options.get("teacher"))}
     given = {OPTIONS[name]: value for name, value in chosen.items() if value is not None}
@@ -127,7 +126,7 @@ def _mapping(path: Path, what: str, example: str, loader: type[yaml.SafeLoader])
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"The {what} {path} does not exist{hint(path.name, _neighbours(path))}.") from None
+        raise UserError(f"The {what} {path} does not exist{hint(path.name, _neighbours(path))}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"The {what} {path} cannot be read: {error}.") from None
     tree = parse_yaml(text, str(path), loader)
@@ -184,11 +183,10 @@ def put(tree: dict[str, Any], key: str, value: Any) -> None:
 
 
 def hint(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` for the nearest known name, or nothing."""
+    """The end of a sentence: `; did you mean X?` for the nearest known name, or the full stop."""
     names = list(known)
-    lower = {name.lower(): name for name in names}
-    found = [ALIASES[word]] if ALIASES.get(word) in names else difflib.get_close_matches(word.lower(), lower, 1, 0.55)
-    return f"; did you mean {lower.get(found[0], found[0])}?" if found else ""
+    alias = ALIASES.get(word)
+    return did_you_mean(alias if alias in names else word, names, otherwise="")
 
 
 def _short_key(section: str, word: str) -> str:
@@ -213,14 +211,15 @@ def _explain(details: Mapping[str, Any]) -> str:
         *sections, last = details["loc"]
         homes = [f"{section}.{last}" for section in Run.model_fields if not sections and last in _keys_at((section,))]
         near = f"; did you mean {homes[0]}?" if homes else hint(str(last), _keys_at(tuple(sections)))
-        return f"{place}: there is no such key{near}"
+        return f"{place}: there is no such key{near.removesuffix('.')}"
     message = details["msg"].removeprefix("Value error, ")
     if kind == "missing":
         return f"{place}: missing"
     if kind == "value_error":
         return f"{place}: {message}" if place else message
     found = details["input"]
-    return f"{place}: {message[0].lower()}{message[1:]}, found {found!r}{hint(str(found), _choices(details))}"
+    near = hint(str(found), _choices(details)).removesuffix(".")
+    return f"{place}: {message[0].lower()}{message[1:]}, found {found!r}{near}"
 
 
 def _choices(details: Mapping[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 import yaml
+from headstart.methods.base import Frozen
 from torch import nn
 
 from headstart.api import distill
@@ -13,13 +14,12 @@ from headstart.config import Data
 from headstart.data.discover import open_dataset
 from headstart.detectors.weights.native import save_detector
 from headstart.detectors.zoo import build_detector
+from headstart.engine.evaluator import Evaluator
 from headstart.engine.fit import fit
 from headstart.engine.precision import Precision
-from headstart.engine.score import Scoreboard
 from headstart.engine.teacher import compare_classes, measure_teacher
 from headstart.errors import UserError
 from headstart.evaluation.collect import OnlyClasses
-from headstart.methods.base import Frozen
 from headstart.recipe import check_run, load_run, plain_run
 from headstart.structures import CellIndex, Detections
 
@@ -118,11 +118,11 @@ class Oracle(nn.Module):
 
 def measured(shapes, names, call, given=None):
     data = open_dataset(shapes, "val")
-    board = Scoreboard(
+    evaluator = Evaluator(
         Data(path=str(shapes), imgsz=64, batch=2), data, device=torch.device("cpu"), precision=Precision()
     )
     teacher = Frozen(Oracle(data, names, call))
-    return measure_teacher(teacher, match_classes(names, data.classes, given), board, lambda text: None)
+    return measure_teacher(teacher, match_classes(names, data.classes, given), evaluator, lambda text: None)
 
 
 def test_a_teacher_is_measured_in_the_students_classes(shapes, classes):

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from headstart.api import distill
 from headstart.detectors.weights.native import load_detector
-from headstart.engine import fit as fitting
+from headstart.engine import prepare
 from headstart.engine.fit import fit
 from headstart.errors import UserError
 from headstart.methods import METHODS, method_options
@@ -47,7 +47,7 @@ def test_the_shipped_student_is_a_plain_detector_with_the_average(tiny_run, shap
     assert plain.state_dict().keys() == taught.state_dict().keys()
     for name, value in taught.state_dict().items():
         assert torch.equal(value, outcome.students["head"].state_dict()[name]), name
-    shadow = torch.load(outcome.folder / "last.ckpt")["lanes"]["head"]["average"]
+    shadow = torch.load(outcome.folder / "last.ckpt")["lanes"]["head"]["ema"]
     weights = load_file(outcome.weights["head"])
     assert all(torch.equal(weights[name], value) for name, value in shadow.items())
 
@@ -101,7 +101,7 @@ def test_a_failing_guard_leaves_no_folder(tiny_run, monkeypatch, tmp_path):
     def fail(*args, **kwargs):
         raise UserError("no")
 
-    monkeypatch.setattr(fitting, "prove", fail)
+    monkeypatch.setattr(prepare, "check_lane", fail)
     with pytest.raises(UserError):
         fit(tiny_run(steps=1), quiet=True)
     assert not (tmp_path / "runs").exists()

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 import toys
+from headstart.methods.base import Frozen, list_teachers
 
-from headstart.engine.guards import prove, with_objects
+from headstart.engine.guards import check_lane, with_objects
 from headstart.engine.precision import Precision
 from headstart.errors import UserError
-from headstart.methods.base import Frozen, list_teachers
 from headstart.structures import Objective
 
 CPU = torch.device("cpu")
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 def check(method, teacher, batches=None, **more):
     batches = [toys.batch_of()] if batches is None else batches
-    return prove("copy", method, list_teachers(teacher), batches, 100, device=CPU, precision=Precision(), **more)
+    return check_lane("copy", method, list_teachers(teacher), batches, 100, device=CPU, precision=Precision(), **more)
 
 
 def test_a_sound_lane_passes_and_is_left_as_it_was():

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from headstart.api import distill
+from headstart.engine.callback import RunCallback
 from headstart.engine.fit import fit
 from headstart.engine.interrupt import Interrupted
-from headstart.engine.keeper import Keeper
 from headstart.engine.resume import demand_same_run, load_checkpoint
 from headstart.errors import UserError
 from headstart.recipe import dump_run, load_run
@@ -142,7 +142,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number, tiny_run, tmp_path):
 )
 def test_no_moment_is_wrong_for_a_signal(hook, before, stopped, number, tiny_run, monkeypatch):
     """Before Lightning has put its handler beside ours, while it stands there, and after the step's last look."""
-    inner, sent = getattr(Keeper, hook), []
+    inner, sent = getattr(RunCallback, hook), []
 
     def with_signal(self, *rest):
         if not before:
@@ -153,8 +153,20 @@ def test_no_moment_is_wrong_for_a_signal(hook, before, stopped, number, tiny_run
         if before:
             inner(self, *rest)
 
-    monkeypatch.setattr(Keeper, hook, with_signal)
+    monkeypatch.setattr(RunCallback, hook, with_signal)
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(Interrupted, match=f"Stopped after step {stopped} of 6"):
         fit(tiny_run(steps=6, distil=False), quiet=True)
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_a_checkpoint_of_the_format_before_is_read_too(tiny_run):
+    done = fit(tiny_run(steps=2, distil=False, ema=0.9), quiet=True)
+    path = done.folder / "last.ckpt"
+    content = torch.load(path)
+    older = {**content, "format": 2, "journal": content["history"]}
+    older["lanes"] = {name: {**lane, "average": lane["ema"]} for name, lane in content["lanes"].items()}
+    del older["history"], older["lanes"]["student"]["ema"]
+    torch.save(older, path)
+    assert_same(load_checkpoint(path), content)
+    assert distill(resume=done.folder, quiet=True).results["lanes"] == done.results["lanes"]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from headstart.api import distill
-from headstart.cli.errors import spoken
+from headstart.cli.errors import handle_errors
 from headstart.data.discover import open_dataset
 from headstart.detectors.weights.native import load_detector, save_detector
 from headstart.detectors.zoo import build_detector
@@ -197,25 +197,25 @@ def test_without_a_teacher(tiny_run, tmp_path):
 
 
 def test_a_run_without_a_teacher_is_continued_by_distill(tiny_run, monkeypatch, capsys):
-    from headstart.engine.keeper import Keeper
+    from headstart.engine.callback import RunCallback
 
-    inner = Keeper.on_train_start
+    inner = RunCallback.on_train_start
 
     def stop(self, *rest):
         inner(self, *rest)
         self.interrupt.requested = True
 
-    monkeypatch.setattr(Keeper, "on_train_start", stop)
+    monkeypatch.setattr(RunCallback, "on_train_start", stop)
     run = check_run(plain_run(tiny_run(distil=False)) | {"method": {"name": "panel", "assistants": ["fcos"]}})
     with pytest.raises(BaseException) as ended:
-        spoken(fit)(run, quiet=True)
+        handle_errors(fit)(run, quiet=True)
     assert ended.value.exit_code == 130
     (folder,) = Path(run.out).iterdir()
     assert f"headstart distill --resume {folder}" in capsys.readouterr().err
     monkeypatch.undo()
     monkeypatch.setitem(METHODS, "panel", Panel)
     assert distill(resume=folder, quiet=True).results["lanes"]["panel"]["steps"] == 12
-    assert load_checkpoint(folder / "last.ckpt")["journal"]["teachers"] == {}
+    assert load_checkpoint(folder / "last.ckpt")["history"]["teachers"] == {}
 
 
 def test_names_of_several(teacher_file):

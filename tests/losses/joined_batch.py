@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from headstart.methods.weighting import Scale
 from torch import Tensor, nn
 
 from headstart.assign.sample import RegionSampler
@@ -16,7 +17,6 @@ from headstart.heads.retina import RetinaHead
 from headstart.heads.roi import BoxHead
 from headstart.heads.rpn import RPNHead
 from headstart.losses.normalise import mean_over_ranks
-from headstart.methods.weighting import Scale
 from headstart.structures import CellIndex, Detections, Features, Progress, Targets
 
 STRIDES = [4, 8, 16, 32]

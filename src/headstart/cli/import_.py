@@ -6,10 +6,10 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from headstart.cli.errors import spoken
+from headstart.cli.errors import handle_errors
 
 
-@spoken
+@handle_errors
 def import_(
     file: Annotated[str, Argument(help="A checkpoint of torchvision or mmdetection (.pth, .pt, .safetensors).")],
     out: Annotated[str | None, Option("--out", help="File to write (beside it, as .safetensors).")] = None,

@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from headstart.data.check import check_index
-from headstart.data.classes import choose_classes, nearest
+from headstart.data.classes import choose_classes
 from headstart.data.coco import find_coco, find_roboflow
 from headstart.data.dataset import DetectionDataset
 from headstart.data.problems import Problems
 from headstart.data.raw import SPLITS, Layout
 from headstart.data.voc import find_voc
 from headstart.data.yolo import find_yolo
-from headstart.errors import UserError
+from headstart.errors import UserError, did_you_mean
 
 FINDERS: list[Callable[[Path], Layout | None]] = [find_coco, find_roboflow, find_voc, find_yolo]
 
@@ -48,7 +48,8 @@ def open_dataset(
     """
     for name, value, allowed in (("split", split, list(SPLITS)), ("bad_data", bad_data, ["stop", "skip"])):
         if value not in allowed:
-            raise UserError(f"{name} must be {' or '.join(allowed)}, found {value!r}{nearest(value, allowed)}.")
+            near = did_you_mean(value, allowed, quoted=True, otherwise="")
+            raise UserError(f"{name} must be {' or '.join(allowed)}, found {value!r}{near}")
     given = Path(path).expanduser()
     layout = find_layout(given)
     root = given.parent if given.is_file() else given

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from headstart.detectors.dense import atss, fcos, gfl, reppoints, retinanet
 from headstart.detectors.detector import Detector
 from headstart.detectors.parts import Options, use_current_names
 from headstart.detectors.two_stage import cascadercnn, fasterrcnn
-from headstart.errors import UserError, demand_known
+from headstart.errors import UserError, demand_known, did_you_mean
 from headstart.heads.dense import SELECTION_ALIASES
 
 FAMILIES: dict[str, Callable[..., Detector]] = {
@@ -71,8 +70,7 @@ def _use_current_names(name: str, options: Options) -> Options:
 
 
 def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, [*DETECTORS, *FAMILIES], n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`headstart models` lists them."
+    near = did_you_mean(name, [*DETECTORS, *FAMILIES], most=3, otherwise="`headstart models` lists them")
     if name in FAMILIES:
-        hint = f"say which backbone: {name}_r18, or {name} with backbone=NAME."
-    return f"no detector is called '{name}'; {hint}"
+        near = f"; say which backbone: {name}_r18, or {name} with backbone=NAME."
+    return f"no detector is called '{name}'{near}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Average:
+class ModelEMA:
     """A shadow of a module's parameters and buffers that follows them slowly; the module itself is not copied.
 
     After update number t (0-based) the shadow is d * shadow + (1 - d) * module with d = min(decay, (1 + t) / (10 + t)),
@@ -55,7 +55,7 @@ class Average:
         for name, value in self.shadow.items():
             value.copy_(state[name])
 
-    def to(self, device: torch.device) -> Average:
+    def to(self, device: torch.device) -> ModelEMA:
         self.shadow = {name: value.to(device) for name, value in self.shadow.items()}
         return self
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import nn
 
-from headstart.engine.feed import Batch
-from headstart.engine.lane import Lane
+from headstart.engine.batches import Batch
+from headstart.engine.lane import Lane, TrainingState
 from headstart.engine.precision import Precision
 from headstart.engine.recorder import Recorder
 from headstart.engine.reduce import world_size
@@ -69,8 +68,8 @@ class Lanes(pl.LightningModule):
             teacher.to(self.device)
         for lane in self.lanes:
             lane.share(weights=True)
-            if lane.average is not None:
-                lane.average.to(self.device)
+            if lane.ema is not None:
+                lane.ema.to(self.device)
 
     def on_train_start(self) -> None:
         self.methods.train()
@@ -90,13 +89,16 @@ class Lanes(pl.LightningModule):
                 self.manual_backward(objective.total)
                 norm = lane.update(progress.step)
             self.recorders[lane.name].add(objective, norm)
+        for teacher in self.teachers:
+            teacher.clear()  # its features would take memory until the next batch is there
         self.step += 1
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> TrainingState:
         """Everything that training changes; the rest follows from the run's settings."""
         return {"step": self.step, "lanes": {lane.name: lane.state_dict() for lane in self.lanes}}
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: TrainingState) -> None:
+        """Continues where `state` was taken; the lanes must be those of the same run."""
         self.step = state["step"]
         for lane in self.lanes:
             lane.load_state_dict(state["lanes"][lane.name])

@@ -50,7 +50,7 @@ def mean_tensor(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def anywhere(flag: bool, device: torch.device) -> bool:
+def any_rank(flag: bool, device: torch.device) -> bool:
     """Whether the flag is set in any process; every process has to ask."""
     if world_size() == 1:
         return flag

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import headstart
+from headstart.atomic import atomically
 from headstart.detectors.detector import Detector, check_order
 from headstart.errors import UserError
 
@@ -48,22 +47,13 @@ def save_detector(detector: Detector, path: str | Path, **metadata: Any) -> Path
         key: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for key, value in detector.state_dict().items()
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata={key: json.dumps(value, default=str) for key, value in header.items()})
-        # safetensors makes files that nobody else can read, whatever the umask says.
-        temporary.chmod(mode)
-        temporary.replace(path)
+        with atomically(path) as partial:
+            save_file(tensors, partial, metadata={key: json.dumps(value, default=str) for key, value in header.items()})
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"the weights could not be written to {path}: {error}. Free some space or name another"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):  # the place itself may be impossible
-            temporary.unlink(missing_ok=True)
     return path
 
 

@@ -78,7 +78,7 @@ def open_checkpoint(path: str | Path, entry: str | None = None) -> Checkpoint:
     if not path.is_file():
         raise UserError(f"{path} does not exist. Give weights that headstart wrote, or a checkpoint (.pth, .pt)")
     content = _read(path)
-    if {"format", "run", "journal"} <= set(content):
+    if {"format", "run", "lanes"} <= set(content):
         raise UserError(f"{path} is the state of a run, for --resume: expected student.safetensors beside it")
     name, tensors, notes = _find_tensors(path, content, entry)
     tensors, more = _strip(tensors)

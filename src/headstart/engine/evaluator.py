@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -17,12 +15,11 @@ from headstart.engine.lane import Lane
 from headstart.engine.precision import Precision
 from headstart.evaluation.coco import CocoScorer
 from headstart.evaluation.collect import OnlyClasses
-from headstart.evaluation.evaluate import evaluate
+from headstart.evaluation.evaluate import Progress, evaluate
+from headstart.evaluation.metrics import Metrics
 
-Watch = Callable[[int, int | None], None]
 
-
-class Scoreboard:
+class Evaluator:
     """Scores detectors on the validation images; every process takes its share and knows the whole result."""
 
     def __init__(
@@ -40,8 +37,8 @@ class Scoreboard:
         self.device, self.precision = device, precision
 
     def score(
-        self, detector: Detector, watch: Watch | None = None, *, classes: ClassMap | None = None
-    ) -> dict[str, Any]:
+        self, detector: Detector, progress: Progress | None = None, *, classes: ClassMap | None = None
+    ) -> Metrics:
         """AP and its relatives in percent, `per_class` and `images`.
 
         classes  of a detector that has others than the data: what it finds is translated, and only the objects of
@@ -57,15 +54,16 @@ class Scoreboard:
             scorer,
             device=self.device,
             autocast=self.precision.dtype,
-            progress=watch,
+            progress=progress,
             translate=translate,
         )
 
-    def score_lane(self, lane: Lane, watch: Watch | None = None) -> dict[str, Any]:
-        with shipped(lane):
-            return self.score(lane.method.student, watch)
+    def score_lane(self, lane: Lane, progress: Progress | None = None) -> Metrics:
+        """The same of a lane's student, with its averaged weights if it has any."""
+        with ema_weights(lane):
+            return self.score(lane.method.student, progress)
 
 
-def shipped(lane: Lane) -> Any:
-    """A context in which the lane's student has the weights that are scored and saved."""
-    return lane.average.applied() if lane.average is not None else nullcontext()
+def ema_weights(lane: Lane) -> AbstractContextManager[None]:
+    """A context in which the lane's student has the weights that are scored and saved: averaged, if it has those."""
+    return lane.ema.applied() if lane.ema is not None else nullcontext()

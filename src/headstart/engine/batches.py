@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 from headstart.structures import ImageBatch, Targets
 
@@ -17,16 +17,25 @@ class Startable(Protocol):
     def start(self, epoch: int, batch: int) -> None: ...
 
 
-class Feed:
+class BatchLoader(Protocol):
+    """A loader over such a sampler: one pass yields the batches of the rest of an epoch."""
+
+    @property
+    def batch_sampler(self) -> Startable: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+class ResumableBatches:
     """Yields the batches of steps `start` to `total` of a run as one pass, however many epochs that is.
 
     The epoch and the place in it follow from the step alone, so a resumed run continues with the very batch that
     the broken one would have seen next, and a run of a fixed number of steps may end inside an epoch.
     """
 
-    def __init__(self, loader: Any, total: int, start: int = 0) -> None:
+    def __init__(self, loader: BatchLoader, total: int, start: int = 0) -> None:
         self.loader = loader
-        self.sampler: Startable = loader.batch_sampler
+        self.sampler = loader.batch_sampler
         self.total = total
         self.start = start
 
