@@ -18,6 +18,9 @@ from headstart.errors import UserError
 
 FORMAT = 2
 
+NOT_SET = "not set"
+"""What a setting is that a run does not have: not the same as `null`."""
+
 HARMLESS = (
     "name",
     "out",
@@ -59,9 +62,9 @@ def demand_same_run(saved: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Raises UserError naming every setting that differs and would change the run."""
     before, after = dict(_flat(saved)), dict(_flat(wanted))
     changed = [
-        f"{key} was {before.get(key, 'not set')}, is now {after.get(key, 'not set')}"
+        f"{key} was {before.get(key, NOT_SET)}, is now {after.get(key, NOT_SET)}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key not in HARMLESS
+        if before.get(key, NOT_SET) != after.get(key, NOT_SET) and key not in HARMLESS
     ]
     if changed:
         raise UserError(
@@ -73,5 +76,5 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
-        elif value is not None:
+        else:
             yield f"{prefix}{key}", value
