@@ -13,7 +13,7 @@ from headstart.engine.folder import find_checkpoint
 from headstart.engine.outcome import Outcome
 from headstart.engine.resume import load_checkpoint
 from headstart.errors import UserError
-from headstart.recipe import check_run, load_run, parse_yaml, place_options, put
+from headstart.recipe import change, check_run, load_run, place_options
 
 Teacher = str | Path | Detector
 
@@ -118,11 +118,7 @@ def _continue(
     found = find_checkpoint(path)
     checkpoint = load_checkpoint(found)
     tree = dict(checkpoint["run"])
-    for key, value in place_options(options).items():
-        put(tree, key, value)
-    for setting in settings:
-        key, _, value = setting.partition("=")
-        put(tree, key.strip(), parse_yaml(value, f"--set {setting}"))
+    change(tree, place_options(options), settings)
     run = check_run(tree, f"--resume {path}")
     return fit(
         run,

@@ -124,4 +124,5 @@ def test_methods_know_where_the_rate_first_drops(tiny_run, monkeypatch):
 def test_the_methods_of_shipped_recipes_have_these_options(path):
     for choice in load_run(path).choices.values():
         assert choice.name in METHODS
-        assert set(choice.options) <= set(method_options(choice.name))
+        for name, options in choice.parts:
+            assert set(options) <= set(method_options(name))

@@ -16,7 +16,7 @@ from headstart.engine.fit import fit
 from headstart.engine.interrupt import Interrupted
 from headstart.engine.resume import demand_same_run, load_checkpoint
 from headstart.errors import UserError
-from headstart.recipe import dump_run, load_run
+from headstart.recipe import check_run, dump_run, load_run, plain_run
 
 HERE = Path(__file__).parent
 
@@ -98,6 +98,27 @@ def test_settings_that_would_change_the_run_are_refused_by_name(tiny_run):
 def test_harmless_settings_may_change():
     run = {"data": {"path": "x", "workers": 0}, "train": {"device": "cpu", "lr": 0.1}}
     demand_same_run(run, {"data": {"path": "x", "workers": 4}, "train": {"device": "cuda", "lr": 0.1}})
+
+
+def test_null_of_an_option_is_part_of_a_run():
+    """`ckd_stop: null` means never, its default `auto` something else: a resumed run keeps its own."""
+    saved = {"method": {"name": "head", "ckd_stop": None}}
+    demand_same_run(saved, {"method": {"name": "head", "ckd_stop": None}})
+    with pytest.raises(UserError, match=r"method\.ckd_stop was None, is now not set"):
+        demand_same_run(saved, {"method": {"name": "head"}})
+
+
+def test_null_given_by_the_user_is_trained_with_written_and_resumed(tiny_run):
+    run = tiny_run(steps=2)
+    run = check_run(plain_run(run) | {"method": {**plain_run(run)["method"], "ckd_stop": None}})
+    done = fit(run, quiet=True)
+    assert done.results["lanes"]["head"]["method"]["ckd_stop"] is None
+    assert load_run(done.folder / "run.yaml").choices["head"].options["ckd_stop"] is None
+    assert load_checkpoint(done.folder / "last.ckpt")["run"]["method"]["ckd_stop"] is None
+    again = distill(resume=done.folder, quiet=True)
+    assert again.results["lanes"]["head"]["method"]["ckd_stop"] is None
+    with pytest.raises(UserError, match=r"method\.ckd_stop was None, is now auto"):
+        distill(resume=done.folder, settings=["method.ckd_stop=auto"], quiet=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing", b"PK\x03\x04broken"])

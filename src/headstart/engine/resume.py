@@ -21,6 +21,9 @@ from headstart.errors import UserError
 FORMAT = 3
 """3: `history` and the lanes' `ema` (2: `journal` and `average`, which is read too)."""
 
+NOT_SET = "not set"
+"""What a setting is that a run does not have: not the same as `null`."""
+
 HARMLESS = (
     "name",
     "out",
@@ -82,9 +85,9 @@ def demand_same_run(saved: Mapping[str, object], wanted: Mapping[str, object]) -
     """Raises UserError naming every setting that differs and would change the run."""
     before, after = dict(_flat(saved)), dict(_flat(wanted))
     changed = [
-        f"{key} was {before.get(key, 'not set')}, is now {after.get(key, 'not set')}"
+        f"{key} was {before.get(key, NOT_SET)}, is now {after.get(key, NOT_SET)}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key not in HARMLESS
+        if before.get(key, NOT_SET) != after.get(key, NOT_SET) and key not in HARMLESS
     ]
     if changed:
         raise UserError(
@@ -97,5 +100,5 @@ def _flat(tree: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, o
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
-        elif value is not None:
+        else:
             yield f"{prefix}{key}", value
