@@ -52,13 +52,13 @@ PAIRS: dict[str, dict[str | None, list[str]]] = {
 ALONE: dict[str, dict] = {"head": {"assistants": "auto"}}
 """The options by which a method that refuses to go without a teacher serves every student all the same."""
 
-Lesson = tuple[str, dict, str | None, str]
+Case = tuple[str, dict, str | None, str]
 """Method, the options that change its terms and modules, teacher, student.
 
 Teachers are families, `FAMILY of other classes`, or several of them joined by ` + `.
 """
 
-SERVED: list[Lesson] = [
+SERVED: list[Case] = [
     *(
         (name, {}, teacher, student)
         for name, pairs in PAIRS.items()
@@ -69,7 +69,7 @@ SERVED: list[Lesson] = [
 ]
 """Every pair, generated, and every student of a method that can do without a teacher."""
 
-OPTIONS: list[Lesson] = [
+OPTIONS: list[Case] = [
     *(
         ("head", {"weights": "paper", "adapter": adapter}, teacher, student)
         for teacher, student, adapter in [
@@ -97,7 +97,7 @@ OPTIONS: list[Lesson] = [
 ]
 """The options, several teachers, and teachers with other classes: each kind of link and assistant among them."""
 
-LESSONS = SERVED + OPTIONS
+CASES = SERVED + OPTIONS
 """Everything that the laws of methods run over."""
 
 OTHER_CLASSES = ("Star", "disc", "bus", "circle")
@@ -189,15 +189,15 @@ def at_cells(maps: list[Tensor], width: int, image: int, cells) -> Tensor:
     return torch.stack(rows).detach()
 
 
-def lesson(method: str, options: dict, teacher: str | None, student: str, seed: int = 0) -> Method:
+def make_method(method: str, options: dict, teacher: str | None, student: str, seed: int = 0) -> Method:
     """A method for a small pair, in training mode."""
     names = [] if teacher is None else teacher.split(" + ")
-    guides = [teach(name, seed + 100 * number) for number, name in enumerate(names, start=1)]
-    return build_method(method, detector(student, seed), guides[0] if len(guides) == 1 else guides, **options).train()
+    teachers = [teach(name, seed + 100 * number) for number, name in enumerate(names, start=1)]
+    return build_method(method, detector(student, seed), teachers, **options).train()
 
 
 def teach(teacher: str, seed: int = 100) -> Frozen:
-    """A frozen teacher by its name in `LESSONS`."""
+    """A frozen teacher by its name in `CASES`."""
     family, other, _ = teacher.partition(" of other classes")
     classes = OTHER_CLASSES if other else CLASSES
     return Frozen(detector(family, seed, classes=classes), OTHER_NAMES if other else None)
