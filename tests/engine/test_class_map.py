@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 import yaml
-from headstart.methods.base import Frozen
 from torch import nn
 
 from headstart.api import distill
@@ -22,6 +21,7 @@ from headstart.errors import UserError
 from headstart.evaluation.collect import OnlyClasses
 from headstart.recipe import check_run, load_run, plain_run
 from headstart.structures import CellIndex, Detections
+from headstart.teachers import Frozen
 
 
 @pytest.fixture(scope="module")

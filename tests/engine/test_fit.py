@@ -12,8 +12,7 @@ from headstart.detectors.weights.native import load_detector
 from headstart.engine import prepare
 from headstart.engine.fit import fit
 from headstart.errors import UserError
-from headstart.methods import METHODS, method_options
-from headstart.methods.baseline import Baseline
+from headstart.methods import METHODS, Method, method_options
 from headstart.recipe import load_run
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
@@ -59,7 +58,7 @@ def test_the_teacher_is_in_no_checkpoint_and_unchanged(tiny_run, teacher_file):
     outcome = fit(run, teacher=given, quiet=True)
     assert all(torch.equal(value, before[name]) for name, value in given.state_dict().items())
     kept = torch.load(outcome.folder / "last.ckpt")["lanes"]["head"]["method"]
-    assert {name.split(".")[0] for name in kept} == {"student", "lessons"}
+    assert {name.split(".")[0] for name in kept} == {"student", "guidances"}
 
 
 @pytest.mark.parametrize("student", ["retinanet_mnv2_050", "fcos_mnv2_050"])
@@ -108,13 +107,13 @@ def test_a_failing_guard_leaves_no_folder(tiny_run, monkeypatch, tmp_path):
 
 
 def test_methods_know_where_the_rate_first_drops(tiny_run, monkeypatch):
-    inner, seen = Baseline.forward, []
+    inner, seen = Method.forward, []
 
     def watch(self, batch, targets, progress):
         seen.append(progress)
         return inner(self, batch, targets, progress)
 
-    monkeypatch.setattr(Baseline, "forward", watch)
+    monkeypatch.setattr(Method, "forward", watch)
     fit(tiny_run(steps=3, milestones=[2], distil=False), quiet=True)
     assert {progress.first_drop for progress in seen} == {2}
     assert [progress.step for progress in seen[-3:]] == [0, 1, 2]

@@ -7,7 +7,6 @@ import weakref
 import pytest
 import torch
 import toys
-from headstart.methods.base import Frozen
 from torch import nn
 
 from headstart.config import Train
@@ -19,6 +18,7 @@ from headstart.engine.guards import check_lane
 from headstart.engine.module import Lanes
 from headstart.engine.precision import Precision
 from headstart.engine.teacher import prepare_frozen
+from headstart.teachers import Frozen
 
 BF16 = Precision(torch.bfloat16)
 
@@ -109,20 +109,20 @@ def test_nothing_of_a_batch_is_kept_after_the_check_of_a_lane():
 
 def test_nothing_of_a_batch_is_kept_after_an_evaluation(tiny_run, monkeypatch):
     inner, kept, teachers = Evaluator.score_lane, [], []
-    extract = Frozen.extract
+    features = Frozen.features
 
     def remember(self, batch):
         teachers.append(self)
-        return extract(self, batch)
+        return features(self, batch)
 
     def score(self, lane, progress=None):
         images = next(iter(self.loader))[0]
         with self.precision.autocast(self.device):
-            teachers[0].extract(images)
+            teachers[0].features(images)
         kept.append(weakref.ref(images.pixels))
         return inner(self, lane, progress)
 
-    monkeypatch.setattr(Frozen, "extract", remember)
+    monkeypatch.setattr(Frozen, "features", remember)
     monkeypatch.setattr(Evaluator, "score_lane", score)
     fit(tiny_run(steps=1, eval_every=1), quiet=True)
     gc.collect()

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,40 +18,39 @@ from headstart.engine.fit import fit
 from headstart.engine.resume import load_checkpoint
 from headstart.engine.teacher import name_teachers, share_class_map
 from headstart.errors import UserError
-from headstart.methods import METHODS, Method
+from headstart.methods import METHODS, Guidance
 from headstart.recipe import check_run, load_run, plain_run
-from headstart.structures import Objective
 
 
-class Panel(Method):
-    """The student's pyramid imitates the mean level of each teacher's, or with `assistants` a level of its own."""
+@dataclass(frozen=True)
+class PanelOptions:
+    """Only whether there is a teacher at all."""
 
-    several_teachers = True
-    same_classes = False
+    assistants: str | None = None
 
-    def __init__(self, student, teacher=None, *, assistants=None):
-        super().__init__(student, teacher)
-        self.adapters = nn.ModuleDict({guide.name: nn.Linear(student.neck.width, 1) for guide in self.guides})
-        if assistants is not None:
-            self.adapters["assistant"] = nn.Linear(student.neck.width, 1)
 
-    def forward(self, batch, targets, progress):
-        features = self.student.extract(batch)
-        losses = self.student.loss(self.student.head(features, batch.sizes), targets)
-        terms = {f"student/{name}": value for name, value in losses.items()}
-        mine = features.pyramid[0].mean((2, 3))
-        for name, adapter in self.adapters.items():
-            goals = [guide.extract(batch).pyramid[0].mean() for guide in self.guides if guide.name == name]
-            terms[f"panel/{name}"] = (adapter(mine) - sum(goals, torch.ones(()))).square().mean()
-        return Objective(terms)
+class Panel(Guidance):
+    """The mean of the student's finest level imitates that of a teacher's, or without one the number 1."""
 
-    def parts(self):
-        return {"adapters": self.adapters}
+    def __init__(self, student, teacher):
+        super().__init__()
+        self.teacher = teacher
+        self.name = f"panel/{teacher.name if teacher else 'assistant'}"
+        self.adapter = nn.Linear(student.neck.width, 1)
+
+    def forward(self, step):
+        goal = self.teacher.features(step.batch).pyramid[0].mean() if self.teacher else 0
+        found = self.adapter(step.features.pyramid[0].mean((2, 3)))
+        return {self.name: (found - 1 - goal).square().mean()}
+
+
+def build_panel(student, teachers, options: PanelOptions):
+    return [Panel(student, teacher) for teacher in (teachers or [None])]
 
 
 @pytest.fixture(autouse=True)
 def panel(monkeypatch):
-    monkeypatch.setitem(METHODS, "panel", Panel)
+    monkeypatch.setitem(METHODS, "panel", build_panel)
 
 
 @pytest.fixture
@@ -159,9 +159,12 @@ def test_one_in_a_list_is_the_only_one(tiny_run, teacher_file):
     assert list(fit(run, quiet=True).results["teachers"]) == ["teacher"]
 
 
-def test_a_method_for_one_teacher_refuses_two(of_two, monkeypatch, tmp_path):
-    monkeypatch.setattr(Panel, "several_teachers", False)
-    with pytest.raises(UserError, match=r"method panel learns from one teacher, found 2 \(fasterrcnn, fcos\)"):
+def test_a_method_may_refuse_a_second_teacher(of_two, monkeypatch, tmp_path):
+    def build_for_one(student, teachers, options: PanelOptions):
+        raise UserError(f"method panel learns from one teacher, found {len(teachers)}")
+
+    monkeypatch.setitem(METHODS, "panel", build_for_one)
+    with pytest.raises(UserError, match="method panel learns from one teacher, found 2"):
         fit(of_two(steps=1), quiet=True)
     assert not (tmp_path / "runs").exists()
 
@@ -169,10 +172,10 @@ def test_a_method_for_one_teacher_refuses_two(of_two, monkeypatch, tmp_path):
 def test_each_teacher_is_proved_to_be_frozen_and_unchanged(of_two, monkeypatch):
     inner = Panel.forward
 
-    def meddle(self, *rest):
-        for guide in self.guides[1:]:
-            guide.model.neck.get_parameter(next(iter(dict(guide.model.neck.named_parameters())))).data.add_(1)
-        return inner(self, *rest)
+    def meddle(self, step):
+        if self.name.endswith("fcos"):
+            next(self.teacher.model.neck.parameters()).data.add_(1)
+        return inner(self, step)
 
     monkeypatch.setattr(Panel, "forward", meddle)
     with pytest.raises(UserError, match="Lane panel changes its teacher"):
@@ -213,7 +216,7 @@ def test_a_run_without_a_teacher_is_continued_by_distill(tiny_run, monkeypatch, 
     (folder,) = Path(run.out).iterdir()
     assert f"headstart distill --resume {folder}" in capsys.readouterr().err
     monkeypatch.undo()
-    monkeypatch.setitem(METHODS, "panel", Panel)
+    monkeypatch.setitem(METHODS, "panel", build_panel)
     assert distill(resume=folder, quiet=True).results["lanes"]["panel"]["steps"] == 12
     assert load_checkpoint(folder / "last.ckpt")["history"]["teachers"] == {}
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from headstart.methods.weighting import Scale
 from torch import Tensor, nn
 
 from headstart.assign.sample import RegionSampler
@@ -17,6 +16,7 @@ from headstart.heads.retina import RetinaHead
 from headstart.heads.roi import BoxHead
 from headstart.heads.rpn import RPNHead
 from headstart.losses.normalise import mean_over_ranks
+from headstart.methods.weight import TargetVariance
 from headstart.structures import CellIndex, Detections, Features, Progress, Targets
 
 STRIDES = [4, 8, 16, 32]
@@ -81,7 +81,8 @@ def measure(rank: int, world: int) -> dict[str, Tensor]:
             dist.all_reduce(value)
             value /= world
     found["count"] = mean_over_ranks(torch.tensor(10.0 * (rank + 1)))
-    found["scale"] = Scale()([maps[0].flatten(1)], Progress(0, 10))
+    rows = [maps[0].flatten(1)]
+    found["scale"] = TargetVariance()(rows, rows, Progress(0, 10))
     return found
 
 
