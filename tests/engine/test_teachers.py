@@ -30,7 +30,7 @@ class Panel(Method):
 
     def __init__(self, student, teacher=None, *, assistants=None):
         super().__init__(student, teacher)
-        self.adapters = nn.ModuleDict({guide.name: nn.Linear(student.neck.width, 1) for guide in self.guides})
+        self.adapters = nn.ModuleDict({each.name: nn.Linear(student.neck.width, 1) for each in self.guides})
         if assistants is not None:
             self.adapters["assistant"] = nn.Linear(student.neck.width, 1)
 
@@ -40,7 +40,7 @@ class Panel(Method):
         terms = {f"student/{name}": value for name, value in losses.items()}
         mine = features.pyramid[0].mean((2, 3))
         for name, adapter in self.adapters.items():
-            goals = [guide.extract(batch).pyramid[0].mean() for guide in self.guides if guide.name == name]
+            goals = [each.extract(batch).pyramid[0].mean() for each in self.guides if each.name == name]
             terms[f"panel/{name}"] = (adapter(mine) - sum(goals, torch.ones(()))).square().mean()
         return Objective(terms)
 
@@ -170,8 +170,8 @@ def test_each_teacher_is_proved_to_be_frozen_and_unchanged(of_two, monkeypatch):
     inner = Panel.forward
 
     def meddle(self, *rest):
-        for guide in self.guides[1:]:
-            guide.model.neck.get_parameter(next(iter(dict(guide.model.neck.named_parameters())))).data.add_(1)
+        for each in self.guides[1:]:
+            each.model.neck.get_parameter(next(iter(dict(each.model.neck.named_parameters())))).data.add_(1)
         return inner(self, *rest)
 
     monkeypatch.setattr(Panel, "forward", meddle)
