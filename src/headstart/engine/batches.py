@@ -14,7 +14,9 @@ class Startable(Protocol):
     """A batch sampler whose next pass can begin anywhere: its order depends only on seed and epoch."""
 
     def __len__(self) -> int: ...
-    def start(self, epoch: int, batch: int) -> None: ...
+    def start(self, epoch: int, batch: int) -> None:
+        """The next pass begins with batch number `batch` of epoch number `epoch`, both from 0."""
+        ...
 
 
 class BatchLoader(Protocol):
@@ -41,6 +43,7 @@ class ResumableBatches:
 
     @property
     def per_epoch(self) -> int:
+        """Batches of a whole epoch."""
         return len(self.sampler)
 
     def __len__(self) -> int:

@@ -149,7 +149,7 @@ def lane_teachers(lane: str, choice: MethodChoice, teachers: Sequence[Frozen]) -
 
 
 def make_lane(name: str, method: Method, train: Train, total: int) -> Lane:
-    """Optimiser, rate and average of settled settings."""
+    """A lane with its optimiser, learning rate and averaged weights, from settings without `auto`."""
     rate = learning_rate(train, total)
     optimizer = build_optimizer(
         method,
@@ -165,7 +165,7 @@ def make_lane(name: str, method: Method, train: Train, total: int) -> Lane:
 
 
 def learning_rate(train: Train, total: int) -> LearningRate:
-    """Of settled settings: lr and warmup are numbers."""
+    """Of settings without `auto`: lr and warmup are numbers. `total` is the number of optimiser steps."""
     milestones = drops(total)
     if train.milestones is not None:
         unit = 1 if train.steps else total // length_in_epochs(train)
@@ -181,10 +181,12 @@ def learning_rate(train: Train, total: int) -> LearningRate:
 
 
 def length_in_epochs(train: Train) -> int:
+    """How long the run is, where that is given in epochs or by a schedule's name."""
     return train.epochs or SCHEDULES[train.schedule or "1x"]
 
 
 def count_steps(train: Train, per_epoch: int) -> int:
+    """Optimiser steps of the whole run; `per_epoch` is how many make an epoch."""
     return train.steps or length_in_epochs(train) * per_epoch
 
 
@@ -204,6 +206,7 @@ def resolve_auto(run: Run, total: int, device: torch.device) -> tuple[Run, Preci
 
 
 def start_generators(seed: int) -> None:
+    """Seeds the generators of Python, numpy and torch."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -87,6 +87,7 @@ class RunCallback(pl.Callback):
         self.close()
 
     def close(self) -> None:
+        """Ends the live table and TensorBoard's file."""
         self.display.stop()
         if self.writer is not None:
             self.writer.close()

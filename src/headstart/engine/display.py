@@ -50,6 +50,7 @@ class Display:
         self._running_since: float | None = None
 
     def start(self, step: int) -> None:
+        """Begins at optimiser step `step`: with the live table, where there is a terminal."""
         self.step = self.first = step
         if self.console.is_terminal and not self.silent:
             self.live = Live(console=self.console, auto_refresh=False, transient=False)
@@ -57,6 +58,7 @@ class Display:
         self.resume_clock()
 
     def stop(self) -> None:
+        """Ends the live table, with its last state left on the terminal."""
         self.pause_clock()
         if self.live is not None:
             self.live.update(self._table(), refresh=True)
@@ -70,6 +72,7 @@ class Display:
             self._running_since = None
 
     def resume_clock(self) -> None:
+        """The opposite of `pause_clock`."""
         self._running_since = time.monotonic()
 
     def show(self, step: int, summaries: dict[str, Summary], rates: dict[str, float]) -> None:
@@ -84,6 +87,7 @@ class Display:
             self.say(self._line())
 
     def evaluating(self, lane: str, done: int, total: int | None) -> None:
+        """An evaluation of `lane` has done so many batches of `total`, None where that is not known."""
         self.note = f"evaluating {lane}: {done}{f' of {total}' if total else ''} batches" if done != total else ""
         if self.live is not None:
             self.live.update(self._table(), refresh=True)

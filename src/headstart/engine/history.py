@@ -54,6 +54,7 @@ class History:
         return any(score["step"] == step for score in self.scores.get(lane, []))
 
     def state(self) -> HistoryState:
+        """The same as plain values."""
         return {
             "data": self.data,
             "teachers": self.teachers,

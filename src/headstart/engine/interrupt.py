@@ -39,6 +39,7 @@ class Interrupt:
             self._former.setdefault(number, former)
 
     def restore(self) -> None:
+        """Gives both signals back."""
         for number, handler in self._former.items():
             signal.signal(number, handler)
         self._former = {}

@@ -74,6 +74,7 @@ class Lane:
             share_tensors(list(own))
 
     def state_dict(self) -> LaneState:
+        """What training changes; not copies."""
         return {
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -53,6 +53,7 @@ class Lanes(pl.LightningModule):
 
     @property
     def progress(self) -> Progress:
+        """Where the next step stands."""
         return Progress(self.step, self.total, self.step // self.per_epoch, self.first_drop)
 
     @property
@@ -79,6 +80,7 @@ class Lanes(pl.LightningModule):
         return images.to(device, non_blocking=True), [t.to(device, non_blocking=True) for t in targets]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One optimiser step of every lane on the same batch; the teachers remember nothing of it afterwards."""
         images, targets = batch
         progress = self.progress
         for lane in self.lanes:

@@ -40,6 +40,8 @@ class CocoAnnotation(TypedDict):
 
 
 class CocoCategory(TypedDict):
+    """Ids are label + 1."""
+
     id: int
     name: str
 

@@ -20,9 +20,17 @@ Progress = Callable[[int, int | None], None]
 class Scorer(Protocol):
     """What `evaluate` asks of a scorer; CocoScorer and VocScorer are two."""
 
-    def reset(self) -> None: ...
-    def update(self, batch: ImageBatch, detections: list[Detections]) -> None: ...
-    def compute(self) -> Metrics: ...
+    def reset(self) -> None:
+        """Forgets everything that was collected."""
+        ...
+
+    def update(self, batch: ImageBatch, detections: list[Detections]) -> None:
+        """Adds the detections of one batch, in pixels of its padded input."""
+        ...
+
+    def compute(self) -> Metrics:
+        """The numbers over everything that was collected; on every process the same."""
+        ...
 
 
 def evaluate(

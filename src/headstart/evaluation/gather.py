@@ -26,7 +26,7 @@ class DetectionTable:
         return len(self.owners)
 
     def without(self, images: np.ndarray) -> DetectionTable:
-        """The same table without the given images and their rows."""
+        """The same table without the given images (ids, any number of them) and their rows."""
         rows = ~np.isin(self.owners, images)
         return DetectionTable(
             self.images[~np.isin(self.images, images)],

@@ -99,6 +99,7 @@ class VocScorer(Collector):
     threshold = 0.5
 
     def compute(self) -> Metrics:
+        """The numbers above; a collective call in a distributed run."""
         table = self.table()
         images, boxes, labels, ignored = self._wanted(table.images)
         per_class: dict[str, Scores] = {}

@@ -51,6 +51,7 @@ class Style:
 
     @staticmethod
     def of(height: int, width: int) -> Style:
+        """For a picture of this height and width in pixels."""
         side = max(height, width)
         return Style(line=max(3, round(side / 220)), text=min(max(12, round(side / 32)), 44))
 
@@ -71,7 +72,10 @@ def draw_boxes(
 def paint(
     image: np.ndarray, drawn: Drawn, classes: Sequence[str], scale: float, missed: np.ndarray | None = None
 ) -> np.ndarray:
-    """`draw_boxes` at a given scale: the picture is resized first, so that lines and letters stay sharp."""
+    """`draw_boxes` at a given scale: (H, W, 3) becomes (scale * H, scale * W, 3), rounded.
+
+    The picture is resized first, so that lines and letters stay sharp.
+    """
     _check_labels(drawn.labels, len(classes))
     height, width = (max(1, round(side * scale)) for side in check_image(image).shape[:2])
     canvas = Image.fromarray(image)
