@@ -17,7 +17,8 @@ from headstart.data.discover import open_dataset
 from headstart.data.images import is_image, read_image
 from headstart.data.transforms import Transform
 from headstart.detectors.detector import Detector
-from headstart.detectors.weights.foreign import OWN, Imported, open_detector
+from headstart.detectors.weights.importing import NATIVE, Imported, open_detector
+from headstart.detectors.weights.key_mapping import ImageSize
 from headstart.engine.build import validation_batches
 from headstart.engine.precision import choose_precision
 from headstart.engine.strategy import choose_device
@@ -194,14 +195,14 @@ def _entry(file: Path, image: Tensor, found: Detections, classes: Sequence[str],
 
 def tell(opened: Imported, say: Callable[[str], None] | None) -> None:
     """Says what a foreign file was taken for."""
-    if say is not None and opened.source != OWN:
+    if say is not None and opened.source != NATIVE:
         say(f"Read as {opened.source}")
         for note in opened.notes:
             say(f"- {note}")
 
 
-def _sides(size: dict[str, Any], imgsz: int | None) -> dict[str, Any]:
-    known = {"short": 640, "long": 640, "resize": "antialias", **size}
+def _sides(size: ImageSize, imgsz: int | None) -> ImageSize:
+    known: ImageSize = {"short": 640, "long": 640, "resize": "antialias", **size}
     return known if imgsz is None else {**known, "short": imgsz, "long": imgsz}
 
 
