@@ -1,4 +1,4 @@
-"""The stages of an image at strides 4, 8, 16, 32, with a frozen beginning and frozen norms where asked."""
+"""The stages C2..C5 of an image at strides 4, 8, 16, 32; the first stages and the batch norms can be frozen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ImageNet weights: from timm's hub, from its cache without network, or from a file; never silently none."""
+"""ImageNet weights from timm's hub, from its local cache or from a file; an error where there are none."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _hub_address() -> str:
 
 
 def _unreachable(address: str) -> str | None:
-    """Why the server does not answer, or None if it does (any answer counts; so does a certificate's trouble)."""
+    """Why the server does not answer; None if it answers anything, or only its certificate is not accepted."""
     request = urllib.request.Request(address, method="HEAD")
     try:
         urllib.request.urlopen(request, timeout=_SECONDS_TO_ANSWER).close()

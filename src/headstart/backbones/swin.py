@@ -78,7 +78,7 @@ def split_windows(x: Tensor, window: int) -> Tensor:
 
 
 def join_windows(windows: Tensor, shape: Sequence[int], window: int) -> Tensor:
-    """The map (B, H, W, C) of `shape` that `split_windows` made the windows of."""
+    """(B * windows, window * window, C) -> the map (B, H, W, C) of `shape`: the inverse of `split_windows`."""
     batch, height, width, channels = shape
     x = windows.reshape(batch, height // window, width // window, window, window, channels)
     return x.transpose(2, 3).reshape(batch, height, width, channels)

@@ -20,7 +20,7 @@ from headstart.errors import UserError
 FINDERS: list[Callable[[Path], Layout | None]] = [find_coco, find_roboflow, find_voc, find_yolo]
 
 Choose = Callable[[Sequence[str], Callable[[], Sequence[str]]], Sequence[str]]
-"""Class names to use, from those in a split and a function that gives those in the others."""
+"""A function that chooses the class names from those in a split and a function that gives those in the others."""
 
 LOOKED_FOR = """\
   COCO      annotations/instances_train*.json and a folder of images

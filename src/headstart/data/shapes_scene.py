@@ -15,7 +15,7 @@ LEAST_VISIBLE = 0.45
 """Every figure keeps at least this part of its area in view: what would hide more is not placed."""
 
 USUAL_HUE = 0.9
-"""How often a figure has its class's own colour: a hint that is learned early and never enough."""
+"""Probability that a figure has its class's own colour: a hint at the class, but not a sufficient one."""
 
 MOST_DISTRACTORS = 2
 SMALLEST, LARGEST = 0.24, 0.6
