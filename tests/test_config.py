@@ -7,7 +7,7 @@ import yaml
 
 from headstart.config import Run
 from headstart.errors import UserError
-from headstart.recipe import check_run, dump_run, load_run, parse_yaml, place_options, plain_run, put
+from headstart.recipe import check_run, dump_run, load_run, parse_yaml, place_options, plain_run, set_key
 
 MINIMAL = {"data": "pictures", "student": "retinanet_r18"}
 DISTIL = {**MINIMAL, "teacher": "runs/teacher/student.safetensors", "method": "head"}
@@ -166,7 +166,7 @@ def test_one_or_several_teachers():
 def test_a_teacher_given_once_is_one_and_keeps_the_recipes_other_keys(given):
     recipe = {**DISTIL, "teacher": {"file": "c.pth", "read_as": "fasterrcnn"}}
     for key, value in place_options({"teacher": given}).items():
-        put(recipe, key, value)
+        set_key(recipe, key, value)
     assert recipe["teacher"] == {"file": "x.pth", "read_as": "fasterrcnn"}
     assert place_options({"teacher": []}) == place_options({"teacher": None}) == {}
 

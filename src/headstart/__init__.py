@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from headstart.detectors.weights import save_detector as save_detector
     from headstart.detectors.zoo import build_detector as build_detector
     from headstart.errors import UserError as UserError
+    from headstart.methods import Method as Method
     from headstart.methods import build_method as build_method
-    from headstart.methods.base import Frozen as Frozen
-    from headstart.methods.base import Method as Method
     from headstart.structures import Progress as Progress
+    from headstart.teachers import Frozen as Frozen
 
 _HOMES = {
     "Detector": "headstart.detectors.detector",

@@ -13,7 +13,7 @@ from headstart.engine.folder import find_checkpoint
 from headstart.engine.outcome import Outcome
 from headstart.engine.resume import load_checkpoint
 from headstart.errors import UserError
-from headstart.recipe import change, check_run, load_run, place_options
+from headstart.recipe import apply_overrides, check_run, load_run, place_options
 
 Teacher = str | Path | Detector
 
@@ -118,7 +118,7 @@ def _continue(
     found = find_checkpoint(path)
     checkpoint = load_checkpoint(found)
     tree = dict(checkpoint["run"])
-    change(tree, place_options(options), settings)
+    apply_overrides(tree, place_options(options), settings)
     run = check_run(tree, f"--resume {path}")
     return fit(
         run,

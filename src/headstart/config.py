@@ -1,4 +1,4 @@
-"""The settings of a run: one flat YAML, these models are its schema. Importing this must stay cheap (no torch)."""
+"""The settings of a run: these models are the schema of its YAML. Importing this must stay cheap (no torch)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Data(Section):
 
     @property
     def sides(self) -> tuple[int | tuple[int, int], int]:
-        """short (one number or a range) and long, in pixels."""
+        """Shorter side (one number, or least and most) and limit of the longer side, in pixels."""
         if self.short is not None and self.long is not None:
             return self.short, self.long
         side = self.imgsz or 640
@@ -93,7 +93,7 @@ Teachers = Annotated[
     Annotated[DetectorChoice, Tag(ONE)] | Annotated[list[DetectorChoice], Field(min_length=1), Tag(SEVERAL)],
     Discriminator(lambda value: SEVERAL if isinstance(value, list) else ONE),
 ]
-"""One teacher, or a list of them; told apart first, so that a mistake is explained once."""
+"""One teacher or a list of them. The discriminator picks one model, so that pydantic reports a mistake only once."""
 
 
 class Train(Section):
@@ -139,7 +139,7 @@ class Train(Section):
 
 
 class Run(Section):
-    """Everything that a training needs to know. `lanes` trains several methods side by side on the same batches."""
+    """All settings of a training. `lanes` trains several students on the same batches, each by a method of its own."""
 
     data: Data
     student: DetectorChoice
@@ -200,7 +200,7 @@ class Run(Section):
 
     @property
     def teachers(self) -> list[DetectorChoice]:
-        """None, one or several, in order."""
+        """The teachers as a list, in order; empty where there is none."""
         if self.teacher is None:
             return []
         return self.teacher if isinstance(self.teacher, list) else [self.teacher]

@@ -30,7 +30,7 @@ ALIASES = {
     "optim": "optimizer",
     "grad_clip": "clip",
 }
-"""What other tools call a key of ours, for the hint beside an unknown one."""
+"""Other tools' name of a key -> ours, proposed where a key is unknown."""
 
 
 OPTIONS = {
@@ -49,11 +49,11 @@ OPTIONS = {
     "name": "name",
     "out": "out",
 }
-"""The options of `headstart train` and `distill`, in Python too, and where each stands in a run."""
+"""The options of `headstart train` and `distill`, in Python too -> their dotted keys in a run."""
 
 
 SHORT = ("data", "student", "teacher", "method")
-"""Sections that a single word may stand for."""
+"""Sections that may be given as a single word."""
 
 
 def place_options(options: Mapping[str, object]) -> dict[str, object]:
@@ -78,7 +78,7 @@ def _one_or_several(teacher: object) -> object:
 
 
 _KIND = re.compile(r"^(constrained-\w+|literal\[.*|int|float|bool|str|DetectorChoice|list\[DetectorChoice\])$")
-"""How pydantic names the kinds of value that a key may have."""
+"""What pydantic adds to the location of an error for each type of a union."""
 
 
 def load_run(
@@ -89,26 +89,26 @@ def load_run(
     Raises UserError listing everything that is wrong, each with its place and the nearest known name.
     """
     tree = read_yaml(Path(recipe)) if recipe is not None else {}
-    change(tree, overrides or {}, settings)
+    apply_overrides(tree, overrides or {}, settings)
     return check_run(tree, str(recipe) if recipe is not None else None)
 
 
-def change(tree: dict[str, object], overrides: Mapping[str, object], settings: Iterable[str] = ()) -> None:
+def apply_overrides(tree: dict[str, object], overrides: Mapping[str, object], settings: Iterable[str] = ()) -> None:
     """Changes the tree of a run: `overrides` by dotted key, as from `place_options`, then `settings`, as `--set` has.
 
-    Raises UserError for a setting that is not KEY=VALUE, and as `put`.
+    Raises UserError for a setting that is not KEY=VALUE, and as `set_key`.
     """
     for key, value in overrides.items():
-        put(tree, _of_head(tree) if key == OPTIONS["assistants"] else key, value)
+        set_key(tree, _assistants_key(tree) if key == OPTIONS["assistants"] else key, value)
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise UserError(f"--set {setting}: expected KEY=VALUE, such as --set student.backbone=resnet34.")
-        put(tree, key.strip(), parse_yaml(value, f"--set {setting}"))
+        set_key(tree, key.strip(), parse_yaml(value, f"--set {setting}"))
 
 
-def _of_head(tree: Mapping[str, object]) -> str:
-    """Where the option `assistants` stands: of several methods it is HEAD's."""
+def _assistants_key(tree: Mapping[str, object]) -> str:
+    """The dotted key of the option `assistants`; where several methods are combined, it is HEAD's."""
     method = _spell_out("method", tree.get("method"))
     name = method.get("name") if isinstance(method, dict) else None
     several = split_methods(name) if isinstance(name, str) else []
@@ -116,7 +116,7 @@ def _of_head(tree: Mapping[str, object]) -> str:
 
 
 def check_run(tree: object, source: str | None = None) -> Run:
-    """The tree as a Run. Raises UserError listing every error."""
+    """The nested mapping of a recipe as a Run; `source` is its file. Raises UserError listing every error."""
     if isinstance(tree, Mapping):
         file = tree.get("class_map")
         tree = {**tree, "class_map": read_class_map(file)} if isinstance(file, str) else tree
@@ -144,7 +144,7 @@ def read_class_map(path: str) -> dict[str, str | None]:
 
 
 def read_yaml(path: Path) -> dict[str, object]:
-    """A YAML file with a mapping in it; a key given twice is an error too."""
+    """The mapping in a YAML file. Raises UserError if the file is none, or has a key twice."""
     return _mapping(path, "recipe", "`student: retinanet_r18`", StrictLoader)
 
 
@@ -172,14 +172,14 @@ def plain_run(run: Run) -> dict[str, object]:
     return {key: value for key, value in run.model_dump(mode="json").items() if value != {}}
 
 
-def put(tree: dict[str, object], key: str, value: object) -> None:
+def set_key(tree: dict[str, object], key: str, value: object) -> None:
     """Sets a dotted key; a section in a short form (`student: retinanet_r18`) becomes a mapping first.
 
     Raises UserError for a key inside a list of teachers, and for a method in none of its forms.
     """
     *sections, last = key.split(".")
     if key == "method":
-        tree[key] = _exchange_method(tree.get(key), value)
+        tree[key] = _replace_method(tree.get(key), value)
         return
     before = tree.get(key)
     if key in SHORT and isinstance(before, dict) and isinstance(value, str):
@@ -204,8 +204,8 @@ def put(tree: dict[str, object], key: str, value: object) -> None:
     tree[last] = value
 
 
-def _exchange_method(before: object, value: object) -> object:
-    """`--method head` beside a recipe's method: its options stay if it is the same, else they mean nothing here."""
+def _replace_method(before: object, value: object) -> object:
+    """The method that `--method` names, with the options of the recipe's method if that is the same one."""
     old = _spell_out("method", before)
     if not isinstance(old, dict) or not isinstance(value, str):
         return value
@@ -214,7 +214,7 @@ def _exchange_method(before: object, value: object) -> object:
 
 
 def _spell_out(place: str, method: object) -> object:
-    """The forms of a method that are short in full. Raises UserError for one that cannot be."""
+    """The mapping of a method given as text or a list; `place`: its dotted key. Raises UserError if it is malformed."""
     try:
         return spell_out_method(method) if isinstance(method, str | list) else method
     except ValueError as error:
@@ -235,7 +235,7 @@ def _short_key(section: str, word: str) -> str:
 
 
 def _one_per_key(errors: Iterable[ErrorDetails]) -> list[ErrorDetails]:
-    """Of a key that may be of several kinds, such as `lr`, only the first complaint, without the name of the kind."""
+    """The first error of each key; a key of several types, such as `lr`, has one for each. The types are left out."""
     first: dict[tuple[int | str, ...], ErrorDetails] = {}
     for details in errors:
         place = tuple(part for part in details["loc"] if not _KIND.search(str(part)))

@@ -12,6 +12,7 @@ class StrictLoader(yaml.SafeLoader):
     """Refuses a mapping with the same key twice, where YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """As SafeLoader's. Raises ConstructorError, a YAMLError, for a key given twice."""
         seen = set()
         for key, _ in node.value:
             if key.value in seen:

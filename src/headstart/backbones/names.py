@@ -1,4 +1,4 @@
-"""The short names of backbones: what stands behind `r18` in `retinanet_r18`."""
+"""The short names of backbones, such as `r18` in `retinanet_r18`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHORT_NAMES = {
 """Short name -> timm name (with the weights' tag where it matters)."""
 
 SPECIAL_NAMES = {"mnv3l_pair": "mobilenetv3_large_100"}
-"""The same for backbones that only fit one imported detector, so that no family is listed with them."""
+"""The same for backbones of a single imported detector; `headstart models` does not list them."""
 
 
 def resolve_name(name: str) -> str:

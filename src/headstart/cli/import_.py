@@ -25,8 +25,8 @@ def import_(
 
     headstart import fasterrcnn_resnet50_fpn_coco-258fb6c6.pth --out teacher.safetensors
     """
-    from headstart.detectors.weights.foreign import import_file
     from headstart.detectors.weights.hints import read_classes
+    from headstart.detectors.weights.importing import import_file
 
     place, imported = import_file(file, out, read_as=name, classes=read_classes(classes), entry=entry)
     print(f"Read as {imported.source}, {len(imported.detector.classes)} classes")

@@ -12,7 +12,7 @@ from headstart.errors import UserError, did_you_mean
 def choose_classes(
     found: Sequence[str], wanted: Sequence[str] | None, elsewhere: Callable[[], Sequence[str]]
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """The classes in label order, and for each found class its new number, -1 for those left out.
+    """The classes in label order, and the label of each found class, (len(found),) int64, -1 for those left out.
 
     found      names in this split, in the data's own order, which is the result where nothing is wanted
     elsewhere  names in the other splits, asked only when a wanted class is missing here

@@ -17,7 +17,7 @@ from headstart.data.discover import open_dataset
 from headstart.data.loader import Loader, train_loader, val_loader
 from headstart.data.transforms import Transform
 from headstart.detectors.detector import Detector
-from headstart.detectors.weights.foreign import OWN, open_detector
+from headstart.detectors.weights.importing import NATIVE, open_detector
 from headstart.detectors.zoo import build_detector
 from headstart.engine.batches import BatchLoader
 from headstart.engine.display import Print
@@ -87,7 +87,7 @@ def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say:
         opened = open_detector(path, read_as=choice.read_as, classes=choice.classes, entry=choice.entry)
     except UserError as error:
         raise UserError(f"{who}: {error}") from error
-    if say is not None and opened.source != OWN:
+    if say is not None and opened.source != NATIVE:
         for line in (f"The {who} was read as {opened.source}", *(f"- {note}" for note in opened.notes)):
             say(line)
     return opened.detector

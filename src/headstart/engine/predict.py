@@ -18,7 +18,7 @@ from headstart.data.discover import open_dataset
 from headstart.data.images import is_image, read_image
 from headstart.data.transforms import Transform
 from headstart.detectors.detector import Detector
-from headstart.detectors.weights.foreign import OWN, Imported, open_detector
+from headstart.detectors.weights.importing import NATIVE, Imported, open_detector
 from headstart.engine.build import validation_batches
 from headstart.engine.display import Print
 from headstart.engine.precision import choose_precision
@@ -219,7 +219,7 @@ def _entry(file: Path, image: Tensor, found: Detections, classes: Sequence[str],
 
 def tell(opened: Imported, say: Print | None) -> None:
     """Says what a foreign file was taken for."""
-    if say is not None and opened.source != OWN:
+    if say is not None and opened.source != NATIVE:
         say(f"Read as {opened.source}")
         for note in opened.notes:
             say(f"- {note}")

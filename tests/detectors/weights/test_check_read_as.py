@@ -3,35 +3,35 @@
 import pytest
 import torch
 
-from headstart.detectors.weights.matching import Reading
-from headstart.detectors.weights.said import check_said
+from headstart.detectors.weights.check_read_as import check_read_as
+from headstart.detectors.weights.key_mapping import ParsedCheckpoint
 from headstart.errors import UserError
 
 
-def reading(name, backbone, order="RGB", **recipe):
+def parsed(name, backbone, order="RGB", **recipe):
     recipe = {"name": name, "backbone": backbone, **recipe}
-    return Reading("a detector", recipe, {"x": torch.zeros(1)}, {}, (0.0,) * 3, (1.0,) * 3, order, {})
+    return ParsedCheckpoint("a detector", recipe, {"x": torch.zeros(1)}, {}, (0.0,) * 3, (1.0,) * 3, order, {})
 
 
 CAFFE = {"body_options": {"first_stride": True}}
-OFFICIAL = {"convention": "torchvision"}
-READINGS = {
-    "retina": reading("retinanet", "resnet50"),
-    "caffe": reading("retinanet", "resnet50", "BGR", **CAFFE),
-    "gfl18": reading("gfl", "resnet18"),
-    "cascade": reading("cascadercnn", "resnext101_32x8d", "BGR"),
-    "mask": reading("fasterrcnn", "resnet50", neck_norm="batch", **OFFICIAL),
-    "first": reading("retinanet", "resnet50", norm=False, **OFFICIAL),
-    "mobile": reading("fasterrcnn", "mnv3l_pair", **OFFICIAL),
-    "relu6": reading("retinanet", "mobilenetv2_100"),
-    "fcos": reading("fcos", "resnet101", "BGR", improved=True, **CAFFE),
-    "swin": reading("retinanet", "swin_tiny_patch4_window7_224"),
-    "wide": reading("fasterrcnn", "wide_resnet50_2"),
+TORCHVISION = {"convention": "torchvision"}
+PARSED = {
+    "retina": parsed("retinanet", "resnet50"),
+    "caffe": parsed("retinanet", "resnet50", "BGR", **CAFFE),
+    "gfl18": parsed("gfl", "resnet18"),
+    "cascade": parsed("cascadercnn", "resnext101_32x8d", "BGR"),
+    "mask": parsed("fasterrcnn", "resnet50", neck_norm="batch", **TORCHVISION),
+    "first": parsed("retinanet", "resnet50", norm=False, **TORCHVISION),
+    "mobile": parsed("fasterrcnn", "mnv3l_pair", **TORCHVISION),
+    "relu6": parsed("retinanet", "mobilenetv2_100"),
+    "fcos": parsed("fcos", "resnet101", "BGR", improved=True, **CAFFE),
+    "swin": parsed("retinanet", "swin_tiny_patch4_window7_224"),
+    "wide": parsed("fasterrcnn", "wide_resnet50_2"),
 }
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("what", "read_as"),
     [
         ("retina", "pytorch"),
         ("retina", "retinanet_r50_fpn_1x_coco"),
@@ -50,12 +50,12 @@ READINGS = {
         ("wide", None),
     ],
 )
-def test_what_agrees(what, said):
-    check_said(said, READINGS[what])
+def test_what_agrees(what, read_as):
+    check_read_as(read_as, PARSED[what])
 
 
 @pytest.mark.parametrize(
-    ("what", "said", "wrong"),
+    ("what", "read_as", "wrong"),
     [
         ("retina", "fcos_r50_fpn", "fcos"),
         ("retina", "retinanet_r101_fpn", "resnet101"),
@@ -68,11 +68,11 @@ def test_what_agrees(what, said):
         ("fcos", "relu6", "relu6"),
     ],
 )
-def test_what_does_not_agree(what, said, wrong):
-    with pytest.raises(UserError, match=rf"is a detector and does not agree with --as {said} \({wrong}\)"):
-        check_said(said, READINGS[what])
+def test_what_does_not_agree(what, read_as, wrong):
+    with pytest.raises(UserError, match=rf"is a detector and does not agree with --as {read_as} \({wrong}\)"):
+        check_read_as(read_as, PARSED[what])
 
 
 def test_words_without_a_meaning():
     with pytest.raises(UserError, match="--as best says nothing of it"):
-        check_said("best", READINGS["retina"])
+        check_read_as("best", PARSED["retina"])

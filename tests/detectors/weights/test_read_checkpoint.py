@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from headstart.detectors.weights.opening import open_checkpoint
+from headstart.detectors.weights.read_checkpoint import read_checkpoint
 from headstart.engine.resume import save_checkpoint
 from headstart.errors import UserError
 
@@ -29,7 +29,7 @@ def under(prefix, state=STATE):
 
 def opened(content, tmp_path, entry=None):
     torch.save(content, tmp_path / "w.pth")
-    return open_checkpoint(tmp_path / "w.pth", entry)
+    return read_checkpoint(tmp_path / "w.pth", entry)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_several_sets_of_weights(tmp_path):
     both = {"state_dict": STATE, "ema_state_dict": {**under("module.", OTHER), "steps": torch.tensor(1)}}
     found = opened({**both, "message_hub": {}, "meta": {"epoch": 3}}, tmp_path)
     assert found.tensors["backbone.a"].sum() == 2 and "averaged" in found.notes[0]
-    assert found.beside["meta"] == {"epoch": 3}
+    assert found.extras["meta"] == {"epoch": 3}
     with pytest.raises(UserError, match=r"several sets .*\(state_dict, ema_state_dict\): say which by --entry"):
         opened(both, tmp_path)
     assert opened(both, tmp_path, "ema_state_dict").tensors["backbone.a"].sum() == 0
@@ -84,7 +84,7 @@ def test_sets_of_weights_by_any_name(tmp_path):
 
 def test_safetensors_of_others(tmp_path):
     save_file(under("module."), tmp_path / "w.safetensors")
-    assert list(open_checkpoint(tmp_path / "w.safetensors").tensors) == list(STATE)
+    assert list(read_checkpoint(tmp_path / "w.safetensors").tensors) == list(STATE)
 
 
 class HistoryBuffer:
@@ -120,12 +120,12 @@ def test_files_of_a_run_of_mmengine(mmengine, tmp_path):
     torch.save(content, tmp_path / "epoch_12.pth")
     for part in [name for name in sys.modules if name.startswith("mmengine")]:
         del sys.modules[part]
-    assert list(open_checkpoint(tmp_path / "epoch_12.pth").tensors) == list(STATE)
+    assert list(read_checkpoint(tmp_path / "epoch_12.pth").tensors) == list(STATE)
 
 
 def test_arguments_of_a_training_program(tmp_path):
     found = opened({"model": STATE, "args": argparse.Namespace(model="x", lr=0.1)}, tmp_path)
-    assert found.beside["args"].state == {"model": "x", "lr": 0.1}
+    assert found.extras["args"].state == {"model": "x", "lr": 0.1}
 
 
 # -- hostile files -----------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_code_in_a_file_is_never_run(tmp_path, zipped, protocol):
     torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped, pickle_protocol=protocol)
     names = r"can only be read by running code that it names \((posix|nt)\.system"
     with pytest.raises(UserError, match=names if protocol == 2 else r"w\.pth is damaged, .*Unsupported operand"):
-        open_checkpoint(tmp_path / "w.pth")
+        read_checkpoint(tmp_path / "w.pth")
     assert not mark.exists()
     pickle.loads(pickle.dumps(Attack(mark)))
     assert mark.exists()  # it would have
@@ -166,7 +166,7 @@ def test_a_plain_pickle_with_code(tmp_path):
     mark = tmp_path / "was_run"
     (tmp_path / "w.pkl").write_bytes(pickle.dumps({"model": Attack(mark)}, protocol=2))
     with pytest.raises(UserError, match=r"w\.pkl"):
-        open_checkpoint(tmp_path / "w.pkl")
+        read_checkpoint(tmp_path / "w.pkl")
     assert not mark.exists()
 
 
@@ -195,7 +195,7 @@ def test_whole_models_and_programs(tmp_path):
         opened(nn.Conv2d(3, 3, 1), tmp_path)
     torch.jit.save(torch.jit.trace(nn.Conv2d(3, 3, 1), torch.zeros(1, 3, 4, 4)), tmp_path / "t.pt")
     with pytest.raises(UserError, match="TorchScript program"):
-        open_checkpoint(tmp_path / "t.pt")
+        read_checkpoint(tmp_path / "t.pt")
 
 
 @pytest.mark.parametrize(
@@ -222,14 +222,14 @@ def test_other_files(tmp_path):
     np.savez(tmp_path / "arrays.npz", a=np.zeros(3))
     for name in ("text.pth", "empty.pth", "arrays.npz"):
         with pytest.raises(UserError, match=f"{name} is damaged, cut short or no checkpoint"):
-            open_checkpoint(tmp_path / name)
+            read_checkpoint(tmp_path / name)
     with pytest.raises(UserError, match="does not exist"):
-        open_checkpoint(tmp_path / "none.pth")
+        read_checkpoint(tmp_path / "none.pth")
     with pytest.raises(UserError, match="is a folder"):
-        open_checkpoint(tmp_path)
+        read_checkpoint(tmp_path)
     save_checkpoint(tmp_path / "last.ckpt", {"lanes": {}}, {"data": {}}, {})
     with pytest.raises(UserError, match=r"state of a run, for --resume: expected student\.safetensors"):
-        open_checkpoint(tmp_path / "last.ckpt")
+        read_checkpoint(tmp_path / "last.ckpt")
 
 
 def test_half_a_copy(tmp_path):
@@ -238,7 +238,7 @@ def test_half_a_copy(tmp_path):
     for length in (1, 40, len(whole) // 2, len(whole) - 30):
         (tmp_path / "half.pth").write_bytes(whole[:length])
         with pytest.raises(UserError, match=r"half\.pth"):
-            open_checkpoint(tmp_path / "half.pth")
+            read_checkpoint(tmp_path / "half.pth")
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -262,7 +262,7 @@ def test_damaged_bytes_are_answered_in_words(tmp_path, data):
             del raw[place:]
     (tmp_path / "w.pth").write_bytes(bytes(raw))
     try:
-        found = open_checkpoint(tmp_path / "w.pth")
+        found = read_checkpoint(tmp_path / "w.pth")
     except UserError:
         return
     assert all(isinstance(value, torch.Tensor) for value in found.tensors.values())

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from headstart.detectors.weights.architecture import count_layers, name_resnet, shape_of
 from headstart.detectors.weights.hints import Hints
-from headstart.detectors.weights.matching import LeftOut, Renames
+from headstart.detectors.weights.key_mapping import KeyRules, LeftOut
 from headstart.detectors.weights.mmdetection import names
-from headstart.detectors.weights.mmdetection.config import Pixels, demand, number, read_pixels, read_style
-from headstart.detectors.weights.mmdetection.config_text import look
+from headstart.detectors.weights.mmdetection.config import (
+    Normalisation,
+    demand,
+    is_caffe_style,
+    number,
+    read_normalisation,
+)
+from headstart.detectors.weights.mmdetection.config_text import Config, look
 from headstart.errors import UserError
 
 SWINS = {
@@ -26,30 +31,37 @@ SWINS = {
 """Channels and blocks per stage of a Swin with windows of 7."""
 
 
-BASIC = ("resnet18", "resnet34")
+BASIC_BLOCK_RESNETS = ("resnet18", "resnet34")
 
 
 @dataclass(frozen=True)
-class Body:
-    """What the reader needs to know of a backbone.
+class BackboneSpec:
+    """The backbone of a detector of mmdetection's.
 
-    name      timm's, or our short one;  options  of the detector's builder
-    renames   of its tensors;  left_out  of them, and why;  reorder  changes the tensors under our names
+    name       timm's name, or our short one
+    options    of the detector's builder: what is frozen, how the backbone departs from timm's
+    key_rules  for its tensors;  left_out  those of them that are not read, with the reason
+    pixels     how images are normalised
+    reorder    changes the order of numbers inside the tensors, by our keys, where it is not ours
+    notes      what was assumed, a sentence each
     """
 
     name: str
-    options: dict[str, Any]
-    renames: Renames
-    pixels: Pixels
+    options: dict[str, object]
+    key_rules: KeyRules
+    pixels: Normalisation
     left_out: LeftOut = ()
     reorder: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
     notes: list[str] = field(default_factory=list)
 
 
-def read_body(
-    tensors: Mapping[str, Tensor], config: Mapping[str, Any], hints: Hints, *, plain_fcos: bool, assisted: bool
-) -> Body:
-    """The backbone of a state dict. Raises UserError if it is none of those that can be imported."""
+def read_backbone(
+    tensors: Mapping[str, Tensor], config: Config, hints: Hints, *, plain_fcos: bool, assisted: bool
+) -> BackboneSpec:
+    """The backbone of a state dict, by the file's keys. Raises UserError if it cannot be imported.
+
+    plain_fcos  the detector is an FCOS as it was first published;  assisted  it is a student of HEAD's
+    """
     if any("conv_offset" in key for key in tensors):
         raise UserError("has deformable convolutions (DCN) beyond those of RepPoints, which cannot be imported")
     if "backbone.patch_embed.projection.weight" in tensors:
@@ -65,27 +77,28 @@ def read_body(
     )
 
 
-def _resnet(tensors: Mapping[str, Tensor], config: Mapping[str, Any], hints: Hints, plain_fcos: bool) -> Body:
+def _resnet(tensors: Mapping[str, Tensor], config: Config, hints: Hints, plain_fcos: bool) -> BackboneSpec:
     name = name_resnet(tensors, "backbone.")
     demand(config, "model.backbone.strides", [1, 2, 2, 2])
     demand(config, "model.backbone.dilations", [1, 1, 1, 1])
-    caffe = read_style(config, hints, name)
-    first = caffe and name not in BASIC  # basic blocks halve their maps in the first convolution in both styles
-    options: dict[str, Any] = {"first_stride": True} if first else {}
+    caffe = is_caffe_style(config, hints, name)
+    # Basic blocks halve their maps in the first convolution in both styles.
+    first = caffe and name not in BASIC_BLOCK_RESNETS
+    options: dict[str, object] = {"first_stride": True} if first else {}
     eps = number(config, "model.backbone.norm_cfg.eps", 1e-5)
     if eps != 1e-5:
         options["norm_eps"] = eps
-    builder: dict[str, Any] = {"frozen_stages": 1, "norm_eval": True}
-    return Body(
+    builder: dict[str, object] = {"frozen_stages": 1, "norm_eval": True}
+    return BackboneSpec(
         name,
         builder | ({"body_options": options} if options else {}),
         names.RESNET,
-        read_pixels(config, hints, name, caffe=caffe, plain_fcos=plain_fcos),
+        read_normalisation(config, hints, name, caffe=caffe, plain_fcos=plain_fcos),
         notes=["blocks halve their maps in the first convolution (Caffe's style)"] if first else [],
     )
 
 
-def _mobilenet(tensors: Mapping[str, Tensor], config: Mapping[str, Any], hints: Hints, assisted: bool) -> Body:
+def _mobilenet(tensors: Mapping[str, Tensor], config: Config, hints: Hints, assisted: bool) -> BackboneSpec:
     last = count_layers(tensors, r"neck\.lateral_convs\.(\d+)\..+") - 1
     channels = shape_of(tensors, f"neck.lateral_convs.{last}.conv.weight", 4)[1]
     leaky = _is_leaky(config, hints, assisted)
@@ -97,21 +110,21 @@ def _mobilenet(tensors: Mapping[str, Tensor], config: Mapping[str, Any], hints: 
             "HEAD has it, LeakyReLU with 1280"
         )
     unused = [] if leaky else [(r"backbone\.conv2\..+", "the classifier's convolution, which is not used, is left out")]
-    pixels = read_pixels(config, hints, name, caffe=False, plain_fcos=False)
-    return Body(name, {"frozen_stages": 0, "norm_eval": False}, names.MOBILENET_V2, pixels, unused)
+    pixels = read_normalisation(config, hints, name, caffe=False, plain_fcos=False)
+    return BackboneSpec(name, {"frozen_stages": 0, "norm_eval": False}, names.MOBILENET_V2, pixels, unused)
 
 
-def _is_leaky(config: Mapping[str, Any], hints: Hints, assisted: bool) -> bool:
-    """Whether the activation is LeakyReLU(0.1), as in HEAD's light students, or ReLU6; weights do not show it."""
+def _is_leaky(config: Config, hints: Hints, assisted: bool) -> bool:
+    """Whether the activation is LeakyReLU(0.1), as in HEAD's light students, or ReLU6; the weights are the same."""
     if look(config, "model.backbone"):
         kind = look(config, "model.backbone.act_cfg.type", "ReLU6")
         slope = look(config, "model.backbone.act_cfg.negative_slope", 0.01)
         if kind not in ("ReLU6", "LeakyReLU") or (kind == "LeakyReLU" and slope != 0.1):
             raise UserError(f"has a MobileNetV2 with {kind}; expected ReLU6, or LeakyReLU of slope 0.1")
         return kind == "LeakyReLU"
-    if assisted or hints.says("leaky"):
+    if assisted or hints.name_has("leaky"):
         return True
-    if hints.says("relu6"):
+    if hints.name_has("relu6"):
         return False
     raise UserError(
         "does not say which activation its MobileNetV2 has: give --as relu6 (mmdetection's), or --as leaky "
@@ -119,7 +132,7 @@ def _is_leaky(config: Mapping[str, Any], hints: Hints, assisted: bool) -> bool:
     )
 
 
-def _swin(tensors: Mapping[str, Tensor], config: Mapping[str, Any], hints: Hints) -> Body:
+def _swin(tensors: Mapping[str, Tensor], config: Config, hints: Hints) -> BackboneSpec:
     blocks = tuple(count_layers(tensors, rf"backbone\.stages\.{s}\.blocks\.(\d+)\..+") for s in range(4))
     channels = shape_of(tensors, "backbone.patch_embed.projection.weight", 4)[0]
     table = tensors.get("backbone.stages.0.blocks.0.attn.w_msa.relative_position_bias_table")
@@ -136,19 +149,22 @@ def _swin(tensors: Mapping[str, Tensor], config: Mapping[str, Any], hints: Hints
     norms = [(rf"backbone\.norm{s}\.(\w+)", rf"backbone.body.norms.{i}.\1") for i, s in enumerate(stages)]
     constant = [(r"backbone\..+\.relative_position_index", "positions, the same in every Swin, are left out")]
     options = {"frozen_stages": 0, "norm_eval": False, "body_options": {"normed_stages": stages}}
-    pixels = read_pixels(config, hints, name, caffe=False, plain_fcos=False)
-    return Body(name, options, [*names.SWIN, *norms], pixels, constant, _merge_in_timms_order)
+    pixels = read_normalisation(config, hints, name, caffe=False, plain_fcos=False)
+    return BackboneSpec(name, options, [*names.SWIN, *norms], pixels, constant, _merge_in_timms_order)
 
 
 def _relative_positions(window: int = 7) -> Tensor:
-    """(49, 49): which of the 169 offsets between two places of a window each pair has."""
+    """(w * w, w * w) int64: the number of the offset between cells of a w x w window, 0..(2 w - 1)^2 - 1."""
     y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
-    places = (y * (2 * window - 1) + x).flatten()
-    return places[:, None] - places[None, :] + (window - 1) * 2 * window
+    cells = (y * (2 * window - 1) + x).flatten()
+    return cells[:, None] - cells[None, :] + (window - 1) * 2 * window
 
 
 def _merge_in_timms_order(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The layers that merge 2x2 patches read them channel by channel there, patch by patch (columns first) in timm."""
+    """Reorders the inputs (..., 4 * C) of the layers that merge 2x2 patches.
+
+    mmdetection reads the four patches channel by channel, timm patch by patch, columns first.
+    """
     for key, value in tensors.items():
         if ".downsample." in key:
             merged = value.unflatten(-1, (-1, 4))[..., [0, 2, 1, 3]]

@@ -1,4 +1,4 @@
-"""Other people's checkpoints as detectors: what a file is, is found out from the file, or asked for; never guessed."""
+"""Imports other people's checkpoints. What the file leaves open is asked of the user, never guessed."""
 
 from __future__ import annotations
 
@@ -7,54 +7,61 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from headstart.detectors.detector import Detector
+from headstart.detectors.weights.check_read_as import check_read_as
 from headstart.detectors.weights.hints import Hints, collect_hints
-from headstart.detectors.weights.matching import Reading, fit, summarise
+from headstart.detectors.weights.key_mapping import ImageSize, ParsedCheckpoint, fit_state_dict, summarise_keys
 from headstart.detectors.weights.mmdetection.reader import is_mmdetection, read_mmdetection
-from headstart.detectors.weights.native import FORMAT, load_detector, read_metadata, save_detector
-from headstart.detectors.weights.opening import open_checkpoint
-from headstart.detectors.weights.said import check_said
+from headstart.detectors.weights.native import FORMAT, build_from_recipe, load_detector, read_metadata, save_detector
+from headstart.detectors.weights.read_checkpoint import read_checkpoint
 from headstart.detectors.weights.torchvision.names import official_files
 from headstart.detectors.weights.torchvision.reader import is_torchvision, read_torchvision
 from headstart.errors import UserError
 
-READERS: list[tuple[Callable[[Mapping[str, Tensor]], bool], Callable[..., Reading]]] = [
+READERS: list[
+    tuple[Callable[[Mapping[str, Tensor]], bool], Callable[[Mapping[str, Tensor], Hints], ParsedCheckpoint]]
+] = [
     (is_torchvision, read_torchvision),
     (is_mmdetection, read_mmdetection),
 ]
-"""Who recognises a state dict, and who reads it."""
+"""Pairs of functions: whether a state dict is of this library, and how it is read."""
 
-STRANGERS = {
+UNSUPPORTED = {
     "proposal_generator.": "detectron2",
     "backbone.bottom_up.": "detectron2",
     "transformer.": "DETR",
     "class_embed.": "DETR",
     "0.conv.": "Ultralytics' YOLO",
 }
-"""Names that begin so (what is common to all is taken off) belong to detectors that cannot be imported."""
+"""Beginnings of keys, after their common prefix was removed, of libraries whose detectors cannot be imported."""
 
-WHERE_TO_SAY = (
+IMPORT_OPTIONS = (
     "These are options of `headstart import FILE`, which writes a file that needs none; in a recipe they stand beside "
     "`file` as read_as, classes and entry"
 )
 
-OWN = "headstart"
-"""The source of a file that is not foreign."""
+NATIVE = "headstart"
+"""`Imported.source` of a file that headstart itself wrote."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A detector in evaluation mode; what it was, for people; the size of its images; what was assumed or left out."""
+    """The detector of a file.
+
+    detector  in evaluation mode, on the CPU
+    source    library and detector in words; `NATIVE` for a file of headstart's own
+    size      of the images that it was made for, empty if the file does not say
+    notes     what was assumed and what was left out, a sentence each
+    """
 
     detector: Detector
     source: str
-    size: dict[str, Any]
+    size: ImageSize
     notes: list[str]
 
 
@@ -74,17 +81,17 @@ def import_detector(
     Raises UserError if the file cannot be read safely or is not understood whole.
     """
     path = Path(path)
-    checkpoint = open_checkpoint(path, entry)
+    checkpoint = read_checkpoint(path, entry)
     hints = collect_hints(checkpoint, read_as, tuple(classes) if classes else None)
     if read_as is None:
-        hints = replace(hints, name=_official(path) or hints.name)
+        hints = replace(hints, name=_torchvision_name(path) or hints.name)
     try:
-        reading = _read(checkpoint.tensors, hints)
-        check_said(read_as, reading)
-        detector = _build(reading)
+        parsed = _read(checkpoint.tensors, hints)
+        check_read_as(read_as, parsed)
+        detector = _build(parsed)
     except UserError as error:
         raise UserError(f"{path} {error}") from error
-    return Imported(detector, reading.source, reading.size, [*checkpoint.notes, *reading.notes])
+    return Imported(detector, parsed.source, parsed.size, [*checkpoint.notes, *parsed.notes])
 
 
 def open_detector(
@@ -103,15 +110,27 @@ def open_detector(
             return import_detector(path, read_as=read_as, classes=classes, entry=entry)
         except UserError as error:
             asks = any(option in str(error) for option in ("--as ", "--classes ", "--entry "))
-            raise UserError(f"{error}. {WHERE_TO_SAY}" if asks else str(error)) from error
+            raise UserError(f"{error}. {IMPORT_OPTIONS}" if asks else str(error)) from error
     for option, value in (("read_as", read_as), ("classes", classes), ("entry", entry)):
         if value:
             raise UserError(f"{path} is headstart's own and says what it is: leave out {option}")
-    return Imported(load_detector(path), OWN, read_metadata(path)["training"].get("size") or {}, [])
+    return Imported(load_detector(path), NATIVE, _image_size(read_metadata(path)["training"].get("size")), [])
+
+
+def _image_size(value: object) -> ImageSize:
+    """What a file of headstart's own says of the size of its images: only what has the right type."""
+    size: ImageSize = {}
+    if isinstance(value, Mapping):
+        short, long, resize = (value.get(key) for key in ("short", "long", "resize"))
+        if isinstance(short, int) and isinstance(long, int):
+            size |= {"short": short, "long": long}
+        if isinstance(resize, str):
+            size["resize"] = resize
+    return size
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a file is a checkpoint that somebody else's program wrote; damaged ones count as our own."""
+    """Whether another program wrote the file. A damaged one counts as our own, whose reader says what is wrong."""
     try:
         if not _begins_as_safetensors(path):
             with path.open("rb") as file:
@@ -156,35 +175,35 @@ def import_file(
     return save_detector(imported.detector, place, size=imported.size, imported=origin), imported
 
 
-def _read(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
-    stranger = next((name for start, name in STRANGERS.items() if any(key.startswith(start) for key in tensors)), None)
-    if stranger is not None:
-        raise UserError(f"is a model of {stranger}, which cannot be imported: expected torchvision's or mmdetection's")
+def _read(tensors: Mapping[str, Tensor], hints: Hints) -> ParsedCheckpoint:
+    for start, library in UNSUPPORTED.items():
+        if any(key.startswith(start) for key in tensors):
+            raise UserError(
+                f"is a model of {library}, which cannot be imported: expected torchvision's or mmdetection's"
+            )
     for recognises, read in READERS:
         if recognises(tensors):
             return read(tensors, hints)
     raise UserError(
         "is no detector that can be imported: expected torchvision's or mmdetection's names, found "
-        f"{summarise(tensors, most=6)}"
+        f"{summarise_keys(tensors, most=6)}"
     )
 
 
-def _build(reading: Reading) -> Detector:
-    from headstart.detectors.zoo import build_detector
-
-    detector = build_detector(**reading.recipe, pretrained=False)
+def _build(parsed: ParsedCheckpoint) -> Detector:
+    detector = build_from_recipe(parsed.recipe)
     try:
-        detector.load_state_dict(fit(reading.tensors, detector.state_dict(), reading.named))
+        detector.load_state_dict(fit_state_dict(parsed.tensors, detector.state_dict(), parsed.file_keys))
     except UserError as error:
-        raise UserError(f"looks like {reading.source}, but {error}") from error
-    detector.order = reading.order
-    for name, values in (("mean", reading.mean), ("std", reading.std)):
+        raise UserError(f"looks like {parsed.source}, but {error}") from error
+    detector.order = parsed.order
+    for name, values in (("mean", parsed.mean), ("std", parsed.std)):
         getattr(detector, name).copy_(torch.tensor(values).reshape(1, -1, 1, 1))
     return detector.eval()
 
 
-def _official(path: Path) -> str | None:
-    """The builder of one of torchvision's own files, known by its contents whatever it is called."""
+def _torchvision_name(path: Path) -> str | None:
+    """The builder of one of torchvision's published files, recognised by its SHA-256, whatever the file is called."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return next((name for digits, name in official_files().items() if digest.startswith(digits)), None)

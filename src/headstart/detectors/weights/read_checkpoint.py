@@ -1,4 +1,4 @@
-"""Opens other people's checkpoints: never runs code from them, and finds the tensors wherever they lie inside."""
+"""Reads other people's checkpoints: never runs code from them, and finds the tensors wherever they lie inside."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 import torch
 from safetensors import safe_open
@@ -20,50 +20,52 @@ from headstart.errors import UserError
 CONTAINERS = ("state_dict", "model", "model_state_dict", "ema_state_dict", "model_ema", "ema", "net", "module")
 """Where training programs keep the weights."""
 
-COUNTERS = ("steps", "n_averaged")
-"""What averaging adds to a state dict."""
+AVERAGE_COUNTERS = ("steps", "n_averaged")
+"""Keys that an average of weights adds to its state dict."""
 
 
-class Skipped:
-    """Stands for an object of the file that is not made: whatever it was to be called or filled with is ignored."""
+class Placeholder:
+    """Stands for an object of the file whose class is not run: its arguments are dropped, its pickled state is kept."""
 
-    def __init__(self, *_: Any, **__: Any) -> None:
-        self.state: Any = None
+    def __init__(self, *_: object, **__: object) -> None:
+        self.state: object = None
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         self.state = state
 
 
-HARMLESS: dict[str, type] = {
-    "mmengine.logging.history_buffer.HistoryBuffer": Skipped,
+PLACEHOLDERS: dict[str, type] = {
+    "mmengine.logging.history_buffer.HistoryBuffer": Placeholder,
     "mmengine.config.config.ConfigDict": OrderedDict,
     "mmcv.utils.config.ConfigDict": OrderedDict,
     "addict.addict.Dict": OrderedDict,
-    "argparse.Namespace": Skipped,
-    "builtins.getattr": Skipped,
-    "numpy.ndarray": Skipped,
-    "numpy.dtype": Skipped,
-    **{f"numpy.{core}.multiarray.{name}": Skipped for core in ("core", "_core") for name in ("_reconstruct", "scalar")},
-    **{f"numpy.dtypes.{kind}DType": Skipped for kind in ("Float64", "Float32", "Int64", "Int32", "Bool", "UInt8")},
+    "argparse.Namespace": Placeholder,
+    "builtins.getattr": Placeholder,
+    "numpy.ndarray": Placeholder,
+    "numpy.dtype": Placeholder,
+    **{f"numpy.{core}.multiarray._reconstruct": Placeholder for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray.scalar": Placeholder for core in ("core", "_core")},
+    **{f"numpy.dtypes.{kind}DType": Placeholder for kind in ("Float64", "Float32", "Int64", "Int32", "Bool", "UInt8")},
 }
 """Objects that training programs leave beside the weights, and what is made in their place: nothing that can act."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The weights of a file and what lies beside them.
+    """The weights of a file and what is saved with them.
 
-    tensors  by the names of the file, common prefixes taken off;  beside  the rest of the file, without tensors
-    notes    what was done to get at the tensors
+    tensors  by the file's keys, without the prefix that all of them share
+    extras   the other entries of the file, such as its configuration; state dicts are not among them
+    notes    what was done to find the tensors, a sentence each
     """
 
     path: Path
     tensors: dict[str, Tensor]
-    beside: dict[str, Any] = field(default_factory=dict)
+    extras: dict[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
-def open_checkpoint(path: str | Path, entry: str | None = None) -> Checkpoint:
+def read_checkpoint(path: str | Path, entry: str | None = None) -> Checkpoint:
     """The weights of a .pth, .pt or .safetensors file; `entry` says which, where the file holds several.
 
     Raises UserError if the file is missing, damaged, needs code of its own, or holds no weights or several.
@@ -81,12 +83,12 @@ def open_checkpoint(path: str | Path, entry: str | None = None) -> Checkpoint:
     if {"format", "run", "lanes"} <= set(content):
         raise UserError(f"{path} is the state of a run, for --resume: expected student.safetensors beside it")
     name, tensors, notes = _find_tensors(path, content, entry)
-    tensors, more = _strip(tensors)
-    beside = {key: value for key, value in content.items() if key != name and not _is_state(value)} if name else {}
-    return Checkpoint(path, tensors, beside, (*notes, *more))
+    tensors, more = _strip_prefix(tensors)
+    extras = {key: value for key, value in content.items() if key != name and not _is_state_dict(value)} if name else {}
+    return Checkpoint(path, tensors, extras, (*notes, *more))
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read(path: Path) -> dict[str, object]:
     try:
         with path.open("rb") as file:
             start = file.read(9)
@@ -101,14 +103,14 @@ def _read(path: Path) -> Mapping[str, Any]:
             f"{path} is damaged, cut short or no checkpoint ({_reason(error)}). Copy or save it again"
         ) from error
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
-        kind = "an object that was pickled whole" if isinstance(content, Skipped) else type(content).__name__
+        kind = "an object that was pickled whole" if isinstance(content, Placeholder) else type(content).__name__
         raise UserError(f"{path} holds {kind}: expected a state dict (names with tensors), alone or in a checkpoint")
-    return content
+    return {str(key): value for key, value in content.items()}
 
 
-def _read_torch(path: Path) -> Any:
-    stand_ins = torch.serialization.safe_globals([(stand_in, name) for name, stand_in in HARMLESS.items()])
-    with stand_ins, warnings.catch_warnings():
+def _read_torch(path: Path) -> object:
+    allowed = torch.serialization.safe_globals([(kind, name) for name, kind in PLACEHOLDERS.items()])
+    with allowed, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -134,29 +136,31 @@ def _needs_code(path: Path, name: str) -> str:
     )
 
 
-def _is_state(value: Any) -> bool:
+def _is_state_dict(value: object) -> bool:
+    """Whether a value holds tensors, or mappings, and nothing else."""
     return (
         isinstance(value, Mapping) and len(value) > 0 and all(isinstance(v, Tensor | Mapping) for v in value.values())
     )
 
 
-def _holds_tensors(value: Any) -> bool:
+def _holds_tensors(value: object) -> TypeGuard[Mapping[object, object]]:
+    """Whether a value is a mapping with at least one tensor right in it."""
     return isinstance(value, Mapping) and any(isinstance(v, Tensor) for v in value.values())
 
 
-def _is_set_of_weights(key: str, value: Any) -> bool:
+def _is_set_of_weights(key: str, value: object) -> bool:
     """Whether an entry of a file may be what the user means: by what it is called, or by what it holds."""
-    state = _inner(value)
+    state = _unwrap(value)
     return _holds_tensors(state) and (key in CONTAINERS or any(str(name).endswith(".weight") for name in state))
 
 
 def _find_tensors(
-    path: Path, content: Mapping[str, Any], entry: str | None
+    path: Path, content: Mapping[str, object], entry: str | None
 ) -> tuple[str | None, dict[str, Tensor], tuple[str, ...]]:
     """The entry that was read (None: the file itself), its tensors, and what is to be said of it."""
     found = {key: value for key, value in content.items() if _is_set_of_weights(key, value)}
     if entry is not None:
-        if not _holds_tensors(_inner(content.get(entry))):
+        if not _holds_tensors(_unwrap(content.get(entry))):
             has = f"it has {', '.join(found)}" if found else "the file has no such entries"
             raise UserError(f"{path} has no weights under '{entry}': {has}")
         found = {entry: content[entry]}
@@ -174,41 +178,47 @@ def _find_tensors(
             f"{CONTAINERS[1]} ... with them, found {held}"
         )
     name = next(iter(found), None)
-    state = _inner(found[name]) if name else content
-    others = [key for key, value in state.items() if not isinstance(value, Tensor)]
+    state = _unwrap(found[name] if name else content)
+    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+    others = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
     if others:
         raise UserError(
             f"{path}: {', '.join(others[:8])} among the weights {'is' if len(others) == 1 else 'are'} no "
             "tensor: expected a plain state dict"
         )
-    strange = [key for key, value in state.items() if not _is_plain(value)]
-    if strange:
+    special = [key for key, tensor in tensors.items() if not _is_plain(tensor)]
+    if special:
         raise UserError(
-            f"{path} has no plain numbers in {', '.join(strange[:8])} (quantised, sparse, complex, repeated or left "
+            f"{path} has no plain numbers in {', '.join(special[:8])} (quantised, sparse, complex, repeated or left "
             "out): expected weights as a detector computes with them, saved by torch.save(model.state_dict(), ...)"
         )
-    return name, dict(state), notes
+    return name, tensors, notes
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether every number of a tensor is there by itself; a few bytes may claim to be a tensor of any size."""
+    """Whether a tensor is dense, real, on the CPU, and has a stored number for each of its elements.
+
+    Strides of 0 let a file of a few bytes hold a tensor of any size.
+    """
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.device.type != "cpu":
         return False
     return tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()
 
 
-def _inner(value: Any) -> Any:
-    """Weights one level deeper, such as ema: {module: {...}}."""
-    if isinstance(value, Mapping) and not _holds_tensors(value):
-        deeper = [value[key] for key in CONTAINERS if _holds_tensors(value.get(key))]
+def _unwrap(value: object) -> Mapping[object, object]:
+    """A state dict, which may lie one level deeper (`ema: {module: {...}}`); empty for what is no mapping."""
+    if not isinstance(value, Mapping):
+        return {}
+    if not _holds_tensors(value):
+        deeper = [inner for key in CONTAINERS if _holds_tensors(inner := value.get(key))]
         if len(deeper) == 1:
             return deeper[0]
     return value
 
 
-def _strip(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Takes off what every name begins with (`module.`, `model.` ...), and the counters of an average."""
-    counters = [key for key in tensors if key in COUNTERS]
+def _strip_prefix(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Removes the prefix that every key has (`module.`, `model.` ...) and the counters of an average of weights."""
+    counters = [key for key in tensors if key in AVERAGE_COUNTERS]
     kept = {key: value for key, value in tensors.items() if key not in counters}
     taken = ""
     while kept:

@@ -6,10 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.weights.official_names import SECTIONS, make_state
-from detectors.weights.strangers import build
-from headstart.detectors.weights import foreign
+from detectors.weights.torchvision_models import build
+from headstart.detectors.weights import importing
 from headstart.detectors.weights.hints import Hints
-from headstart.detectors.weights.matching import as_there, fit, rename, summarise, translate
+from headstart.detectors.weights.key_mapping import (
+    fit_state_dict,
+    name_in_file,
+    rename_key,
+    rename_tensors,
+    summarise_keys,
+)
 from headstart.errors import UserError
 from headstart.structures import ImageBatch
 
@@ -17,22 +23,22 @@ RULES = [(r"a\.(\d+)\.w", r"A.\1.weight"), (r"b\.(\w+)", r"B.\1"), (r"old_b\.(\w
 
 
 def test_the_first_rule_that_fits_counts():
-    assert rename("a.12.w", RULES) == "A.12.weight" and rename("xa.12.w", RULES) is None
+    assert rename_key("a.12.w", RULES) == "A.12.weight" and rename_key("xa.12.w", RULES) is None
 
 
 def test_translation_accounts_for_everything():
     tensors = {name: torch.tensor(float(i)) for i, name in enumerate(["a.0.w", "b.x", "mask.1", "mask.2"])}
-    done = translate(tensors, RULES, [(r"mask\..+", "masks are left out")])
+    done = rename_tensors(tensors, RULES, [(r"mask\..+", "masks are left out")])
     assert done.tensors == {"A.0.weight": torch.tensor(0.0), "B.x": torch.tensor(1.0)}
-    assert done.named == {"A.0.weight": "a.0.w", "B.x": "b.x"}
+    assert done.file_keys == {"A.0.weight": "a.0.w", "B.x": "b.x"}
     assert done.notes() == ["masks are left out: mask.1, mask.2"]
 
 
 def test_unknown_and_doubled_names_are_listed():
     with pytest.raises(UserError, match=r"parts that are not known: c\.1, d$"):
-        translate({"a.0.w": torch.zeros(1), "c.1": torch.zeros(1), "d": torch.zeros(1)}, RULES)
+        rename_tensors({"a.0.w": torch.zeros(1), "c.1": torch.zeros(1), "d": torch.zeros(1)}, RULES)
     with pytest.raises(UserError, match=r"under two names: b\.x and old_b\.x"):
-        translate({"b.x": torch.zeros(1), "old_b.x": torch.zeros(1)}, RULES)
+        rename_tensors({"b.x": torch.zeros(1), "old_b.x": torch.zeros(1)}, RULES)
 
 
 OWN = {"A": torch.zeros(2), "B": torch.zeros(3, dtype=torch.float32), "n.num_batches_tracked": torch.tensor(0)}
@@ -40,7 +46,7 @@ NAMED = {"A": "a", "B": "b", "C": "c"}
 
 
 def test_fitting_tensors_take_the_type_of_ours():
-    found = fit({"A": torch.ones(2, dtype=torch.float16), "B": torch.ones(3)}, OWN, NAMED)
+    found = fit_state_dict({"A": torch.ones(2, dtype=torch.float16), "B": torch.ones(3)}, OWN, NAMED)
     assert found["A"].dtype == torch.float32 and set(found) == set(OWN)
 
 
@@ -58,19 +64,19 @@ def test_fitting_tensors_take_the_type_of_ours():
 def test_what_does_not_fit_is_reported_by_the_names_of_the_file(changes, says):
     tensors = {"A": torch.ones(2), "B": torch.ones(3)} | changes
     with pytest.raises(UserError, match=says):
-        fit({key: value for key, value in tensors.items() if value is not None}, OWN, NAMED)
+        fit_state_dict({key: value for key, value in tensors.items() if value is not None}, OWN, NAMED)
 
 
 def test_a_missing_tensor_is_called_as_those_beside_it():
     named = {"head.cls.weight": "head.cls_logits.weight", "head.scales.0": "head.scales.0.scale"}
-    assert as_there("head.cls.bias", named) == "head.cls_logits.bias"
-    assert as_there("head.scales.1", named) == "head.scales.1 (headstart's name)"
+    assert name_in_file("head.cls.bias", named) == "head.cls_logits.bias"
+    assert name_in_file("head.scales.1", named) == "head.scales.1 (headstart's name)"
 
 
 def test_long_lists_are_summed_up():
     names = [f"neck.{kind}.{i}.weight" for kind in ("in", "out") for i in range(30)] + ["head.bias"]
-    assert summarise(names[:3]) == "neck.in.0.weight, neck.in.1.weight, neck.in.2.weight"
-    assert summarise(names) == "neck.in.* (30), neck.out.* (30), head.bias"
+    assert summarise_keys(names[:3]) == "neck.in.0.weight, neck.in.1.weight, neck.in.2.weight"
+    assert summarise_keys(names) == "neck.in.* (30), neck.out.* (30), head.bias"
 
 
 # -- whole files, changed at random ------------------------------------------------------------------------------------
@@ -93,19 +99,19 @@ WHOLE = {
 
 
 class Whole:
-    """A state, the reading of it, and the state of the detector that it builds."""
+    """A state dict, what was read of it, and the state of the detector that it builds."""
 
     def __init__(self, make, hints):
         self.state, self.hints = make(), hints
-        self.reading = foreign._read(self.state, hints)
-        self.own = foreign._build(self.reading).state_dict()
+        self.parsed = importing._read(self.state, hints)
+        self.own = importing._build(self.parsed).state_dict()
 
     def read(self, state):
         """As an import does it, without building the same detector again and again."""
-        again = foreign._read(state, self.hints)
-        if again.recipe != self.reading.recipe:
+        again = importing._read(state, self.hints)
+        if again.recipe != self.parsed.recipe:
             raise UserError(f"another detector: {again.recipe}")
-        return fit(again.tensors, self.own, again.named)
+        return fit_state_dict(again.tensors, self.own, again.file_keys)
 
 
 @pytest.fixture(scope="module", params=WHOLE)
@@ -142,7 +148,7 @@ def test_a_change_is_never_overlooked(whole, data):
         assert len(str(error)) > 10
         return
     # Only what no detector needs may go: counters, and constants that are known.
-    unused = set(state) - set(whole.reading.named.values())
+    unused = set(state) - set(whole.parsed.file_keys.values())
     assert key.endswith("num_batches_tracked") or key in unused
     assert set(found) == set(whole.own)
 
@@ -163,10 +169,10 @@ def test_whatever_lies_beside_the_weights(meta, name):
     """Nothing in it can do more than be refused."""
     state = make_state("gfl_r18_fpn_student")
     try:
-        reading = foreign._read(state, Hints(name, meta=meta))
+        parsed = importing._read(state, Hints(name, meta=meta))
     except UserError:
         return
-    assert len(reading.recipe["classes"]) == 80
+    assert len(parsed.recipe["classes"]) == 80
 
 
 VALUES = st.sampled_from(
@@ -198,10 +204,10 @@ def test_whatever_the_configuration_says(settings_):
     """Values of any kind at the places that are read: followed or refused, never an accident."""
     text = "\n".join(f"{path} = {value}" for path, value in nest(settings_).items())
     try:
-        reading = foreign._read(make_state("gfl_r18_fpn_student"), Hints("x_coco", meta={"config": text}))
+        parsed = importing._read(make_state("gfl_r18_fpn_student"), Hints("x_coco", meta={"config": text}))
     except UserError:
         return
-    built = foreign._build(reading)
+    built = importing._build(parsed)
     pixels = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     assert len(built.detect(ImageBatch(pixels, [(64, 64)], [0], [(64, 64)]))) == 1
 
