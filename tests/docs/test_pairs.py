@@ -4,10 +4,10 @@ import copy
 from pathlib import Path
 
 import pytest
+from headstart.methods.ckd import Aligned, LookedUp, Shared, Traced
 
 from headstart.detectors.zoo import FAMILIES
 from headstart.methods import Frozen, build_method
-from headstart.methods.ckd import Aligned, LookedUp, Shared, Traced
 from laws.tiny import detector
 
 PAGE = Path(__file__).parents[2] / "docs" / "methods" / "head.md"

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 import yaml
+from headstart.methods.base import Frozen
 from torch import nn
 
 from headstart.api import distill
@@ -19,7 +20,6 @@ from headstart.engine.score import Scoreboard
 from headstart.engine.teacher import compare_classes, measure_teacher
 from headstart.errors import UserError
 from headstart.evaluation.collect import OnlyClasses
-from headstart.methods.base import Frozen
 from headstart.recipe import check_run, load_run, plain_run
 from headstart.structures import CellIndex, Detections
 

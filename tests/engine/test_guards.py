@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 import toys
+from headstart.methods.base import Frozen, list_teachers
 
 from headstart.engine.guards import prove, with_objects
 from headstart.engine.precision import Precision
 from headstart.errors import UserError
-from headstart.methods.base import Frozen, list_teachers
 from headstart.structures import Objective
 
 CPU = torch.device("cpu")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
+from headstart.methods.base import Frozen, Method
 from torch import Tensor, nn
 
-from headstart.methods.base import Frozen, Method
 from headstart.structures import CellIndex, Detections, ImageBatch, Objective, Progress, Targets
 
 CLASSES = ("circle", "square")

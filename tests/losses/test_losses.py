@@ -10,7 +10,7 @@ from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 from headstart.losses.box import giou, iou_log, smooth_l1
 from headstart.losses.classification import bce_with_logits, cross_entropy, focal, quality_focal
 from headstart.losses.distribution import distribution_focal, integral
-from headstart.losses.imitation import mse
+from headstart.methods.criteria.mse import mse
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.5, 1.5)])

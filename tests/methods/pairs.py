@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from headstart.methods.ckd import Aligned, Link, LookedUp, Shared, Traced
 from torch import Tensor, nn
 
 from headstart.detectors.detector import Detector
 from headstart.methods import Frozen, build_method
 from headstart.methods.assistants import Reading, Sight
-from headstart.methods.ckd import Aligned, Link, LookedUp, Shared, Traced
 from headstart.methods.head import HEAD
 from headstart.structures import ImageBatch, Progress, Regions, Targets
 from laws.tiny import detector, run, scene

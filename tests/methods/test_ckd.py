@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-
 from headstart.methods.ckd import Aligned, LookedUp, Traced
 from headstart.methods.ckd import Shared as SharedRegions
+
 from headstart.structures import CellIndex, Progress, Regions
 from methods.pairs import LINKS, batch, cells_of, make, only, pair, still, tiny, watch
 

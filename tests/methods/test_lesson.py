@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from headstart.methods.ckd import Link
+from headstart.methods.lesson import Lesson
 from torch import nn
 
 from headstart.methods.assistants import Assistant, Reading
-from headstart.methods.ckd import Link
-from headstart.methods.lesson import Lesson
 from headstart.structures import Progress
 from methods.pairs import make
 

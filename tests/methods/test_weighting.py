@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-
 from headstart.methods.weighting import Scale, until, warm
+
 from headstart.structures import Progress
 
 

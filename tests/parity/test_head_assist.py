@@ -4,17 +4,17 @@ import re
 
 import pytest
 import torch
+from headstart.methods.assistants.tracing import read_cells
 from torch.nn import functional
 
 from headstart.backbones import build_backbone
 from headstart.detectors.detector import Detector
-from headstart.heads.dense import Selection
 from headstart.heads.retina import RetinaHead
 from headstart.heads.roi import BoxHead
 from headstart.heads.rpn import RPNHead
+from headstart.heads.selection import Selection
 from headstart.heads.two_stage import TwoStageHead
 from headstart.methods import Frozen, build_method
-from headstart.methods.assistants.tracing import read_cells
 from headstart.necks.fpn import FPN
 from headstart.structures import ImageBatch, Progress
 from parity.official import SCENARIOS, close, ordered, rename, sizes, targets, tensor

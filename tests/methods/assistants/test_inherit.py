@@ -4,6 +4,12 @@ import copy
 
 import pytest
 import torch
+from headstart.methods.assistants.inherit import (
+    inherit_box_head,
+    inherit_dense_head,
+    pull_class_layers,
+    pull_class_maps,
+)
 from torch import nn
 
 from headstart.classmap import match_classes
@@ -15,12 +21,6 @@ from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.retina import RetinaHead
 from headstart.heads.roi import BoxHead
 from headstart.methods.assistants import KINDS
-from headstart.methods.assistants.inherit import (
-    inherit_box_head,
-    inherit_dense_head,
-    pull_class_layers,
-    pull_class_maps,
-)
 from headstart.methods.assistants.regions import CascadeAssistant
 from methods.pairs import make, only
 

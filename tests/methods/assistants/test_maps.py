@@ -4,12 +4,12 @@ import re
 
 import pytest
 import torch
+from headstart.methods.assistants.maps import DenseAssistant, coarsen, factors
 
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
 from headstart.heads.retina import RetinaHead
 from headstart.methods import Frozen, build_method
-from headstart.methods.assistants.maps import DenseAssistant, coarsen, factors
 from headstart.necks.fpn import FPN
 from laws.tiny import CLASSES
 from methods.pairs import batch, make, only, teacher, tiny, watch

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from headstart.methods.assistants.tracing import ADAPTERS, PerAnchor, Shared, read_cells
 from torch import nn
 
-from headstart.methods.assistants.tracing import ADAPTERS, PerAnchor, Shared, read_cells
 from headstart.structures import CellIndex, Regions
 
 
