@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 import yaml
+from headstart.methods.base import Frozen
 from torch import nn
 
 from headstart.api import distill

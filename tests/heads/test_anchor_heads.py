@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from headstart.heads.retina import RetinaHead
-from headstart.heads.rpn import RPNHead
+from headstart.heads.retina import RetinaHead, RetinaOptions
+from headstart.heads.rpn import RPNHead, RPNOptions
 from headstart.structures import DenseOutputs, Targets
 
 STRIDES = [8, 16]
@@ -26,7 +26,7 @@ def truth(*boxes, label=1):
 
 
 def test_retina_assigns_anchors():
-    head = RetinaHead(2, 4, STRIDES, width=4, depth=1)
+    head = RetinaHead(2, 4, STRIDES, RetinaOptions(width=4, depth=1))
     anchor = head.all_anchors(blank(head, [(64, 64)]))[(3 * 8 + 4) * 9 + 4]
     assigned = head.assign(blank(head, [(64, 64), (64, 64)]), [truth(anchor.tolist()), Targets.empty()])
     assert assigned.positive[0, (3 * 8 + 4) * 9 + 4] and assigned.labels[0][assigned.positive[0]].eq(1).all()
@@ -36,7 +36,7 @@ def test_retina_assigns_anchors():
 
 
 def test_anchors_beyond_an_images_own_padding_are_not_trained():
-    head = RetinaHead(2, 4, STRIDES, width=4, depth=1)
+    head = RetinaHead(2, 4, STRIDES, RetinaOptions(width=4, depth=1))
     outputs = blank(head, [(64, 64), (30, 64)])
     assigned = head.assign(outputs, [Targets.empty(), truth((0, 30, 30, 62))])
     cells = head.cells(outputs)
@@ -47,7 +47,7 @@ def test_anchors_beyond_an_images_own_padding_are_not_trained():
 
 def test_retinas_losses_by_hand():
     """Divided by the positives, at least one per image."""
-    head = RetinaHead(2, 4, STRIDES, width=4, depth=1)
+    head = RetinaHead(2, 4, STRIDES, RetinaOptions(width=4, depth=1))
     outputs = blank(head, [(64, 64), (64, 64)])
     anchor = head.all_anchors(outputs)[(3 * 8 + 4) * 9 + 4].tolist()
     assigned = head.assign(outputs, [truth(anchor), Targets.empty()])
@@ -63,7 +63,7 @@ def test_retinas_losses_by_hand():
 
 @pytest.mark.parametrize("objects", [1, 0])
 def test_the_rpn_draws_a_sample(objects):
-    head = RPNHead(4, STRIDES, width=4, sample=32)
+    head = RPNHead(4, STRIDES, RPNOptions(width=4, sample=32))
     outputs = blank(head, [(64, 64), (64, 64)])
     targets = [truth(*[(8, 8, 60, 60)] * objects), truth(*[(10.0 * i, 8, 10 * i + 40, 50) for i in range(3)])]
     torch.manual_seed(0)
@@ -77,7 +77,9 @@ def test_the_rpn_draws_a_sample(objects):
 
 def test_anchors_that_reach_out_of_the_image_may_be_left_out():
     size = (50, 60)
-    every, inner = (RPNHead(4, STRIDES, width=4, sample=10**6, anchor_scale=2, crossing=c) for c in (True, False))
+    every, inner = (
+        RPNHead(4, STRIDES, RPNOptions(width=4, sample=10**6, anchor_scale=2, crossing=c)) for c in (True, False)
+    )
     anchors = every.all_anchors(blank(every, [size]))
     weights = [head.assign(blank(head, [size]), [Targets.empty()]).weight[0] for head in (every, inner)]
     contained = (anchors >= 0).all(dim=1) & (anchors < torch.tensor([60, 50, 60, 50])).all(dim=1)
@@ -86,24 +88,24 @@ def test_anchors_that_reach_out_of_the_image_may_be_left_out():
 
 def test_the_rpns_losses_by_hand():
     """Divided by the sampled anchors, one more for each image without objects."""
-    head = RPNHead(4, STRIDES, width=4, sample=32)
+    head = RPNHead(4, STRIDES, RPNOptions(width=4, sample=32))
     outputs = blank(head, [(64, 64), (64, 64)])
     assigned = head.assign(outputs, [truth((8, 8, 60, 60)), Targets.empty()])
     assert head.loss(outputs, assigned)["cls"].item() == pytest.approx(math.log(2) * 64 / 65, rel=1e-5)
 
 
 def test_all_classes_are_one_object_to_the_rpn():
-    head = RPNHead(4, STRIDES, width=4, sample=10**6)
+    head = RPNHead(4, STRIDES, RPNOptions(width=4, sample=10**6))
     outputs = blank(head, [(64, 64)])
     one, two = (head.assign(outputs, [truth((8, 8, 60, 60), label=k)]) for k in (0, 5))
     assert torch.equal(one.labels, two.labels) and set(one.labels.unique().tolist()) == {0, 1}
 
 
-def test_the_rpns_two_branches_share_their_tower():
-    head = RPNHead(4, STRIDES, width=4, depth=2)
+def test_an_rpn_is_entered_in_its_only_tower():
+    head = RPNHead(4, STRIDES, RPNOptions(width=4, depth=2))
     maps = [torch.randn(1, 4, 8, 8), torch.randn(1, 4, 4, 4)]
-    outputs = head.resume(maps, maps, start=0, sizes=[(64, 64)], trace=True)
-    assert len(outputs.cls_trace) == 2
-    assert all(a is b for x, y in zip(outputs.cls_trace, outputs.reg_trace) for a, b in zip(x, y))
-    again = head.resume(outputs.cls_trace[0], outputs.reg_trace[0], start=1, sizes=[(64, 64)])
+    outputs = head.resume(maps, start=0, sizes=[(64, 64)], trace=True)
+    assert list(outputs.inner) == ["tower/0", "tower/1"] and outputs.cls_trace == outputs.reg_trace == []
+    again = head.resume(outputs.inner["tower/0"], start=1, sizes=[(64, 64)], trace=True)
+    assert list(again.inner) == ["tower/1"]
     assert torch.equal(again.cls[0], outputs.cls[0]) and torch.equal(again.reg[1], outputs.reg[1])

@@ -8,10 +8,10 @@ from torch.nn import functional
 
 from headstart.backbones import build_backbone
 from headstart.detectors.detector import Detector
-from headstart.heads.dense import Selection
 from headstart.heads.retina import RetinaHead
 from headstart.heads.roi import BoxHead
 from headstart.heads.rpn import RPNHead
+from headstart.heads.selection import Selection
 from headstart.heads.two_stage import TwoStageHead
 from headstart.methods import Frozen, build_method
 from headstart.methods.assistants.guidance import run_once

@@ -12,6 +12,7 @@ from torch import Tensor
 from headstart.classmap import ClassMap, match_classes
 from headstart.detectors.detector import Detector
 from headstart.detectors.taps import read_tap
+from headstart.heads.dense import DenseHead
 from headstart.heads.protocol import HeadOutputs
 from headstart.structures import DenseOutputs, Features, ImageBatch, RegionOutputs, Size
 from headstart.teachers.base import TEACHER
@@ -93,7 +94,10 @@ class Frozen:
 
     def resume(self, cls_maps: list[Tensor], reg_maps: list[Tensor], *, start: int, sizes: list[Size]) -> DenseOutputs:
         """Somebody else's maps through the dense head from block `start` on; gradients reach the maps."""
-        return self.model.head.resume(cls_maps, reg_maps, start=start, sizes=sizes)
+        head = self.model.head
+        if not isinstance(head, DenseHead):
+            raise TypeError(f"{self.title} has no towers to enter: its head is a {type(head).__name__}")
+        return head.resume(cls_maps, reg_maps, start=start, sizes=sizes)
 
     def read_regions(self, pyramid: list[Tensor], boxes: list[Tensor], *, stage: int = 0) -> RegionOutputs:
         """Somebody else's pyramid through box head `stage` at boxes (R_i, 4) of each image; gradients reach it."""
