@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 import toys
-from headstart.methods.base import Frozen
 
 from headstart.engine.guards import check_lane, with_objects
 from headstart.engine.precision import Precision

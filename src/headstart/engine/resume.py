@@ -19,7 +19,7 @@ from headstart.engine.lane import TrainingState
 from headstart.errors import UserError
 
 FORMAT = 3
-"""3: `history` and the lanes' `ema` (2: `journal` and `average`, which is read too)."""
+"""3: a method's state is that of its student and its guidances. Runs of earlier versions cannot be continued."""
 
 NOT_SET = "not set"
 """What a setting is that a run does not have: not the same as `null`."""
@@ -62,30 +62,20 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
         content = torch.load(path, map_location=device, weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise UserError(f"{path} cannot be read as a checkpoint of headstart (last.ckpt): {error}") from None
-    if isinstance(content, dict) and content.get("format") == 2:
-        content = _from_format_2(content)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(
-            f"{path} is not a checkpoint of this version of headstart (format {FORMAT}): expected a run's last.ckpt, "
-            "or the run's folder."
+            f"{path} is not a checkpoint of this version of headstart (format {FORMAT}): expected a run's last.ckpt, or "
+            "the run's folder. A run of another version has to be continued by that version; its weights can be used: "
+            "--student FOLDER/student.safetensors."
         )
     return cast(Checkpoint, content)
-
-
-def _from_format_2(content: dict) -> dict:
-    lanes = {
-        name: {("ema" if key == "average" else key): value for key, value in lane.items()}
-        for name, lane in content["lanes"].items()
-    }
-    rest = {("history" if key == "journal" else key): value for key, value in content.items()}
-    return {**rest, "format": FORMAT, "lanes": lanes}
 
 
 def demand_same_run(saved: Mapping[str, object], wanted: Mapping[str, object]) -> None:
     """Raises UserError naming every setting that differs and would change the run."""
     before, after = dict(_flat(saved)), dict(_flat(wanted))
     changed = [
-        f"{key} was {before.get(key, NOT_SET)}, is now {after.get(key, NOT_SET)}"
+        f"{key} was {_said(before.get(key, NOT_SET))}, is now {_said(after.get(key, NOT_SET))}"
         for key in sorted(before.keys() | after.keys())
         if before.get(key, NOT_SET) != after.get(key, NOT_SET) and key not in HARMLESS
     ]
@@ -95,8 +85,13 @@ def demand_same_run(saved: Mapping[str, object], wanted: Mapping[str, object]) -
         )
 
 
+def _said(value: object) -> str:
+    """A value as a recipe has it."""
+    return "null" if value is None else str(value)
+
+
 def _flat(tree: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, object]]:
-    """Dotted keys and values, without what is None."""
+    """Dotted keys and values; null is a value."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")

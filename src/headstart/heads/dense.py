@@ -12,7 +12,7 @@ from torch.nn import functional
 from headstart.heads.cells import CellHead, CellOptions
 from headstart.heads.convention import OWN, Convention
 from headstart.heads.tower import Tower
-from headstart.structures import DenseOutputs, Features, Size, Targets
+from headstart.structures import DenseOutputs, Features, Regions, Size, Targets
 
 TOWERS = ("cls_tower", "reg_tower")
 
@@ -96,6 +96,10 @@ class DenseHead(CellHead):
     def tap_names(self) -> list[str]:
         towers = [f"{name}/{block}" for name in TOWERS for block in range(len(self.cls_tower))]
         return [*self.layer_names, *towers, *super().tap_names()]
+
+    def sampled_regions(self, outputs: DenseOutputs) -> list[Regions]:
+        """The regions that it read in training: none."""
+        return []
 
     def read_tap(self, name: str, outputs: DenseOutputs) -> list[Tensor]:
         part, _, which = name.partition("/")

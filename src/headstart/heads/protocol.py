@@ -11,7 +11,7 @@ from headstart.heads.cascade import CascadeRoIHead
 from headstart.heads.dense import DenseHead
 from headstart.heads.roi import BoxHead
 from headstart.heads.two_stage import TwoStageOutputs
-from headstart.structures import Assignment, DenseOutputs, Detections, Features, Size, Targets
+from headstart.structures import Assignment, DenseOutputs, Detections, Features, Regions, Size, Targets
 
 HeadOutputs = DenseOutputs | TwoStageOutputs
 """Of a dense head, and of a two-stage one."""
@@ -89,6 +89,8 @@ class Head(Protocol[Outputs]):
     def tap_width(self, name: str) -> int:
         """Channels of such a place."""
         ...
+
+    def sampled_regions(self, outputs: Outputs) -> list[Regions]: ...
 
     def read_tap(self, name: str, outputs: Outputs) -> list[Tensor]:
         """The values of such a place before their activation: [l] (B, C, H, W), or one (R, D)."""

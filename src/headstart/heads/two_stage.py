@@ -111,6 +111,10 @@ class RPNBasedHead(nn.Module, Generic[RoI]):
         """Channels of such a place."""
         return self.box_heads[0].hidden
 
+    def sampled_regions(self, outputs: TwoStageOutputs) -> list[Regions]:
+        """The regions that the first box head read in training, one entry per image."""
+        return outputs.first.regions
+
     def read_tap(self, name: str, outputs: TwoStageOutputs) -> list[Tensor]:
         """The values of such a place for all images' regions, before their activation: one (R, D)."""
         return [outputs.first.roi.hidden[self.tap_names().index(name)]]
