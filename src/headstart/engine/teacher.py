@@ -66,7 +66,7 @@ def name_teachers(models: Sequence[Detector], choices: Sequence[DetectorChoice],
         return [TEACHER]
     names: list[str] = []
     for model, choice in zip(models, choices):
-        word = model.recipe.get("name") or (Path(choice.file).stem if choice.file else "detector")
+        word = str(model.recipe.get("name") or (Path(choice.file).stem if choice.file else "detector"))
         name, number = word, 1
         while name in {*names, *lanes, TEACHER}:
             number += 1
