@@ -65,8 +65,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(
             f"{path} is not a checkpoint of this version of headstart (format {FORMAT}): expected a run's last.ckpt, "
-            "or the run's folder. A run of another version has to be continued by that version; its weights can be used: "
-            "--student FOLDER/student.safetensors."
+            "or the run's folder. A run of another version has to be continued by that version; its weights can be "
+            "used: --student FOLDER/student.safetensors."
         )
     return cast(Checkpoint, content)
 
