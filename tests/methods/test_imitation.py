@@ -123,9 +123,7 @@ def test_correspondence_then_adapter_then_criterion():
 def test_only_source_and_adapter_get_gradients():
     source = [torch.ones(2, 3, requires_grad=True)]
     adapter = Tripled()
-    made = Imitation(
-        "x", Told("own", source), Told("goal", [torch.zeros(2, 3)]), weight=Weight(1.0), adapter=adapter
-    )
+    made = Imitation("x", Told("own", source), Told("goal", [torch.zeros(2, 3)]), weight=Weight(1.0), adapter=adapter)
     made(make_step())["x"].backward()
     assert bool(source[0].grad.any()) and adapter.factor.grad.item() == pytest.approx(6)
     assert list(made.parameters()) == [adapter.factor]
