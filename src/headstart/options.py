@@ -116,6 +116,8 @@ def _allowed(error: ErrorDetails) -> str:
         "tuple": "a list",
         "none": "null",
     }
+    if kind == "is_instance_of":  # pydantic's word for what is no Sequence at all
+        kind = str(context["class"]).lower()
     if kind == "literal_error":
         return str(context["expected"]).replace("'", "")
     if kind in ("greater_than_equal", "greater_than", "less_than_equal", "less_than"):

@@ -49,6 +49,26 @@ def test_hidden_layers_are_those_before_their_activation():
     assert outputs.reg.shape == (2, 8) and bool((first < 0).any())
 
 
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_entering_at_a_layer_equals_the_whole(layers):
+    """With what the layer before gave; the layers that were run come out, and gradients reach what went in."""
+    torch.manual_seed(0)
+    roi, pyramid = head(fcs=layers), [torch.randn(1, 3, 64 // s, 64 // s) for s in (4, 8, 16, 32)]
+    whole = roi(pyramid, [torch.tensor([[4.0, 4, 30, 30], [0, 0, 60, 60]])])
+    assert bool((whole.hidden[0] < 0).any())  # what goes in is not activated yet
+    for start in range(1, layers + 1):
+        vectors = whole.hidden[start - 1].detach().requires_grad_()
+        found = roi.resume(vectors, start=start)
+        assert torch.equal(found.cls, whole.cls) and torch.equal(found.reg, whole.reg)
+        assert len(found.hidden) == layers - start
+        assert all(torch.equal(a, b) for a, b in zip(found.hidden, whole.hidden[start:], strict=True))
+        found.cls.sum().backward()
+        assert bool(vectors.grad.any())
+    for start in (-1, 0, layers + 1):
+        with pytest.raises(ValueError, match=f"start must be from 1 to {layers}, not {start}"):
+            roi.resume(whole.hidden[0], start=start)
+
+
 def regions(*rows):
     """(box, label, truth) -> Regions."""
     boxes, labels, matched = zip(*rows)

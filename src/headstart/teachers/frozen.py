@@ -56,9 +56,12 @@ class Frozen:
 
     def require(self, names: Sequence[str]) -> None:
         """These places will be read in every batch, so what they need is kept from the first reading on."""
-        if not self._required.issuperset(names):
-            self._required |= set(names)
+        fresh = set(names) - self._required
+        self._required |= fresh
+        if any(name.startswith("backbone") for name in fresh):
             self.clear()
+        elif not all(name.startswith(("neck", "output")) for name in fresh):
+            self._outputs = None  # what is remembered of the batch lacks them; its pyramid serves on
 
     def features(self, batch: ImageBatch) -> Features:
         """The pyramid for this batch, and the backbone's stages if they are required (else `stages` is empty)."""
