@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from engine.test_class_map import Oracle
+from engine.test_teacher_classes import Oracle
 from headstart.classmap import match_classes
 from headstart.data.discover import open_dataset
 from headstart.detectors.weights.importing import NATIVE, Imported

@@ -43,7 +43,10 @@ class Told(Assistant):
 TEACHER = SimpleNamespace(title="teacher")
 
 
-def make_step(progress=Progress(500, 1000)):
+MIDWAY = Progress(500, 1000)
+
+
+def make_step(progress=MIDWAY):
     images, targets = batch()
     return Step(tiny("retinanet"), images, targets, progress, Needs())
 
