@@ -39,8 +39,8 @@ def build_modes(options: argparse.Namespace) -> dict[str, Mode]:
             teacher = build_detector(f"{kind}_{options.backbone}", CLASSES, pretrained=False, width=options.width)
         assistants = "auto" if kind == FREE else None
         for regions in options.regions if kind in BY_REGIONS else [None]:
-            guide = None if teacher is None else freeze(teacher, precision)
-            method = build_method("head", copy.deepcopy(student), guide, regions=regions, assistants=assistants)
+            frozen = None if teacher is None else freeze(teacher, precision)
+            method = build_method("head", copy.deepcopy(student), frozen, regions=regions, assistants=assistants)
             modes[kind if regions is None else f"{kind}, {regions} regions"] = our_mode(method, batch, precision)
     return modes
 

@@ -25,7 +25,7 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
 from headstart.data.dataset import DetectionDataset, Entry
-from headstart.data.loader import Prepared
+from headstart.data.loader import TransformedSamples
 from headstart.data.shapes_scene import draw_scene
 from headstart.data.transforms import Transform
 
@@ -62,7 +62,7 @@ def reference_pipeline(dataset: DetectionDataset) -> Callable[[int], object]:
 
 
 def our_pipeline(dataset: DetectionDataset) -> Callable[[int], object]:
-    prepared = Prepared(dataset, Transform(short=SHORT, long=LONG, flip=0.5))
+    prepared = TransformedSamples(dataset, Transform(short=SHORT, long=LONG, flip=0.5))
     return lambda index: prepared[(0, index)]
 
 

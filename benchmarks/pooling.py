@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
 
-from headstart.heads.roi import BoxHead
+from headstart.heads.roi import BoxHead, BoxHeadOptions
 
 CASES = {"assistant": (8, 16, 32, 64), "teacher": (4, 8, 16, 32)}
 
@@ -40,7 +40,7 @@ def build_readers(
 ) -> dict[str, Callable[[], Tensor]]:
     """Both ways to (R, C, 7, 7). torchvision's takes ceil(side / 7) samples per cell, as ours; its boxes are not
     shifted by half a cell, which changes the numbers but not the work."""
-    head = BoxHead(1, maps[0].shape[1], strides, hidden=1)
+    head = BoxHead(1, maps[0].shape[1], strides, BoxHeadOptions(hidden=1))
     named = {str(level): m for level, m in enumerate(maps)}
     first = int(math.log2(strides[0]))
     kernel = MultiScaleRoIAlign(list(named), 7, sampling_ratio=-1, canonical_scale=56, canonical_level=first)

@@ -30,10 +30,8 @@ from headstart.detectors.zoo import build_detector
 from headstart.engine.memory import keep_freed_memory
 from headstart.engine.optim import build_optimizer, clip_gradients
 from headstart.engine.precision import Precision, has_bf16
-from headstart.engine.teacher import quicken
+from headstart.engine.teacher import prepare_frozen
 from headstart.methods import Frozen, Method, build_method
-from headstart.methods.assistants import Reading
-from headstart.methods.head import HEAD
 from headstart.structures import ImageBatch, Progress, Targets
 
 CLASSES = [str(i) for i in range(80)]
@@ -133,31 +131,27 @@ def our_mode(method: Method, batch: Batch, precision: Precision) -> Mode:
 
 @contextlib.contextmanager
 def watched_teacher(method: Method, mode: Mode) -> Iterator[None]:
-    """Notes how long the teacher works, in its pass over the images and its head at the regions, and at how many."""
-    if not isinstance(method, HEAD):
-        yield
-        return
+    """Notes how long the teachers work, and at how many regions."""
     spent: list[float] = []
+    asked = [(teacher, name, getattr(teacher, name)) for teacher in method.teachers for name in ("taps", "at")]
 
-    def watch(consult: Callable[..., Any]) -> Callable[..., Any]:
-        def run(teacher: Frozen, batch: ImageBatch, reading: Reading) -> Any:
-            mode.regions = min((len(places) for places in reading.places[0]), default=0) if reading.places else 0
+    def watch(ask: Callable[..., object]) -> Callable[..., object]:
+        def run(batch: ImageBatch, places: list, **more: int) -> object:
+            if isinstance(places[0], Tensor):
+                mode.regions = min(len(boxes) for boxes in places)
             begin = time.process_time()
-            result = consult(teacher, batch, reading)
+            found = ask(batch, places, **more)
             spent.append(time.process_time() - begin)
-            return result
+            return found
 
         return run
 
-    for guide in method.guides:
-        guide.forget()
-    assistants: list[Any] = [lesson.assistant for lesson in method.lessons.values()]
-    asked = [assistant.consult for assistant in assistants]
-    for assistant, consult in zip(assistants, asked):
-        assistant.consult = watch(consult)
+    for teacher, name, ask in asked:
+        teacher.clear()
+        setattr(teacher, name, watch(ask))
     yield
-    for assistant, consult in zip(assistants, asked):
-        assistant.consult = consult
+    for teacher, name, _ in asked:
+        delattr(teacher, name)
     mode.teacher.append(sum(spent))
 
 
@@ -168,9 +162,9 @@ def make_student(name: str, **options: Any) -> Detector:
 
 def freeze(teacher: Detector, precision: Precision) -> Frozen:
     """A copy, made quick as every run does."""
-    guide = copy.deepcopy(teacher)
-    quicken(guide, precision)
-    return Frozen(guide)
+    own = copy.deepcopy(teacher)
+    prepare_frozen(own, precision)
+    return Frozen(own)
 
 
 def build_modes(batch: Batch, size: int, bf16: bool) -> dict[str, Mode]:

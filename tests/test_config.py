@@ -7,7 +7,7 @@ import yaml
 
 from headstart.config import Run
 from headstart.errors import UserError
-from headstart.recipe import dump_run, load_run, parse_yaml, place_options, put
+from headstart.recipe import check_run, dump_run, load_run, parse_yaml, place_options, plain_run, set_key
 
 MINIMAL = {"data": "pictures", "student": "retinanet_r18"}
 DISTIL = {**MINIMAL, "teacher": "runs/teacher/student.safetensors", "method": "head"}
@@ -114,6 +114,9 @@ def test_bad_setting(setting):
         {**MINIMAL, "method": {"name": "head", "assistants": "auto"}, "baseline": True},
         {**MINIMAL, "method": {"name": "head", "assistants": {"fcos": {"weight": 2}, "fasterrcnn": None}}},
         {**DISTIL, "method": None, "lanes": {"plain": "baseline", "akd": {"name": "head", "ckd": False}}},
+        {**DISTIL, "method": {"name": "head", "ckd_stop": None, "assistants": None}},
+        {**DISTIL, "method": ["head", {"name": "pkd", "weight": 2, "warmup": None}], "baseline": True},
+        {**DISTIL, "method": None, "lanes": {"a": "head+pkd", "b": {"name": "head+pkd", "teachers": ["t"]}}},
     ],
 )
 def test_round_trip(tree, tmp_path):
@@ -136,6 +139,9 @@ def test_a_class_map_may_stand_in_a_file(tmp_path):
     assert load_run(recipe, {"class_map": str(file)}).class_map == expected
     file.write_text("a: b\na: c\n")
     with pytest.raises(UserError, match="given twice"):
+        load_run(None, {**DISTIL, "class_map": str(file)})
+    file.write_text("a: [b]\n")
+    with pytest.raises(UserError, match=r"names\.yaml: a: expected the name of a class, or null .*found \['b'\]"):
         load_run(None, {**DISTIL, "class_map": str(file)})
     with pytest.raises(UserError, match=r"class map .*name\.yaml does not exist; did you mean names\.yaml"):
         load_run(None, {**DISTIL, "class_map": str(tmp_path / "name.yaml")})
@@ -160,7 +166,7 @@ def test_one_or_several_teachers():
 def test_a_teacher_given_once_is_one_and_keeps_the_recipes_other_keys(given):
     recipe = {**DISTIL, "teacher": {"file": "c.pth", "read_as": "fasterrcnn"}}
     for key, value in place_options({"teacher": given}).items():
-        put(recipe, key, value)
+        set_key(recipe, key, value)
     assert recipe["teacher"] == {"file": "x.pth", "read_as": "fasterrcnn"}
     assert place_options({"teacher": []}) == place_options({"teacher": None}) == {}
 
@@ -171,6 +177,113 @@ def test_assistants_in_place_of_a_teacher():
     assert run.choices["head"].options == {"assistants": ["fcos"]}
     with pytest.raises(UserError, match="needs a teacher"):
         load_run(None, {**MINIMAL, "method": {"name": "head", "assistants": None}})
+
+
+SEVERAL = {"name": "head+pkd", "head": {}, "pkd": {"weight": 2}}
+
+
+@pytest.mark.parametrize(
+    "method, settings",
+    [
+        (["head", {"name": "pkd", "weight": 2}], []),
+        ({"name": "head + pkd", "pkd": {"weight": 2}}, []),
+        ({"name": "head+pkd", "head": None, "pkd": {"weight": 2}}, []),
+        ("head+pkd", ["method.pkd.weight=2"]),
+        (["head", "pkd"], ["method.pkd.weight=2"]),
+        (["head+pkd"], ["method.pkd={weight: 2}"]),
+        ({"name": "fgd", "alpha": 1}, ["method=head+pkd", "method.pkd.weight=2"]),
+        (["head", {"name": "pkd", "weight": 2}], ["method=head+pkd"]),
+    ],
+)
+def test_several_methods_in_one_run_have_one_normal_form(method, settings):
+    run = load_run(None, {**DISTIL, "method": method}, settings)
+    assert list(run.choices) == ["head+pkd"] and run.distils
+    assert run.choices["head+pkd"].model_dump() == SEVERAL
+    assert run.choices["head+pkd"].parts == [("head", {}), ("pkd", {"weight": 2})]
+    assert run.choices["head+pkd"].options == {"head": {}, "pkd": {"weight": 2}}
+    lanes = {**DISTIL, "method": None, "lanes": {"both": method, "plain": "baseline"}}
+    lane = load_run(None, lanes, [setting.replace("method", "lanes.both") for setting in settings if "." in setting])
+    if method != {"name": "fgd", "alpha": 1}:
+        assert lane.choices["both"].model_dump() == SEVERAL and lane.reference == "plain"
+
+
+def test_one_method_stays_as_it_is():
+    for method in ("head", ["head"], {"name": "head"}):
+        run = load_run(None, {**DISTIL, "method": method}, ["method.regions=64"])
+        assert run.choices["head"].parts == [("head", {"regions": 64})]
+        assert run.choices["head"].model_dump() == {"name": "head", "regions": 64}
+
+
+def test_which_methods_need_a_teacher():
+    def needs(method):
+        return load_run(None, {**DISTIL, "method": method}).choices.popitem()[1].needs_teacher
+
+    assert needs("head+pkd") and needs("head")
+    assert needs({"name": "head+pkd", "head": {"assistants": "auto"}})
+    assert not needs({"name": "head+pkd", "head": {"assistants": "auto"}, "pkd": {"assistants": ["fcos"]}})
+    assert not needs({"name": "head", "assistants": "auto"})
+
+
+@pytest.mark.parametrize(
+    "method, expected",
+    [
+        ({"name": "head+pkd", "regions": 64}, r"^method\.regions: say of which method: method\.head\.regions\.$"),
+        ("head+baseline", "method: baseline adds nothing to another method"),
+        (["head", "pkd", "head"], "method: method head is named twice in head\\+pkd\\+head"),
+        ("head+", "a method is missing beside a \\+"),
+        ([], "method: expected at least one method"),
+        (["head", 5], r"expected methods such as \[head, .*found 5 among them"),
+        ({"name": "head+pkd", "pkd": 2}, "the options of pkd must be a mapping .*found 2"),
+        ({"name": "head+pkd", "pkd": {"teachers": ["a"]}}, "teachers stands beside the methods"),
+        ([{"name": "head+pkd", "weight": 2}, "fgd"], "give each of the methods head\\+pkd an entry of its own"),
+        (5, "method: input should be a valid dictionary .*found 5"),
+    ],
+)
+def test_impossible_combinations(method, expected):
+    with pytest.raises(UserError, match=expected):
+        load_run(None, {**DISTIL, "method": method})
+
+
+def test_an_option_beside_the_methods_of_a_lane_is_placed():
+    tree = {**DISTIL, "method": None, "lanes": {"both": "head+pkd"}}
+    with pytest.raises(UserError, match=r"lanes\.both\.regions: say of which method: lanes\.both\.head\.regions"):
+        load_run(None, tree, ["lanes.both.regions=64"])
+    with pytest.raises(UserError, match="method: method head is named twice"):
+        load_run(None, {**DISTIL, "method": ["head", "head"]}, ["method.head.regions=64"])
+
+
+@pytest.mark.parametrize("method", ["head+pkd", ["pkd", "head"], {"name": "head+pkd", "pkd": {"weight": 2}}])
+def test_assistants_of_several_methods_are_heads(method):
+    run = load_run(None, {**DISTIL, **place_options({"method": method, "assistants": "auto"})})
+    parts = dict(run.choices.popitem()[1].parts)
+    assert parts["head"] == {"assistants": "auto"} and "assistants" not in parts["pkd"]
+    with pytest.raises(UserError, match=r"say of which method: method\.pkd\.assistants"):
+        load_run(None, {**DISTIL, **place_options({"method": "pkd+fgd", "assistants": "auto"})})
+
+
+@pytest.mark.parametrize("setting", ["method.ckd_stop=null", "lanes.a.ckd_stop=null", "lanes.a.pkd.stop=null"])
+def test_null_of_a_user_is_written_and_read_as_null(setting, tmp_path):
+    """Not the same as an option that was left out, whose default may be another value."""
+    several = "pkd" in setting
+    method = {"lanes": {"a": "head+pkd" if several else "head"}} if "lanes" in setting else {"method": "head"}
+    tree = {key: value for key, value in DISTIL.items() if key != "method"}
+    run = load_run(None, {**tree, **method}, [setting])
+    path = tmp_path / "run.yaml"
+    path.write_text(dump_run(run))
+    for found in (
+        run,
+        load_run(path),
+        check_run(plain_run(run)),
+        Run.model_validate(run.model_dump(exclude_none=True)),
+    ):
+        options = next(iter(found.choices.values())).options
+        assert options == ({"head": {}, "pkd": {"stop": None}} if several else {"ckd_stop": None})
+
+
+def test_dumps_leave_out_what_is_not_set():
+    plain = plain_run(load_run(None, DISTIL, ["train.clip=null"]))
+    assert plain["train"]["clip"] is None and "steps" not in plain["train"]
+    assert "lanes" not in plain and "class_map" not in plain and plain["method"] == {"name": "head"}
 
 
 def test_baseline_lane_comes_first():

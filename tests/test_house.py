@@ -68,6 +68,45 @@ def test_files_and_functions_stay_short():
     assert long == []
 
 
+def test_the_method_layer_stays_shorter_still():
+    """A method's file is read beside its paper: on a screen or two."""
+    long = []
+    for path in (SOURCE / "methods").rglob("*.py"):
+        text = path.read_text()
+        if len(text.splitlines()) > 250:
+            long.append(path.name)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno + 1 > 50:
+                long.append(f"{path.name}: {node.name}")
+    assert long == []
+
+
+def test_types_end_nowhere():
+    """`Any` hides from a reader what travels between two functions."""
+    found = [
+        f"{path.relative_to(SOURCE)}:{node.lineno}"
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Name) and node.id == "Any"
+    ]
+    assert len(found) <= 20, found
+
+
+def test_tests_mirror_the_tree_by_name():
+    """tests/A/test_B.py or test_B_TOPIC.py is about src/headstart/A/B.py, or about the package A/B or A as a whole."""
+    strange = []
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        folder = path.parent.relative_to(ROOT / "tests")
+        if folder.parts[:1] in (("laws",), ("parity",), ("docs",)):
+            continue  # over everything, against the official numbers, and of the documentation
+        home, name = SOURCE / folder, path.stem.removeprefix("test_")
+        known = {p.stem for p in home.glob("*.py")} | {p.name for p in home.iterdir() if p.is_dir()}
+        known |= {folder.name} if folder.parts else {p.stem for p in ROOT.iterdir()} | {"house"}
+        if not any(name == one or name.startswith(f"{one}_") for one in known):
+            strange.append(str(path.relative_to(ROOT)))
+    assert strange == []
+
+
 def test_no_catch_all_modules_and_no_unfinished_business():
     assert [p.name for p in MODULES if p.stem in ("utils", "util", "helpers", "misc", "common")] == []
     mark = re.compile(r"\b(?:TODO|FIXME|XXX)\b")
@@ -80,3 +119,11 @@ def test_one_version():
 
 def test_ci_is_a_program():
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_type_checkers_see_the_public_names():
+    """`__init__` imports them when asked for, so it tells type checkers apart from that where they come from."""
+    tree = ast.parse((SOURCE / "__init__.py").read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    told = {alias.name: node.module for node in block.body for alias in node.names}
+    assert told == headstart._HOMES

@@ -29,10 +29,10 @@ def test_moving_moves_every_tensor_however_nested():
     outputs = DenseOutputs([torch.zeros(2)], [torch.zeros(3)], None, [(4, 5)], trace, trace, inner=inner)
     there = outputs.to(torch.float64)
     assert there.cls[0].dtype == there.cls_trace[1][0].dtype == there.inner["conv"][0].dtype == torch.float64
-    assert inner["conv"][0].dtype == torch.float32 and there.initial == []
+    assert inner["conv"][0].dtype == torch.float32 and there.earlier == ()
     first = Assignment(*(torch.zeros(2) for _ in range(4)))
-    both = replace(first, initial=first).to(torch.float64)
-    assert both.initial.boxes.dtype == torch.float64 and both.initial.initial is None
+    both = replace(first, earlier=(first,)).to(torch.float64)
+    assert both.earlier[0].boxes.dtype == torch.float64 and both.earlier[0].earlier == ()
     assert there.quality is None and there.sizes == [(4, 5)] and outputs.cls[0].dtype == torch.float32
     found = Detections(torch.zeros(3, 4), torch.zeros(3), torch.zeros(3), cells()).to("meta")
     assert found.boxes.device.type == found.cells.anchor.device.type == "meta"

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from headstart.api import distill as distill
+    from headstart.api import train as train
+    from headstart.data.discover import open_dataset as open_dataset
+    from headstart.detectors.detector import Detector as Detector
+    from headstart.detectors.weights import import_detector as import_detector
+    from headstart.detectors.weights import load_detector as load_detector
+    from headstart.detectors.weights import save_detector as save_detector
+    from headstart.detectors.zoo import build_detector as build_detector
+    from headstart.errors import UserError as UserError
+    from headstart.methods import Method as Method
+    from headstart.methods import build_method as build_method
+    from headstart.structures import Progress as Progress
+    from headstart.teachers import Frozen as Frozen
 
 _HOMES = {
     "Detector": "headstart.detectors.detector",
@@ -26,7 +41,7 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Public names are imported when first asked for, so that `headstart --help` need not wait for torch."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from headstart.config import GIVEN, Run
 from headstart.detectors.detector import Detector
@@ -13,9 +13,17 @@ from headstart.engine.folder import find_checkpoint
 from headstart.engine.outcome import Outcome
 from headstart.engine.resume import load_checkpoint
 from headstart.errors import UserError
-from headstart.recipe import check_run, load_run, parse_yaml, place_options, put
+from headstart.recipe import apply_overrides, check_run, load_run, place_options
 
 Teacher = str | Path | Detector
+
+
+@dataclass(frozen=True)
+class Modules:
+    """Detectors that were handed over in Python; of the teachers None where a file or a name stands for one."""
+
+    student: Detector | None
+    teachers: list[Detector | None]
 
 
 def train(
@@ -26,7 +34,7 @@ def train(
     resume: str | Path | None = None,
     settings: Iterable[str] = (),
     quiet: bool = False,
-    **options: Any,
+    **options: object,
 ) -> Outcome:
     """Trains a detector without a teacher.
 
@@ -46,13 +54,13 @@ def distill(
     student: str | Detector | None = None,
     method: str | None = None,
     *,
-    assistants: str | Sequence[str] | Mapping[str, Any] | None = None,
+    assistants: str | Sequence[str] | Mapping[str, object] | None = None,
     compare: bool | None = None,
     recipe: str | Path | None = None,
     resume: str | Path | None = None,
     settings: Iterable[str] = (),
     quiet: bool = False,
-    **options: Any,
+    **options: object,
 ) -> Outcome:
     """Trains a student that learns from a teacher by `method` (`head`, unless a recipe says otherwise).
 
@@ -69,7 +77,7 @@ def distill(
 
 
 def read_settings(
-    options: dict[str, Any],
+    options: Mapping[str, object],
     recipe: str | Path | None = None,
     settings: Iterable[str] = (),
 ) -> Run:
@@ -82,14 +90,14 @@ def read_settings(
 
 
 def _start(
-    options: dict[str, Any],
+    options: Mapping[str, object],
     recipe: str | Path | None,
     resume: str | Path | None,
     settings: Iterable[str],
     quiet: bool,
     teach: bool = False,
 ) -> Outcome:
-    modules = {who: _modules(options.get(who)) for who in ("student", "teacher")}
+    modules = Modules(_one(options.get("student")), _some(options.get("teacher")))
     named = {name: _named(value) for name, value in options.items()}
     if resume is not None:
         if recipe is not None:
@@ -101,33 +109,39 @@ def _start(
             "distill needs a teacher: give --teacher FILE, weights that `headstart train` wrote, or --assistants auto "
             "to learn without one; and a method that uses it, such as --method head."
         )
-    return fit(run, quiet=quiet, **modules)
+    return fit(run, student=modules.student, teacher=modules.teachers, quiet=quiet)
 
 
 def _continue(
-    path: Path, options: dict[str, Any], settings: Iterable[str], modules: dict[str, Any], quiet: bool
+    path: Path, options: Mapping[str, object], settings: Iterable[str], modules: Modules, quiet: bool
 ) -> Outcome:
     found = find_checkpoint(path)
     checkpoint = load_checkpoint(found)
     tree = dict(checkpoint["run"])
-    for key, value in place_options(options).items():
-        put(tree, key, value)
-    for setting in settings:
-        key, _, value = setting.partition("=")
-        put(tree, key.strip(), parse_yaml(value, f"--set {setting}"))
+    apply_overrides(tree, place_options(options), settings)
     run = check_run(tree, f"--resume {path}")
-    return fit(run, checkpoint=checkpoint, folder=found.parent, quiet=quiet, **modules)
+    return fit(
+        run,
+        student=modules.student,
+        teacher=modules.teachers,
+        checkpoint=checkpoint,
+        folder=found.parent,
+        quiet=quiet,
+    )
 
 
-def _modules(value: Any) -> Any:
-    """The detectors among what was given, in their places: None for those that a file or a name stands for."""
-    if isinstance(value, list | tuple):
-        found = [_modules(one) for one in value]
-        return found if any(one is not None for one in found) else None
+def _one(value: object) -> Detector | None:
+    """The value itself if it is a detector, not the name of one or a file."""
     return value if isinstance(value, Detector) else None
 
 
-def _named(value: Any) -> Any:
+def _some(value: object) -> list[Detector | None]:
+    """The detectors among one or several teachers, in their places; nothing if there is none."""
+    found = [_one(each) for each in (value if isinstance(value, list | tuple) else [value])]
+    return found if any(each is not None for each in found) else []
+
+
+def _named(value: object) -> object:
     """What a run can write down of an option's value."""
     if isinstance(value, list | tuple):
         return [_named(one) for one in value]

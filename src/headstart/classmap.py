@@ -13,8 +13,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from headstart.cached_tensor import cached_tensor
-from headstart.data.classes import nearest
-from headstart.errors import UserError
+from headstart.errors import UserError, did_you_mean
 from headstart.structures import Detections
 
 LEFT_OUT = -1
@@ -166,10 +165,12 @@ def match_classes(
             )
         row = find_class(name, teacher, who[0])
         if row is None:
-            raise UserError(f"class map: the {who[0]} has no class {name!r}{nearest(name, _classes(teacher))}")
+            near = did_you_mean(name, _classes(teacher), quoted=True)
+            raise UserError(f"class map: the {who[0]} has no class {name!r}{near}")
         number = LEFT_OUT if other is None else find_class(other, student, who[1])
         if number is None:
-            raise UserError(f"class map: the {who[1]} has no class {other!r}{nearest(other or '', student)}")
+            near = did_you_mean(other or "", student, quoted=True)
+            raise UserError(f"class map: the {who[1]} has no class {other!r}{near}")
         if row in chosen:
             raise UserError(f"class map: the {who[0]}'s class {teacher[row]!r} is given twice.")
         chosen[row] = number

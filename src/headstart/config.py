@@ -1,11 +1,14 @@
-"""The settings of a run: one flat YAML, these models are its schema. Importing this must stay cheap (no torch)."""
+"""The settings of a run: these models are the schema of its YAML. Importing this must stay cheap (no torch)."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+
+from headstart.method_choice import BASELINE, MethodChoice
+from headstart.plain import Plain
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -13,7 +16,7 @@ GIVEN = "(given in Python)"
 """The name of a detector that was handed over as a module: a resumed run needs it handed over again."""
 
 
-class Section(BaseModel):
+class Section(Plain):
     """Unknown keys are errors; assignments are checked like files are."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
@@ -47,7 +50,7 @@ class Data(Section):
 
     @property
     def sides(self) -> tuple[int | tuple[int, int], int]:
-        """short (one number or a range) and long, in pixels."""
+        """Shorter side (one number, or least and most) and limit of the longer side, in pixels."""
         if self.short is not None and self.long is not None:
             return self.short, self.long
         side = self.imgsz or 640
@@ -65,11 +68,11 @@ class DetectorChoice(Section):
     backbone: str | None = Field(None, description="another backbone than the name says: short name or any of timm's")
     width: Positive | None = Field(None, description="channels of pyramid and heads")
     pretrained: bool | str = Field(True, description="start from ImageNet weights (imagenet), none, or a file")
-    options: dict[str, Any] = Field(default_factory=dict, description="further options of the builder")
+    options: dict[str, object] = Field(default_factory=dict, description="further options of the builder")
 
     @field_validator("pretrained", mode="before")
     @classmethod
-    def _words_for_weights(cls, value: Any) -> Any:
+    def _words_for_weights(cls, value: object) -> object:
         return {"imagenet": True, "none": False}.get(value, value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
@@ -85,41 +88,12 @@ class DetectorChoice(Section):
         return self
 
 
-class MethodChoice(BaseModel):
-    """A method and its options; which options there are, the method's constructor says."""
-
-    model_config = ConfigDict(extra="allow", protected_namespaces=())
-
-    name: str = Field(description="see `headstart methods`")
-    teachers: list[str] | None = Field(None, description="which of the run's teachers it learns from; default all")
-
-    @model_validator(mode="after")
-    def _teachers_of_whom_it_can_learn(self) -> MethodChoice:
-        if self.teachers and not self.distils:
-            raise ValueError(f"method {self.name} learns from no teacher; leave out teachers")
-        return self
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
-
-    @property
-    def distils(self) -> bool:
-        """Whether the student learns from anything besides the ground truth."""
-        return self.name != "baseline"
-
-    @property
-    def needs_teacher(self) -> bool:
-        """Not where its option `assistants` says who teaches instead."""
-        return self.distils and self.options.get("assistants") is None
-
-
 ONE, SEVERAL = "DetectorChoice", "list[DetectorChoice]"
 Teachers = Annotated[
     Annotated[DetectorChoice, Tag(ONE)] | Annotated[list[DetectorChoice], Field(min_length=1), Tag(SEVERAL)],
     Discriminator(lambda value: SEVERAL if isinstance(value, list) else ONE),
 ]
-"""One teacher, or a list of them; told apart first, so that a mistake is explained once."""
+"""One teacher or a list of them. The discriminator picks one model, so that pydantic reports a mistake only once."""
 
 
 class Train(Section):
@@ -165,7 +139,7 @@ class Train(Section):
 
 
 class Run(Section):
-    """Everything that a training needs to know. `lanes` trains several methods side by side on the same batches."""
+    """All settings of a training. `lanes` trains several students on the same batches, each by a method of its own."""
 
     data: Data
     student: DetectorChoice
@@ -182,10 +156,10 @@ class Run(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _short_forms(cls, value: Any) -> Any:
-        """`data: DIR`, `student: retinanet_r18`, `teacher: FILE` and `method: head` in place of a section.
+    def _short_forms(cls, value: object) -> object:
+        """`data: DIR`, `student: retinanet_r18` and `teacher: FILE` in place of a section.
 
-        The same for each of a list of teachers.
+        The same for each of a list of teachers; the short forms of a method are those of `MethodChoice`.
         """
         if not isinstance(value, dict):
             return value
@@ -197,12 +171,8 @@ class Run(Section):
                 value[key] = _detector(value[key])
         if isinstance(value.get("teacher"), list):
             value["teacher"] = [_detector(one) if isinstance(one, str) else one for one in value["teacher"]]
-        if isinstance(value.get("method"), str):
-            value["method"] = {"name": value["method"]}
         if value.get("lanes") and isinstance(value.get("method"), dict) and "name" not in value["method"]:
             raise ValueError("give either method (and baseline), or lanes; a lane's option is set by lanes.LANE.OPTION")
-        if isinstance(value.get("lanes"), dict):
-            value["lanes"] = {k: {"name": v} if isinstance(v, str) else v for k, v in value["lanes"].items()}
         return value
 
     @model_validator(mode="after")
@@ -230,7 +200,7 @@ class Run(Section):
 
     @property
     def teachers(self) -> list[DetectorChoice]:
-        """None, one or several, in order."""
+        """The teachers as a list, in order; empty where there is none."""
         if self.teacher is None:
             return []
         return self.teacher if isinstance(self.teacher, list) else [self.teacher]
@@ -246,11 +216,11 @@ class Run(Section):
         lane without distillation comes first and is called `baseline`."""
         if self.lanes:
             return self.lanes
-        method = self.method or MethodChoice(name="baseline")
+        method = self.method or MethodChoice(name=BASELINE)
         if not method.distils:
             return {"student": method}
         if self.baseline:
-            return {"baseline": MethodChoice(name="baseline"), method.name: method}
+            return {BASELINE: MethodChoice(name=BASELINE), method.name: method}
         return {method.name: method}
 
     @property

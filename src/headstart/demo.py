@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 import numpy as np
 
@@ -33,6 +34,25 @@ SHOWN = 4
 """Validation pictures in comparison.png."""
 
 
+class DemoScores(TypedDict):
+    """AP in percent of the three detectors, `head` minus `baseline`, and where the picture lies."""
+
+    teacher: float
+    baseline: float
+    head: float
+    gain: float
+    picture: Path
+
+
+class Shared(TypedDict, total=False):
+    """What the trainings of the demo have in common; defaults as those of a run."""
+
+    seed: int
+    device: str
+    quiet: bool
+    bad_data: str
+
+
 @dataclass(frozen=True)
 class Budget:
     """Pictures of the data set and their side in pixels; steps of the teacher and of each student; images per step."""
@@ -51,7 +71,7 @@ QUICK = Budget(train=200, val=40, teacher=100, student=60)
 
 def run_demo(
     out: str | Path = "demo", *, quick: bool = False, seed: int = 0, device: str = "auto", quiet: bool = False
-) -> dict[str, Any]:
+) -> DemoScores:
     """Draws the data, trains, compares, and leaves runs and comparison.png in `out`.
 
     Gives the AP of `teacher`, `baseline` and `head`, the `gain`, and the `picture`. Nothing is downloaded.
@@ -59,7 +79,7 @@ def run_demo(
     out, budget = Path(out), QUICK if quick else FULL
     say = print if not quiet else lambda text="": None
     data = draw_data(out, budget)
-    shared: dict[str, Any] = {"seed": seed, "device": device, "quiet": quiet}
+    shared: Shared = {"seed": seed, "device": device, "quiet": quiet}
     say(f"1 of 3: a teacher learns {budget.train} drawn pictures.\n")
     teacher = train_teacher(data, out, budget, **shared)
     say("\n2 of 3: the same student twice, side by side, without and with the teacher.\n")
@@ -74,7 +94,13 @@ def run_demo(
     say("  ".join(f"{name} AP {value:.1f}" for name, value in scores.items()) + f"  gain {gain:+.1f}")
     if quick:
         say("A quick run is too short to judge distillation by; leave out --quick for that.")
-    return {**scores, "gain": gain, "picture": picture}
+    return {
+        "teacher": scores["teacher"],
+        "baseline": scores["baseline"],
+        "head": scores["head"],
+        "gain": gain,
+        "picture": picture,
+    }
 
 
 def draw_data(out: Path, budget: Budget) -> Path:
@@ -82,39 +108,42 @@ def draw_data(out: Path, budget: Budget) -> Path:
     return make_shapes(out / "shapes", train=budget.train, val=budget.val, size=budget.size)
 
 
-def train_teacher(data: Path, out: Path, budget: Budget, **shared: Any) -> Outcome:
+def train_teacher(data: Path, out: Path, budget: Budget, **shared: Unpack[Shared]) -> Outcome:
     """The demo's teacher on any data; `shared` are seed, device, quiet and bad_data."""
     return _train(data, out, TEACHER, budget, budget.teacher, TEACHER_RATE, {}, **shared)
 
 
 def train_students(
-    data: Path, out: Path, budget: Budget, *, teacher: Path | None, lanes: dict[str, Any], **shared: Any
+    data: Path,
+    out: Path,
+    budget: Budget,
+    *,
+    teacher: Path | None,
+    lanes: Mapping[str, object],
+    **shared: Unpack[Shared],
 ) -> Outcome:
     """The demo's student on any data, once per lane (name -> method), side by side."""
-    lesson: dict[str, Any] = {"lanes": lanes}
+    teaching: dict[str, object] = {"lanes": lanes}
     if teacher is not None:
-        lesson["teacher"] = str(teacher)
-    return _train(data, out, STUDENT, budget, budget.student, STUDENT_RATE, lesson, **shared)
+        teaching["teacher"] = str(teacher)
+    return _train(data, out, STUDENT, budget, budget.student, STUDENT_RATE, teaching, **shared)
 
 
 def _train(
     data: Path,
     out: Path,
-    student: dict[str, Any],
+    student: Mapping[str, object],
     budget: Budget,
     steps: int,
     rate: float,
-    lesson: dict[str, Any],
-    *,
-    seed: int = 0,
-    device: str = "auto",
-    quiet: bool = False,
-    bad_data: str = "stop",
+    teaching: Mapping[str, object],
+    **shared: Unpack[Shared],
 ) -> Outcome:
+    bad_data = shared.get("bad_data", "stop")
     settings = {"path": str(data), "imgsz": budget.size, "batch": budget.batch, "bad_data": bad_data}
-    train = {**TRAIN, "lr": rate, "steps": steps, "seed": seed, "device": device}
-    run = {"data": settings, "student": student, "train": train, "out": str(out / "runs"), **lesson}
-    return fit(check_run(run), quiet=quiet)
+    train = {**TRAIN, "lr": rate, "steps": steps, "seed": shared.get("seed", 0), "device": shared.get("device", "auto")}
+    run = {"data": settings, "student": student, "train": train, "out": str(out / "runs"), **teaching}
+    return fit(check_run(run), quiet=shared.get("quiet", False))
 
 
 def _draw(

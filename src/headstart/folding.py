@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 import itertools
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import FrozenBatchNorm2d
 
+Part = TypeVar("Part", bound=nn.Module)
+
 _TOLERANCE = 1e-3
 _NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d)
 
 
-def fold_batchnorm(module: nn.Module, pixels: Tensor | None = None) -> tuple[nn.Module, str]:
+def fold_batchnorm(module: Part, pixels: Tensor | None = None) -> tuple[Part, str]:
     """A copy of `module` in eval mode without its batch norms where that changes nothing, and a sentence to print.
 
     A norm is taken to follow a convolution when it is the next leaf module; both versions are then run on `pixels`

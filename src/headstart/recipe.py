@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from yaml.constructor import ConstructorError
+from pydantic_core import ErrorDetails
 
-from headstart.config import MethodChoice, Run, Train, is_file
-from headstart.errors import UserError
+from headstart.config import Run, Train, is_file
+from headstart.errors import UserError, did_you_mean
+from headstart.method_choice import WHOSE_OPTION, MethodChoice, spell_out_method, split_methods
+from headstart.strict_yaml import NameLoader, StrictLoader, parse_yaml
 
 ALIASES = {
     "lr0": "lr",
@@ -30,7 +30,7 @@ ALIASES = {
     "optim": "optimizer",
     "grad_clip": "clip",
 }
-"""What other tools call a key of ours, for the hint beside an unknown one."""
+"""Other tools' name of a key -> ours, proposed where a key is unknown."""
 
 
 OPTIONS = {
@@ -49,28 +49,28 @@ OPTIONS = {
     "name": "name",
     "out": "out",
 }
-"""The options of `headstart train` and `distill`, in Python too, and where each stands in a run."""
+"""The options of `headstart train` and `distill`, in Python too -> their dotted keys in a run."""
 
 
 SHORT = ("data", "student", "teacher", "method")
-"""Sections that a single word may stand for."""
+"""Sections that may be given as a single word."""
 
 
-def place_options(options: Mapping[str, Any]) -> dict[str, Any]:
+def place_options(options: Mapping[str, object]) -> dict[str, object]:
     """Overrides for `load_run` from options by name; those that are None are left out.
 
     Raises UserError for an unknown option, with the nearest known one.
     """
     for name in options:
         if name not in OPTIONS:
-            raise UserError(f"There is no option {name!r}{hint(name, OPTIONS)}.")
+            raise UserError(f"There is no option {name!r}{hint(name, OPTIONS)}")
     # Sections before their keys, so that `student` and `backbone` both count.
     chosen = {**options, "teacher": _one_or_several(options.get("teacher"))}
     given = {OPTIONS[name]: value for name, value in chosen.items() if value is not None}
     return dict(sorted(given.items(), key=lambda item: item[0].count(".")))
 
 
-def _one_or_several(teacher: Any) -> Any:
+def _one_or_several(teacher: object) -> object:
     """`--teacher FILE` given once is one teacher, not a list; not given, none."""
     if not isinstance(teacher, list | tuple):
         return teacher
@@ -78,31 +78,48 @@ def _one_or_several(teacher: Any) -> Any:
 
 
 _KIND = re.compile(r"^(constrained-\w+|literal\[.*|int|float|bool|str|DetectorChoice|list\[DetectorChoice\])$")
-"""How pydantic names the kinds of value that a key may have."""
+"""What pydantic adds to the location of an error for each type of a union."""
 
 
 def load_run(
-    recipe: str | Path | None = None, overrides: Mapping[str, Any] | None = None, settings: Iterable[str] = ()
+    recipe: str | Path | None = None, overrides: Mapping[str, object] | None = None, settings: Iterable[str] = ()
 ) -> Run:
     """A run from a recipe file, then `overrides` (dotted key to value), then `settings` ("a.b=c", c is YAML).
 
     Raises UserError listing everything that is wrong, each with its place and the nearest known name.
     """
     tree = read_yaml(Path(recipe)) if recipe is not None else {}
-    for key, value in (overrides or {}).items():
-        put(tree, key, value)
+    apply_overrides(tree, overrides or {}, settings)
+    return check_run(tree, str(recipe) if recipe is not None else None)
+
+
+def apply_overrides(tree: dict[str, object], overrides: Mapping[str, object], settings: Iterable[str] = ()) -> None:
+    """Changes the tree of a run: `overrides` by dotted key, as from `place_options`, then `settings`, as `--set` has.
+
+    Raises UserError for a setting that is not KEY=VALUE, and as `set_key`.
+    """
+    for key, value in overrides.items():
+        set_key(tree, _assistants_key(tree) if key == OPTIONS["assistants"] else key, value)
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise UserError(f"--set {setting}: expected KEY=VALUE, such as --set student.backbone=resnet34.")
-        put(tree, key.strip(), parse_yaml(value, f"--set {setting}"))
-    return check_run(tree, str(recipe) if recipe is not None else None)
+        set_key(tree, key.strip(), parse_yaml(value, f"--set {setting}"))
 
 
-def check_run(tree: Any, source: str | None = None) -> Run:
-    """The tree as a Run. Raises UserError listing every error."""
-    if isinstance(tree, dict) and isinstance(tree.get("class_map"), str):
-        tree = {**tree, "class_map": read_class_map(tree["class_map"])}
+def _assistants_key(tree: Mapping[str, object]) -> str:
+    """The dotted key of the option `assistants`; where several methods are combined, it is HEAD's."""
+    method = _spell_out("method", tree.get("method"))
+    name = method.get("name") if isinstance(method, dict) else None
+    several = split_methods(name) if isinstance(name, str) else []
+    return "method.head.assistants" if len(several) > 1 and "head" in several else OPTIONS["assistants"]
+
+
+def check_run(tree: object, source: str | None = None) -> Run:
+    """The nested mapping of a recipe as a Run; `source` is its file. Raises UserError listing every error."""
+    if isinstance(tree, Mapping):
+        file = tree.get("class_map")
+        tree = {**tree, "class_map": read_class_map(file)} if isinstance(file, str) else tree
     try:
         return Run.model_validate(tree)
     except ValidationError as error:
@@ -113,21 +130,29 @@ def check_run(tree: Any, source: str | None = None) -> Run:
     raise UserError(f"{source or 'The settings'} cannot be used:\n" + "\n".join(f"  {line}" for line in lines))
 
 
-def read_class_map(path: str) -> dict[str, Any]:
-    """The file of `--class-map`. It becomes part of the run, so that a resumed one does not depend on it."""
-    return _mapping(Path(path), "class map", "`tvmonitor: tv`", _NameLoader)
+def read_class_map(path: str) -> dict[str, str | None]:
+    """The file of `--class-map`. It becomes part of the run, so that a resumed one does not depend on it.
+
+    Raises UserError if it cannot be read, or says anything but the name of a class, or null, of a class.
+    """
+    names: dict[str, str | None] = {}
+    for theirs, ours in _mapping(Path(path), "class map", "`tvmonitor: tv`", NameLoader).items():
+        if not isinstance(theirs, str) or not isinstance(ours, str | None):
+            raise UserError(f"{path}: {theirs}: expected the name of a class, or null to leave it out, found {ours!r}.")
+        names[theirs] = ours
+    return names
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file with a mapping in it; a key given twice is an error too."""
-    return _mapping(path, "recipe", "`student: retinanet_r18`", _StrictLoader)
+def read_yaml(path: Path) -> dict[str, object]:
+    """The mapping in a YAML file. Raises UserError if the file is none, or has a key twice."""
+    return _mapping(path, "recipe", "`student: retinanet_r18`", StrictLoader)
 
 
-def _mapping(path: Path, what: str, example: str, loader: type[yaml.SafeLoader]) -> dict[str, Any]:
+def _mapping(path: Path, what: str, example: str, loader: type[yaml.SafeLoader]) -> dict[str, object]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"The {what} {path} does not exist{hint(path.name, _neighbours(path))}.") from None
+        raise UserError(f"The {what} {path} does not exist{hint(path.name, _neighbours(path))}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"The {what} {path} cannot be read: {error}.") from None
     tree = parse_yaml(text, str(path), loader)
@@ -137,40 +162,35 @@ def _mapping(path: Path, what: str, example: str, loader: type[yaml.SafeLoader])
     return tree
 
 
-def parse_yaml(text: str, source: str, loader: type[yaml.SafeLoader] | None = None) -> Any:
-    try:
-        return yaml.load(text, Loader=loader or _StrictLoader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}.") from None
-
-
 def dump_run(run: Run) -> str:
     """The run as YAML that `load_run` reads back as an equal run."""
     return yaml.safe_dump(plain_run(run), sort_keys=False, allow_unicode=True)
 
 
-def plain_run(run: Run) -> dict[str, Any]:
-    """The run as plain values, without what is not set."""
-    tree = run.model_dump(mode="json", exclude_none=True)
-    # A limit that was switched off is not the same as one that was not mentioned.
-    if run.train.clip is None:
-        tree["train"]["clip"] = None
-    return {key: value for key, value in tree.items() if value != {}}
+def plain_run(run: Run) -> dict[str, object]:
+    """The run as plain values (numbers, text, lists, mappings, null), without what is not set."""
+    return {key: value for key, value in run.model_dump(mode="json").items() if value != {}}
 
 
-def put(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Sets a dotted key; a section that was a single word (`student: retinanet_r18`) becomes a mapping first."""
+def set_key(tree: dict[str, object], key: str, value: object) -> None:
+    """Sets a dotted key; a section in a short form (`student: retinanet_r18`) becomes a mapping first.
+
+    Raises UserError for a key inside a list of teachers, and for a method in none of its forms.
+    """
     *sections, last = key.split(".")
-    if key in SHORT and isinstance(tree.get(key), dict) and isinstance(value, str):
-        # `--student fcos_r18` beside a recipe's section: another detector, the other keys stay.
-        short = _short_key(key, value)
-        rest = {k: v for k, v in tree[key].items() if k not in ("name", "file", "path")}
-        if key == "method" and tree[key].get("name") != value:
-            rest = {}  # another method's options mean nothing here
-        tree[key] = {short: value, **rest}
+    if key == "method":
+        tree[key] = _replace_method(tree.get(key), value)
         return
-    for name in sections:
+    before = tree.get(key)
+    if key in SHORT and isinstance(before, dict) and isinstance(value, str):
+        # `--student fcos_r18` beside a recipe's section: another detector, the other keys stay.
+        rest = {k: v for k, v in before.items() if k not in ("name", "file", "path")}
+        tree[key] = {_short_key(key, value): value, **rest}
+        return
+    for depth, name in enumerate(sections):
         inner = tree.get(name)
+        if sections[: depth + 1] == ["method"] or (depth == 1 and sections[0] == "lanes"):
+            inner = _spell_out(".".join(sections[: depth + 1]), inner)
         if isinstance(inner, list):
             raise UserError(
                 f"{key}: {name} is a list of {len(inner)} here, so no key of it can be set alone. Give the whole list: "
@@ -178,17 +198,34 @@ def put(tree: dict[str, Any], key: str, value: Any) -> None:
             )
         if isinstance(inner, str):
             inner = read_class_map(inner) if name == "class_map" else {_short_key(name, inner): inner}
-        tree[name] = dict(inner) if isinstance(inner, dict) else {}
-        tree = tree[name]
+        section = dict(inner) if isinstance(inner, dict) else {}
+        tree[name] = section
+        tree = section
     tree[last] = value
 
 
+def _replace_method(before: object, value: object) -> object:
+    """The method that `--method` names, with the options of the recipe's method if that is the same one."""
+    old = _spell_out("method", before)
+    if not isinstance(old, dict) or not isinstance(value, str):
+        return value
+    new = _spell_out("method", value)
+    return old if isinstance(new, dict) and new.get("name") == old.get("name") else value
+
+
+def _spell_out(place: str, method: object) -> object:
+    """The mapping of a method given as text or a list; `place`: its dotted key. Raises UserError if it is malformed."""
+    try:
+        return spell_out_method(method) if isinstance(method, str | list) else method
+    except ValueError as error:
+        raise UserError(f"{place}: {error}.") from None
+
+
 def hint(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` for the nearest known name, or nothing."""
+    """The end of a sentence: `; did you mean X?` for the nearest known name, or the full stop."""
     names = list(known)
-    lower = {name.lower(): name for name in names}
-    found = [ALIASES[word]] if ALIASES.get(word) in names else difflib.get_close_matches(word.lower(), lower, 1, 0.55)
-    return f"; did you mean {lower.get(found[0], found[0])}?" if found else ""
+    alias = ALIASES.get(word)
+    return did_you_mean(alias if alias in names else word, names, otherwise="")
 
 
 def _short_key(section: str, word: str) -> str:
@@ -197,40 +234,44 @@ def _short_key(section: str, word: str) -> str:
     return "file" if section != "method" and is_file(word) else "name"
 
 
-def _one_per_key(errors: Iterable[Any]) -> list[dict[str, Any]]:
-    """Of a key that may be of several kinds, such as `lr`, only the first complaint, without the name of the kind."""
-    first: dict[tuple[Any, ...], dict[str, Any]] = {}
+def _one_per_key(errors: Iterable[ErrorDetails]) -> list[ErrorDetails]:
+    """The first error of each key; a key of several types, such as `lr`, has one for each. The types are left out."""
+    first: dict[tuple[int | str, ...], ErrorDetails] = {}
     for details in errors:
         place = tuple(part for part in details["loc"] if not _KIND.search(str(part)))
         first.setdefault(place, {**details, "loc": place})
     return list(first.values())
 
 
-def _explain(details: Mapping[str, Any]) -> str:
+def _explain(details: ErrorDetails) -> str:
     place = ".".join(str(part) for part in details["loc"])
     kind = details["type"]
     if kind == "extra_forbidden":
         *sections, last = details["loc"]
         homes = [f"{section}.{last}" for section in Run.model_fields if not sections and last in _keys_at((section,))]
         near = f"; did you mean {homes[0]}?" if homes else hint(str(last), _keys_at(tuple(sections)))
-        return f"{place}: there is no such key{near}"
+        return f"{place}: there is no such key{near.removesuffix('.')}"
     message = details["msg"].removeprefix("Value error, ")
     if kind == "missing":
         return f"{place}: missing"
+    if kind == WHOSE_OPTION:
+        context = details.get("ctx", {})
+        return f"{place}.{context['option']}: say of which method: {place}.{context['one']}.{context['option']}"
     if kind == "value_error":
         return f"{place}: {message}" if place else message
     found = details["input"]
-    return f"{place}: {message[0].lower()}{message[1:]}, found {found!r}{hint(str(found), _choices(details))}"
+    near = hint(str(found), _choices(details)).removesuffix(".")
+    return f"{place}: {message[0].lower()}{message[1:]}, found {found!r}{near}"
 
 
-def _choices(details: Mapping[str, Any]) -> list[str]:
+def _choices(details: ErrorDetails) -> list[str]:
     expected = str(details.get("ctx", {}).get("expected", ""))
     return [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]
 
 
-def _keys_at(path: tuple[Any, ...]) -> list[str]:
+def _keys_at(path: tuple[int | str, ...]) -> list[str]:
     """The known keys of the section that a path of an error leads to."""
-    model: Any = Run
+    model: type[BaseModel] = Run
     for part in path:
         if isinstance(part, int):  # one of a list of teachers
             continue
@@ -241,7 +282,7 @@ def _keys_at(path: tuple[Any, ...]) -> list[str]:
     return list(model.model_fields)
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in getattr(annotation, "__args__", ()):
@@ -250,25 +291,3 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _neighbours(path: Path) -> list[str]:
     return [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a mapping with the same key twice, where YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-class _NameLoader(_StrictLoader):
-    """Everything but null is text: a class may be called 1, or no."""
-
-
-_NameLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith(":null")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -16,22 +16,28 @@ from torch import Tensor
 Size = tuple[int, int]
 """Height and width in pixels."""
 
+Rows = Tensor | slice | int
+"""Which rows: indices or a mask, (N,), a slice, or one number."""
+
 
 class ToDevice:
     """Gives a dataclass `to(...)`, which moves every tensor inside, however nested, and keeps the rest."""
 
-    def to(self, *args: Any, **kwargs: Any):
-        moved = {f.name: _move(getattr(self, f.name), args, kwargs) for f in fields(self)}  # ty: ignore[invalid-argument-type]
+    def to(self, goal: torch.device | torch.dtype | str, *, non_blocking: bool = False) -> Self:
+        """The same with every tensor on a device, or of a dtype."""
+        moved = {f.name: _move(getattr(self, f.name), goal, non_blocking) for f in fields(self)}  # ty: ignore[invalid-argument-type]
         return replace(self, **moved)  # ty: ignore[invalid-argument-type]
 
 
-def _move(value: Any, args: tuple, kwargs: dict) -> Any:
+def _move(value: object, goal: torch.device | torch.dtype | str, non_blocking: bool) -> object:
     if isinstance(value, Tensor | ToDevice):
-        return value.to(*args, **kwargs)
-    if isinstance(value, list | tuple):
-        return type(value)(_move(v, args, kwargs) for v in value)
+        return value.to(goal, non_blocking=non_blocking)
+    if isinstance(value, list):
+        return [_move(v, goal, non_blocking) for v in value]
+    if isinstance(value, tuple):
+        return tuple(_move(v, goal, non_blocking) for v in value)
     if isinstance(value, dict):
-        return {key: _move(v, args, kwargs) for key, v in value.items()}
+        return {key: _move(v, goal, non_blocking) for key, v in value.items()}
     return value
 
 
@@ -97,7 +103,7 @@ class CellIndex(ToDevice):
     def __len__(self) -> int:
         return len(self.level)
 
-    def __getitem__(self, index: Any) -> CellIndex:
+    def __getitem__(self, index: Rows) -> CellIndex:
         return CellIndex(self.level[index], self.y[index], self.x[index], self.anchor[index])
 
     @staticmethod
@@ -131,7 +137,7 @@ class Detections(ToDevice):
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __getitem__(self, index: Any) -> Detections:
+    def __getitem__(self, index: Rows) -> Detections:
         return Detections(self.boxes[index], self.scores[index], self.labels[index], self.cells[index])
 
 
@@ -152,10 +158,11 @@ class DenseOutputs(ToDevice):
     cls      [l] (B, A*K, H, W) logits, anchor-major; `sizes` are the images' valid (height, width)
     reg      [l] (B, A*R, H, W) in the head's own box code
     quality  [l] (B, A, H, W) logits (centreness, IoU ...), or None where the head has none
-    cls_trace, reg_trace  [block][l] what each tower block gives before its activation, empty unless traced
-    initial  [l] like reg, of the stage before, in heads that refine their boxes; else empty
-    inner    {layer: [l] (B, C, H, W)} the layers between towers and predictions, before their activation; empty
-             unless traced, or where there are none
+    cls_trace, reg_trace  [block][l] (B, C, H, W) what each block of the two towers gives before its activation; empty
+             unless traced, and in heads that do not have these towers (the RPN)
+    earlier  in heads that refine their boxes, the `reg` of each stage before the last, the first stage's first
+    inner    {layer: [l] (B, C, H, W)} other layers, before their activation: those between towers and predictions, and
+             the blocks of an RPN's only tower (`tower/0` ...); empty unless traced, or where there are none
     """
 
     cls: list[Tensor]
@@ -164,7 +171,7 @@ class DenseOutputs(ToDevice):
     sizes: list[Size]
     cls_trace: list[list[Tensor]] = field(default_factory=list)
     reg_trace: list[list[Tensor]] = field(default_factory=list)
-    initial: list[Tensor] = field(default_factory=list)
+    earlier: tuple[list[Tensor], ...] = ()
     inner: dict[str, list[Tensor]] = field(default_factory=dict)
 
 
@@ -174,14 +181,14 @@ class Assignment(ToDevice):
 
     labels (B, N) int64, background K; boxes (B, N, 4) xyxy target of the positives; positive (B, N) bool;
     weight (B, N) float: 0 where the cell must not be trained (ignored region, outside the image, not sampled);
-    initial: the assignment of the stage before, in heads that refine their boxes
+    earlier: in heads that refine their boxes, the assignments of the stages before the last, the first stage's first
     """
 
     labels: Tensor
     boxes: Tensor
     positive: Tensor
     weight: Tensor
-    initial: Assignment | None = None
+    earlier: tuple[Assignment, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -200,7 +207,7 @@ class Regions(ToDevice):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: Any) -> Regions:
+    def __getitem__(self, index: Rows) -> Regions:
         return Regions(self.boxes[index], self.labels[index], self.matched[index], self.cells[index])
 
 

@@ -157,7 +157,7 @@ def test_roboflow_export(tmp_path):
 
 
 def test_large_sets_read_only_some_headers_but_miss_no_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("headstart.data.check.MANY", 5)
+    monkeypatch.setattr("headstart.data.check.CHECK_EACH_UP_TO", 5)
     root = coco(tmp_path, [annotation(1, 3, [1, 1, 5, 5])], images=25)
     (root / "train" / "14.jpg").unlink()
     calls = []

@@ -7,7 +7,7 @@ from torch import nn
 from headstart.backbones import build_backbone
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
-from headstart.heads.fcos import FCOSHead
+from headstart.heads.fcos import FCOSHead, FCOSOptions
 from headstart.necks import FPN
 from headstart.structures import ImageBatch, Targets
 from laws.tiny import CLASSES, scene, stir
@@ -33,7 +33,7 @@ def built():
     torch.manual_seed(0)
     body = build_backbone(Stages())
     neck = FPN(body.channels, body.strides, width=8)
-    head = FCOSHead(len(CLASSES), 8, neck.strides, width=8, depth=1)
+    head = FCOSHead(len(CLASSES), 8, neck.strides, FCOSOptions(width=8, depth=1))
     return stir(Detector(body, neck, head, CLASSES, mean=(10.0, 20.0, 30.0), std=(1.0, 2.0, 4.0)))
 
 

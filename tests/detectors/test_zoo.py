@@ -1,6 +1,5 @@
 """Detectors by name: every name builds, every mistake has an answer."""
 
-import inspect
 import re
 from dataclasses import fields
 
@@ -10,16 +9,18 @@ from torch import nn
 
 from headstart.backbones import SHORT_NAMES
 from headstart.detectors import parts, two_stage
-from headstart.detectors.zoo import DETECTORS, FAMILIES, OPTION_ALIASES, build_detector
+from headstart.detectors.parts import BackboneOptions
+from headstart.detectors.zoo import DETECTORS, FAMILIES, build_detector
 from headstart.errors import UserError
 from headstart.heads.atss import ATSSHead
 from headstart.heads.cascade import CascadeHead
-from headstart.heads.dense import SELECTION_ALIASES, Selection
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.gfl import GFLHead
 from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.retina import RetinaHead
+from headstart.heads.selection import Selection
 from headstart.heads.two_stage import TwoStageHead
+from headstart.options import aliases_of
 from laws.tiny import CLASSES, losses, scene
 
 
@@ -111,10 +112,12 @@ def test_former_names_of_options_still_work(name, former, current):
 
 
 def test_every_former_name_stands_for_an_option_there_is():
-    known = {name for builder in FAMILIES.values() for name in inspect.signature(builder).parameters}
-    assert set(OPTION_ALIASES.values()) <= known and not set(OPTION_ALIASES) & known
-    numbers = {field.name for field in fields(Selection)}
-    assert set(SELECTION_ALIASES.values()) == numbers and not set(SELECTION_ALIASES) & numbers
+    groups = [Selection, *(family.options for family in FAMILIES.values())]
+    for group in groups:
+        names = {field.name for field in fields(group)}
+        assert set(aliases_of(group).values()) <= names and not set(aliases_of(group)) & names
+    former = {name for group in groups for name in aliases_of(group)}
+    assert former == {"reach", "agnostic", "void", "per_level", "threshold", "overlap", "keep", "least"}
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,7 @@ def test_every_former_name_stands_for_an_option_there_is():
             {"selection": {"keep": 3, "max_detections": 3}},
             "detector gfl_mnv2_050: selection: keep is the former name of max_detections; give only max_detections",
         ),
-        ({"agnostic": True}, "detector gfl_mnv2_050 has no option 'class_agnostic'"),
+        ({"agnostic": True}, "detector gfl_mnv2_050 has no option 'agnostic'"),
     ],
 )
 def test_both_names_of_an_option_are_one_too_many(options, says):
@@ -193,9 +196,9 @@ def test_what_is_frozen_by_default(monkeypatch, name, pretrained, frozen, still)
     """Stem, first stage and statistics of pretrained ResNets only, as in the papers; otherwise as asked."""
     asked = {}
     monkeypatch.setattr(parts, "build_backbone", lambda name, **options: asked.update(options))
-    parts.make_body(name, pretrained, None, None)
+    parts.make_body(name, BackboneOptions(pretrained=pretrained))
     assert (asked["frozen_stages"], asked["norm_eval"]) == (frozen, still) and asked["pretrained"] == pretrained
-    parts.make_body(name, pretrained, 2, False)
+    parts.make_body(name, BackboneOptions(pretrained=pretrained, frozen_stages=2, norm_eval=False))
     assert (asked["frozen_stages"], asked["norm_eval"]) == (2, False)
 
 
@@ -209,11 +212,32 @@ def test_what_is_frozen_by_default(monkeypatch, name, pretrained, frozen, still)
         ("retinanet_r18", {"widht": 8}, "detector retinanet_r18 has no option 'widht'; did you mean width?"),
         ("retinanet_r18", {"hidden": 8}, "has no option 'hidden'"),
         ("fasterrcnn_r18", {"improved": True}, "has no option 'improved'"),
-        ("fasterrcnn_r18", {"box_head": "3fc"}, "fasterrcnn: box_head must be 2fc or 4conv1fc, not '3fc'"),
-        ("cascadercnn_r18", {"box_head": "fc"}, "cascadercnn: box_head must be 2fc or 4conv1fc, not 'fc'"),
+        ("fasterrcnn_r18", {"box_head": "3fc"}, "fasterrcnn_r18: box_head must be 2fc or 4conv1fc, not '3fc'"),
+        ("cascadercnn_r18", {"box_head": "fc"}, "cascadercnn_r18: box_head must be 2fc or 4conv1fc, not 'fc'"),
         ("retinanet", {"backbone": "resnet81"}, "no backbone is called 'resnet81'.*did you mean"),
         ("fcos", {"backbone": "vit_tiny_patch16_224"}, "needs maps at strides 8, 16 and 32"),
         ("fcos_r18", {"frozen_stages": 9}, "frozen_stages must be between 0 and 4"),
+        ("fcos_r18", {"width": "x"}, "detector fcos_r18: width must be a whole number, not 'x'"),
+        ("fcos_r18", {"depth": 0}, "detector fcos_r18: depth must be at least 1, not '0'"),
+        ("fcos_r18", {"norm_eval": "perhaps"}, "norm_eval must be true or false, not 'perhaps'"),
+        ("fcos_r18", {"convention": "mine"}, "convention must be mmdetection or torchvision, not 'mine'"),
+        (
+            "fcos_r18",
+            {"selection": {"nms_per": 3}},
+            "fcos_r18: selection has no option 'nms_per'; did you mean nms_pre?",
+        ),
+        (
+            "fcos_r18",
+            {"selection": {"iou_threshold": 2}},
+            "fcos_r18: selection: iou_threshold must be at most 1, not '2'",
+        ),
+        ("fcos_r18", {"selection": 3}, "detector fcos_r18: selection must be a mapping, not '3'"),
+        (
+            "fcos_r18",
+            {"body_options": {"norm_epz": 1}},
+            "body_options has no option 'norm_epz'; did you mean norm_eps?",
+        ),
+        ("fasterrcnn_r18", {"anchor_sizes": [8, -1]}, "anchor_sizes must be more than 0, not"),
     ],
 )
 def test_mistakes_are_answered(name, options, says):

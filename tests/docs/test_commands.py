@@ -59,7 +59,8 @@ def test_commands_are_understood(page, monkeypatch):
 
 def check_methods(run):
     for choice in run.choices.values():
-        assert set(choice.options) <= set(method_options(choice.name)), choice
+        for name, options in choice.parts:
+            assert set(options) <= set(method_options(name)), choice
 
 
 def test_there_are_commands_to_understand():

@@ -67,7 +67,7 @@ def shrink(choice):
 
 
 def small_fit(run, **given):
-    tree = run.model_dump(mode="json", exclude_none=True)
+    tree = run.model_dump(mode="json")
     tree["data"] |= {"imgsz": 64, "batch": 2, "workers": 0}
     for key in ("short", "long"):
         tree["data"].pop(key, None)

@@ -6,13 +6,13 @@ import sys
 
 import torch
 
+from headstart.engine.callback import RunCallback
 from headstart.engine.fit import fit
-from headstart.engine.keeper import Keeper
 from headstart.recipe import load_run
 
 torch.set_num_threads(1)
 last = int(sys.argv[2])
-after_step = Keeper.on_train_batch_end
+after_step = RunCallback.on_train_batch_end
 
 
 def die_after_step(self, trainer, module, *rest):
@@ -21,5 +21,5 @@ def die_after_step(self, trainer, module, *rest):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-Keeper.on_train_batch_end = die_after_step
+RunCallback.on_train_batch_end = die_after_step
 fit(load_run(sys.argv[1]))

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from headstart.config import Run, Train
-from headstart.engine.build import count_steps, learning_rate, make_student, settle
-from headstart.engine.feed import Feed
+from headstart.config import GIVEN, Run, Train
+from headstart.detectors.zoo import build_detector
+from headstart.engine.batches import ResumableBatches
+from headstart.engine.build import count_steps, learning_rate, make_lanes, make_student, resolve_auto
 from headstart.engine.precision import choose_precision
 from headstart.errors import UserError
 from headstart.recipe import check_run
@@ -27,11 +28,11 @@ def run_of(batch: int = 8, **train) -> Run:
 )
 def test_auto_is_settled_in_proportion_and_stays(train, batch, lr, warmup):
     run = run_of(batch, **train)
-    settled, precision = settle(run, count_steps(run.train, 1000), CPU)
+    settled, precision = resolve_auto(run, count_steps(run.train, 1000), CPU)
     assert settled.train.lr == pytest.approx(lr)
     assert settled.train.warmup == warmup
     assert settled.train.precision == precision.name
-    assert settle(settled, 10, CPU)[0] == settled
+    assert resolve_auto(settled, 10, CPU)[0] == settled
 
 
 @pytest.mark.parametrize(
@@ -85,10 +86,10 @@ class Epochs:
 
 
 def test_a_feed_begins_anywhere_and_ends_anywhere():
-    whole = list(Feed(Epochs(), total=8))
+    whole = list(ResumableBatches(Epochs(), total=8))
     assert whole == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
     for start in range(9):
-        feed = Feed(Epochs(), total=8, start=start)
+        feed = ResumableBatches(Epochs(), total=8, start=start)
         assert list(feed) == whole[start:]
         assert len(feed) == 8 - start
 
@@ -98,3 +99,14 @@ def test_batch_must_be_shared_equally():
 
     with pytest.raises(UserError, match="multiple of 3"):
         training_batches(run_of(8).data, None, 0, 0, 3)  # ty: ignore[invalid-argument-type]
+
+
+def test_a_student_made_by_hand_must_have_the_classes_of_the_data():
+    run = check_run({"data": "x", "student": {"name": GIVEN}})
+    classes = ["cat", "dog"]
+    student = build_detector("retinanet_mnv2_050", classes[::-1], width=16, pretrained=False)
+    resolved, _ = resolve_auto(run, 10, CPU)
+    with pytest.raises(UserError, match=r"^the student knows the classes dog, cat; the data has cat, dog\."):
+        make_lanes(resolved, classes, [], 10, student=student)
+    (lane,) = make_lanes(resolved, classes[::-1], [], 10, student=student)
+    assert lane.method.student is not student

@@ -1,13 +1,13 @@
 import torch
 import toys
 
-from headstart.engine.ema import Average
+from headstart.engine.ema import ModelEMA
 
 
 def test_follows_the_module_and_is_taken_back_to_the_bit():
     torch.manual_seed(0)
     student = toys.Student()
-    average = Average(student, decay=0.5)
+    average = ModelEMA(student, decay=0.5)
     start = {name: value.clone() for name, value in student.state_dict().items()}
     with torch.no_grad():
         for parameter in student.parameters():
@@ -25,7 +25,7 @@ def test_follows_the_module_and_is_taken_back_to_the_bit():
 
 def test_first_steps_are_forgotten_soon():
     student = toys.Student()
-    average = Average(student, decay=0.9999)
+    average = ModelEMA(student, decay=0.9999)
     with torch.no_grad():
         student.head.bias.fill_(1)
     average.shadow["head.bias"].zero_()
@@ -35,6 +35,6 @@ def test_first_steps_are_forgotten_soon():
 
 def test_round_trip():
     student = toys.Student()
-    average, other = Average(student), Average(toys.Student())
+    average, other = ModelEMA(student), ModelEMA(toys.Student())
     other.load_state_dict(average.state_dict())
     assert all(torch.equal(value, other.shadow[name]) for name, value in average.shadow.items())

@@ -9,11 +9,10 @@ from safetensors.torch import load_file
 
 from headstart.api import distill
 from headstart.detectors.weights.native import load_detector
-from headstart.engine import fit as fitting
+from headstart.engine import prepare
 from headstart.engine.fit import fit
 from headstart.errors import UserError
-from headstart.methods import METHODS, method_options
-from headstart.methods.baseline import Baseline
+from headstart.methods import METHODS, Method, method_options
 from headstart.recipe import load_run
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
@@ -47,7 +46,7 @@ def test_the_shipped_student_is_a_plain_detector_with_the_average(tiny_run, shap
     assert plain.state_dict().keys() == taught.state_dict().keys()
     for name, value in taught.state_dict().items():
         assert torch.equal(value, outcome.students["head"].state_dict()[name]), name
-    shadow = torch.load(outcome.folder / "last.ckpt")["lanes"]["head"]["average"]
+    shadow = torch.load(outcome.folder / "last.ckpt")["lanes"]["head"]["ema"]
     weights = load_file(outcome.weights["head"])
     assert all(torch.equal(weights[name], value) for name, value in shadow.items())
 
@@ -59,7 +58,7 @@ def test_the_teacher_is_in_no_checkpoint_and_unchanged(tiny_run, teacher_file):
     outcome = fit(run, teacher=given, quiet=True)
     assert all(torch.equal(value, before[name]) for name, value in given.state_dict().items())
     kept = torch.load(outcome.folder / "last.ckpt")["lanes"]["head"]["method"]
-    assert {name.split(".")[0] for name in kept} == {"student", "lessons"}
+    assert {name.split(".")[0] for name in kept} == {"student", "guidances"}
 
 
 @pytest.mark.parametrize("student", ["retinanet_mnv2_050", "fcos_mnv2_050"])
@@ -101,20 +100,20 @@ def test_a_failing_guard_leaves_no_folder(tiny_run, monkeypatch, tmp_path):
     def fail(*args, **kwargs):
         raise UserError("no")
 
-    monkeypatch.setattr(fitting, "prove", fail)
+    monkeypatch.setattr(prepare, "check_lane", fail)
     with pytest.raises(UserError):
         fit(tiny_run(steps=1), quiet=True)
     assert not (tmp_path / "runs").exists()
 
 
 def test_methods_know_where_the_rate_first_drops(tiny_run, monkeypatch):
-    inner, seen = Baseline.forward, []
+    inner, seen = Method.forward, []
 
     def watch(self, batch, targets, progress):
         seen.append(progress)
         return inner(self, batch, targets, progress)
 
-    monkeypatch.setattr(Baseline, "forward", watch)
+    monkeypatch.setattr(Method, "forward", watch)
     fit(tiny_run(steps=3, milestones=[2], distil=False), quiet=True)
     assert {progress.first_drop for progress in seen} == {2}
     assert [progress.step for progress in seen[-3:]] == [0, 1, 2]
@@ -124,4 +123,5 @@ def test_methods_know_where_the_rate_first_drops(tiny_run, monkeypatch):
 def test_the_methods_of_shipped_recipes_have_these_options(path):
     for choice in load_run(path).choices.values():
         assert choice.name in METHODS
-        assert set(choice.options) <= set(method_options(choice.name))
+        for name, options in choice.parts:
+            assert set(options) <= set(method_options(name))

@@ -2,7 +2,7 @@ import csv
 
 import pytest
 
-from headstart.engine.folder import RunFolder, atomically, new_folder
+from headstart.engine.folder import RunFolder, new_folder
 from headstart.engine.metrics import MetricsFile
 from headstart.errors import UserError
 
@@ -18,19 +18,6 @@ def test_a_proposed_name_is_numbered_and_a_given_one_is_refused(tmp_path):
 def test_one_lane_lies_in_the_folder_itself(tmp_path):
     assert RunFolder(tmp_path, ("head",)).of("head") == tmp_path
     assert RunFolder(tmp_path, ("baseline", "head")).of("head") == tmp_path / "head"
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "last.ckpt"
-    path.write_text("old")
-    with pytest.raises(RuntimeError), atomically(path) as partial:
-        partial.write_text("half of the ne")
-        raise RuntimeError
-    assert path.read_text() == "old"
-    with atomically(path) as partial:
-        partial.write_text("new")
-    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
-    assert path.read_text() == "new"
 
 
 def test_metrics_grow_by_rows_and_columns_and_forget_later_steps(tmp_path):

@@ -5,18 +5,19 @@ import pytest
 import torch
 import toys
 
-from headstart.engine.guards import prove, with_objects
+from headstart.engine.guards import check_lane, with_objects
 from headstart.engine.precision import Precision
 from headstart.errors import UserError
-from headstart.methods.base import Frozen, list_teachers
 from headstart.structures import Objective
+from headstart.teachers import Frozen
 
 CPU = torch.device("cpu")
 
 
 def check(method, teacher, batches=None, **more):
     batches = [toys.batch_of()] if batches is None else batches
-    return prove("copy", method, list_teachers(teacher), batches, 100, device=CPU, precision=Precision(), **more)
+    teachers = teacher if isinstance(teacher, list) else [teacher] if teacher else []
+    return check_lane("copy", method, teachers, batches, 100, device=CPU, precision=Precision(), **more)
 
 
 def test_a_sound_lane_passes_and_is_left_as_it_was():
@@ -59,23 +60,11 @@ def test_an_unreached_parameter_of_the_student_is_named():
         check(toys.Plain(student), None)
 
 
-@pytest.mark.parametrize(
-    "classes, sentence",
-    [(("square", "circle"), "Class 0 is circle for the teacher, square"), (("circle", "cat"), "lacks: cat")],
-)
-def test_classes_must_match(classes, sentence):
-    teacher = toys.teacher()
-    with pytest.raises(UserError, match=sentence):
-        check(toys.Copying(toys.Student(classes), teacher), teacher)
-
-
-def test_a_method_may_do_with_other_classes():
+def test_a_teacher_needs_a_class_of_the_students():
     teacher = toys.teacher()
     method = toys.Copying(toys.Student(("square", "cat", "Circle")), teacher)
-    method.same_classes = False
     assert check(method, teacher)
     method = toys.Copying(toys.Student(("cat", "dog")), teacher)
-    method.same_classes = False
     with pytest.raises(UserError, match="no class in common"):
         check(method, teacher)
 

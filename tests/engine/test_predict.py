@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from engine.test_class_map import Oracle
+from engine.test_teacher_classes import Oracle
 from headstart.classmap import match_classes
 from headstart.data.discover import open_dataset
-from headstart.detectors.weights.foreign import OWN, Imported
+from headstart.detectors.weights.importing import NATIVE, Imported
 from headstart.engine import predict
 from headstart.errors import UserError
 
@@ -24,7 +24,7 @@ def scored(shapes, monkeypatch):
 
     def score(names, call, data=shapes, **options):
         oracle = Oracle(open_dataset(shapes, "val"), names, call)
-        monkeypatch.setattr(predict, "open_detector", lambda file: Imported(oracle, OWN, {}, []))
+        monkeypatch.setattr(predict, "open_detector", lambda file: Imported(oracle, NATIVE, {}, []))
         said = []
         options = {"imgsz": 64, "device": "cpu", "say": said.append, "voc": True} | options
         return predict.validate("w.safetensors", data, **options), said

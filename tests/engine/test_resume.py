@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from headstart.api import distill
+from headstart.engine.callback import RunCallback
 from headstart.engine.fit import fit
 from headstart.engine.interrupt import Interrupted
-from headstart.engine.keeper import Keeper
 from headstart.engine.resume import demand_same_run, load_checkpoint
 from headstart.errors import UserError
-from headstart.recipe import dump_run, load_run
+from headstart.recipe import check_run, dump_run, load_run, plain_run
 
 HERE = Path(__file__).parent
 
@@ -100,6 +100,27 @@ def test_harmless_settings_may_change():
     demand_same_run(run, {"data": {"path": "x", "workers": 4}, "train": {"device": "cuda", "lr": 0.1}})
 
 
+def test_null_of_an_option_is_part_of_a_run():
+    """`ckd_stop: null` means never, its default `auto` something else: a resumed run keeps its own."""
+    saved = {"method": {"name": "head", "ckd_stop": None}}
+    demand_same_run(saved, {"method": {"name": "head", "ckd_stop": None}})
+    with pytest.raises(UserError, match=r"method\.ckd_stop was None, is now not set"):
+        demand_same_run(saved, {"method": {"name": "head"}})
+
+
+def test_null_given_by_the_user_is_trained_with_written_and_resumed(tiny_run):
+    run = tiny_run(steps=2)
+    run = check_run(plain_run(run) | {"method": {**plain_run(run)["method"], "ckd_stop": None}})
+    done = fit(run, quiet=True)
+    assert done.results["lanes"]["head"]["method"]["ckd_stop"] is None
+    assert load_run(done.folder / "run.yaml").choices["head"].options["ckd_stop"] is None
+    assert load_checkpoint(done.folder / "last.ckpt")["run"]["method"]["ckd_stop"] is None
+    again = distill(resume=done.folder, quiet=True)
+    assert again.results["lanes"]["head"]["method"]["ckd_stop"] is None
+    with pytest.raises(UserError, match=r"method\.ckd_stop was None, is now auto"):
+        distill(resume=done.folder, settings=["method.ckd_stop=auto"], quiet=True)
+
+
 @pytest.mark.parametrize("content", [b"", b"nothing", b"PK\x03\x04broken"])
 def test_a_damaged_checkpoint_is_refused(content, tmp_path):
     (tmp_path / "last.ckpt").write_bytes(content)
@@ -142,7 +163,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number, tiny_run, tmp_path):
 )
 def test_no_moment_is_wrong_for_a_signal(hook, before, stopped, number, tiny_run, monkeypatch):
     """Before Lightning has put its handler beside ours, while it stands there, and after the step's last look."""
-    inner, sent = getattr(Keeper, hook), []
+    inner, sent = getattr(RunCallback, hook), []
 
     def with_signal(self, *rest):
         if not before:
@@ -153,8 +174,16 @@ def test_no_moment_is_wrong_for_a_signal(hook, before, stopped, number, tiny_run
         if before:
             inner(self, *rest)
 
-    monkeypatch.setattr(Keeper, hook, with_signal)
+    monkeypatch.setattr(RunCallback, hook, with_signal)
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(Interrupted, match=f"Stopped after step {stopped} of 6"):
         fit(tiny_run(steps=6, distil=False), quiet=True)
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused_with_what_can_be_done(tiny_run):
+    done = fit(tiny_run(steps=1, distil=False), quiet=True)
+    path = done.folder / "last.ckpt"
+    torch.save({**torch.load(path), "format": 2}, path)
+    with pytest.raises(UserError, match=r"of another version .* --student FOLDER/student\.safetensors"):
+        distill(resume=done.folder, quiet=True)

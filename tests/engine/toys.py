@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from headstart.methods.base import Frozen, Method
-from headstart.structures import CellIndex, Detections, ImageBatch, Objective, Progress, Targets
+from headstart.methods import Frozen, Method
+from headstart.structures import CellIndex, Detections, Features, ImageBatch, Objective, Progress, Targets
 
 CLASSES = ("circle", "square")
 
@@ -25,11 +25,12 @@ class Student(nn.Module):
         self.register_buffer("std", torch.ones(1, 3, 1, 1), persistent=False)
         self.recipe: dict = {}
 
-    def extract(self, batch: ImageBatch) -> Tensor:
-        return self.norm(self.body(batch.pixels.float() / 255)).mean((2, 3))
+    def extract(self, batch: ImageBatch) -> Features:
+        vector = self.norm(self.body(batch.pixels.float() / 255)).mean((2, 3))
+        return Features([], [], [vector], [4])
 
     def forward(self, batch: ImageBatch) -> Tensor:
-        return self.head(self.extract(batch))
+        return self.head(self.extract(batch).pyramid[0])
 
     def detect(self, batch: ImageBatch) -> list[Detections]:
         boxes = self(batch).abs() * 10
@@ -51,7 +52,7 @@ class Copying(Plain):
     """Plain, and an adapter from the student's vector to the teacher's; `fault` breaks one thing."""
 
     def __init__(self, student: nn.Module, teacher: Frozen, fault: str = "") -> None:
-        super().__init__(student, teacher)
+        super().__init__(student, (), [teacher])
         width = teacher.model.head.in_features
         self.adapter = nn.Linear(student.head.in_features, width)
         self.spare = nn.Linear(2, 2)
@@ -61,8 +62,9 @@ class Copying(Plain):
 
     def forward(self, batch: ImageBatch, targets: list[Targets], progress: Progress) -> Objective:
         terms = dict(super().forward(batch, targets, progress).terms)
-        vector = self.adapter(self.dropout(self.student.extract(batch)))
-        gap = (vector - self.teacher.extract(batch)).square().mean()
+        (teacher,) = self.teachers
+        vector = self.adapter(self.dropout(self.student.extract(batch).pyramid[0]))
+        gap = (vector - teacher.features(batch).pyramid[0]).square().mean()
         self.seen += 1
         ready = min(progress.step / 4, 1.0)
         if self.fault == "zero term":
@@ -70,7 +72,7 @@ class Copying(Plain):
         if self.fault == "not finite":
             gap = gap / 0
         if self.fault == "changes teacher":
-            self.teacher.model.head.bias.data.add_(1)
+            teacher.model.head.bias.data.add_(1)
         if self.fault == "idle part":
             gap = gap.detach() + 0 * vector.sum()
         terms["copy/vector"] = gap * ready

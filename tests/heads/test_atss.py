@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from headstart.boxes import encode_deltas
-from headstart.heads.atss import ATSSHead
+from headstart.heads.atss import ATSSHead, ATSSOptions
 from headstart.structures import DenseOutputs, Targets
 
 STRIDES = [8, 16]
 
 
 def make(**options):
-    return ATSSHead(2, 4, STRIDES, width=4, depth=1, anchor_scale=2.0, **options)
+    return ATSSHead(2, 4, STRIDES, ATSSOptions(width=4, depth=1, anchor_scale=2.0, **options))
 
 
 def blank(sizes=((64, 64),)):

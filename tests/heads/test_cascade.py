@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional
 
 from headstart.boxes import encode_deltas
-from headstart.heads.cascade import STAGES, CascadeRoIHead, refine_regions
-from headstart.heads.dense import Selection
+from headstart.heads.cascade import STAGES, CascadeOptions, CascadeRoIHead, refine_regions
+from headstart.heads.selection import Selection
 from headstart.structures import CellIndex, Detections, RegionOutputs, Regions, Targets
 from laws.tiny import detector, scene
 
@@ -17,7 +17,7 @@ SIZES = [(100, 100)]
 
 
 def cascade(**options):
-    return CascadeRoIHead(2, 3, STRIDES, hidden=6, grid=2, **options)
+    return CascadeRoIHead(2, 3, STRIDES, CascadeOptions(hidden=6, grid=2, **options))
 
 
 def pyramid(images=1):
@@ -144,7 +144,7 @@ def test_detections_have_the_mean_of_the_logits_and_the_last_boxes():
 
 
 def test_a_twin_is_of_the_same_make():
-    roi = CascadeRoIHead(2, 3, STRIDES, hidden=6, grid=2, regions=7, stages=STAGES[:2], convs=1, fcs=1)
+    roi = CascadeRoIHead(2, 3, STRIDES, CascadeOptions(hidden=6, grid=2, regions=7, stages=STAGES[:2], convs=1, fcs=1))
     rebuilt = roi.rebuild(5, [8, 16, 32, 64], num_classes=4)
     assert len(rebuilt.heads) == 2 and [s.count for s in rebuilt.samplers] == [7, 7]
     assert [head.stds for head in rebuilt.heads] == [stage.stds for stage in STAGES[:2]]

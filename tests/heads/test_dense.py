@@ -1,17 +1,19 @@
 """How boxes are chosen from dense predictions, on maps made by hand."""
 
-import inspect
+from dataclasses import fields
 
 import pytest
 import torch
 
 from headstart.heads.atss import ATSSHead
+from headstart.heads.cells import CellHead, CellOptions, flatten
 from headstart.heads.convention import Convention
-from headstart.heads.dense import PROPOSALS, DenseHead, Selection, flatten
-from headstart.heads.fcos import FCOSHead
+from headstart.heads.dense import DenseHead
+from headstart.heads.fcos import FCOSHead, FCOSOptions
 from headstart.heads.gfl import GFLHead
 from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.retina import RetinaHead
+from headstart.heads.selection import PROPOSALS, Selection
 from headstart.structures import DenseOutputs
 
 STRIDES = [8, 16]
@@ -23,7 +25,7 @@ def make(**options):
     chosen = Selection(
         **({"nms_pre": 100, "score_threshold": 0.3, "iou_threshold": 0.5, "max_detections": 50} | options)
     )
-    return FCOSHead(3, 4, STRIDES, width=4, depth=2, selection=chosen)
+    return FCOSHead(3, 4, STRIDES, FCOSOptions(width=4, depth=2, selection=chosen))
 
 
 def logit(p):
@@ -164,7 +166,7 @@ def test_a_joint_score_chooses_the_candidates():
 
 
 def test_cells_may_share_the_image_evenly():
-    head = DenseHead(3, [8, 16], PROPOSALS, Convention(even_steps=True))
+    head = CellHead(3, [8, 16], CellOptions(), Convention(even_steps=True))
     maps = [torch.zeros(1, 3, 12, 4), torch.zeros(1, 3, 6, 3)]
     assert head.steps(DenseOutputs(maps, maps, None, [(96, 32)])) == [(8, 8), (16, 10)]
     assert make().steps(said()) == [(STRIDES[0], STRIDES[0]), (STRIDES[1], STRIDES[1])]
@@ -210,11 +212,11 @@ MADE = {
 def test_a_twin_is_of_the_same_make(kind):
     """For another pyramid and number of classes; every option of the constructor is handed on."""
     selection = Selection(7, 0.1, 0.4, 5)
-    head = kind(3, 4, STRIDES, width=8, selection=selection, **MADE[kind])
+    options = kind.Options(width=8, selection=selection, **MADE[kind])
+    head = kind(3, 4, STRIDES, options)
     rebuilt = head.rebuild(6, [16, 32, 64], num_classes=5)
-    options = [p.name for p in inspect.signature(kind).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    assert type(rebuilt) is kind and rebuilt.hparams == head.hparams and set(head.hparams) == set(options)
-    assert all(head.hparams[name] == value for name, value in {**MADE[kind], "width": 8}.items())
+    assert type(rebuilt) is kind and rebuilt.hparams is head.hparams is options
+    assert kind(3, 4, STRIDES).hparams == kind.Options()
     assert rebuilt.strides == [16, 32, 64] and rebuilt.num_classes == 5 and rebuilt.selection == selection
     assert rebuilt.cls_tower.convs[0].in_channels == 6 and len(rebuilt.reg_tower) == MADE[kind]["depth"]
     assert rebuilt.cls.out_channels == 5 * head.num_anchors and rebuilt.num_anchors == head.num_anchors
@@ -229,8 +231,18 @@ def test_a_twin_is_of_the_same_make(kind):
     assert all(m.shape[1] == head.width and bool((m >= 0).all()) for levels in layers.values() for m in levels)
 
 
+@pytest.mark.parametrize("kind", MADE)
+def test_options_cannot_be_changed_and_know_their_names(kind):
+    options = kind.Options()
+    assert {"width", "depth", "selection"} <= {field.name for field in fields(options)} and hash(options) is not None
+    with pytest.raises(AttributeError):
+        options.width = 3
+
+
 @pytest.mark.parametrize("name", ["predict", "decode_level", "assign", "loss"])
 def test_a_head_must_say_what_is_its_own(name):
-    head = DenseHead(3, STRIDES, PROPOSALS)
+    head = DenseHead(3, 4, STRIDES, CellOptions(width=4, depth=1))
     with pytest.raises(NotImplementedError):
         getattr(head, name)(*[None] * {"predict": 2, "decode_level": 3, "assign": 2, "loss": 2}[name])
+    with pytest.raises(NotImplementedError):
+        CellHead(3, STRIDES, CellOptions())(None, [])

@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from headstart.heads.fcos import FCOSHead
+from headstart.heads.fcos import FCOSHead, FCOSOptions
 from headstart.structures import DenseOutputs, Targets
 
 STRIDES = [8, 16]
 
 
 def make(**options):
-    return FCOSHead(2, 4, STRIDES, width=4, depth=1, **options)
+    return FCOSHead(2, 4, STRIDES, FCOSOptions(width=4, depth=1, **options))
 
 
 def blank(head, size=(64, 64), count=1):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from headstart.heads.gfl import GFLHead
+from headstart.heads.gfl import GFLHead, GFLOptions
 from headstart.structures import DenseOutputs, Targets
 
 STRIDES = [8, 16]
@@ -13,7 +13,7 @@ REACH = 4
 
 
 def make(**options):
-    return GFLHead(2, 4, STRIDES, width=4, depth=1, anchor_scale=2.0, reg_max=REACH, **options)
+    return GFLHead(2, 4, STRIDES, GFLOptions(width=4, depth=1, anchor_scale=2.0, reg_max=REACH, **options))
 
 
 def blank(count=1):
@@ -36,7 +36,7 @@ def test_the_code_is_logits_of_four_edges():
     raw = [head.reg(head.reg_tower(x)[0]) for x in maps]
     assert outputs.quality is None and outputs.reg[0].shape == (2, 4 * 5, 8, 8)
     assert torch.equal(outputs.reg[0], raw[0]) and torch.equal(outputs.reg[1], raw[1] * 3)
-    assert make().code_size == 20 and GFLHead(2, 4, STRIDES, width=4).code_size == 68
+    assert make().code_size == 20 and GFLHead(2, 4, STRIDES, GFLOptions(width=4)).code_size == 68
 
 
 def test_boxes_are_read_off_the_expectations_in_strides():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headstart.heads.reppoints import RepPointsHead, scale_gradient
+from headstart.heads.reppoints import RepPointsHead, RepPointsOptions, scale_gradient
 from headstart.structures import DenseOutputs, Targets
 
 STRIDES = [8, 16]
@@ -16,7 +16,7 @@ MAPS = [(8, 8), (4, 4)]
 
 def make(**options):
     torch.manual_seed(0)
-    return RepPointsHead(2, 4, STRIDES, width=4, depth=1, **({"point_scale": 2.0} | options))
+    return RepPointsHead(2, 4, STRIDES, RepPointsOptions(width=4, depth=1, **({"point_scale": 2.0} | options)))
 
 
 def corners(*box):
@@ -35,7 +35,7 @@ def said(initial, refined, count=1):
         [corners(*box)[None, :, None, None].repeat(count, 1, *shape).requires_grad_() for shape in MAPS]
         for box in (refined, initial)
     ]
-    return DenseOutputs(cls, stages[0], None, [SIZE] * count, initial=stages[1])
+    return DenseOutputs(cls, stages[0], None, [SIZE] * count, earlier=(stages[1],))
 
 
 def truth(*boxes, label=1):
@@ -86,7 +86,7 @@ def test_the_second_stage_moves_the_first_ones_points():
     torch.nn.init.zeros_(head.reg.weight)
     torch.nn.init.constant_(head.reg.bias, 0.25)
     outputs = head.resume(features(), features(), start=0, sizes=[SIZE])
-    assert all(torch.equal(b, a + 0.25) for a, b in zip(outputs.initial, outputs.reg))
+    assert all(torch.equal(b, a + 0.25) for a, b in zip(outputs.earlier[0], outputs.reg))
 
 
 def test_classes_and_second_stage_read_the_map_at_the_first_ones_points():
@@ -116,7 +116,7 @@ def test_the_first_stage_is_not_taught_by_the_second_ones_boxes():
     still = head.resume(maps, maps, start=0, sizes=[SIZE])
     sum(m.sum() for m in still.reg).backward()
     assert not head.initial.weight.grad.any() and head.reg.bias.grad.any()
-    assert outputs.initial[0].requires_grad
+    assert outputs.earlier[0][0].requires_grad
 
 
 def test_layers_are_five_and_activated():
@@ -126,7 +126,7 @@ def test_layers_are_five_and_activated():
     assert list(layers) == ["cls_tower", "reg_tower", "initial_conv", "cls_conv", "reg_conv"]
     assert all(bool((m >= 0).all()) and m.shape[1] == 4 for maps in layers.values() for m in maps)
     assert torch.equal(head.cls(layers["cls_conv"][1]), outputs.cls[1])
-    assert torch.equal(head.initial(layers["initial_conv"][0]), outputs.initial[0])
+    assert torch.equal(head.initial(layers["initial_conv"][0]), outputs.earlier[0][0])
     assert head.resume(maps, maps, start=0, sizes=[SIZE]).inner == {}
 
 
@@ -135,13 +135,13 @@ def test_who_answers_in_which_stage():
     head = make()
     outputs = said((-1.0, -1, 1, 1), (-1.0, -1, 1, 1))
     assigned = head.assign(outputs, [truth((17, 16, 33, 32))])  # 16 pixels: two strides of the first level
-    assert assigned.initial.positive[0].nonzero().flatten().tolist() == [3 * 8 + 3]
+    assert assigned.earlier[0].positive[0].nonzero().flatten().tolist() == [3 * 8 + 3]
     # Boxes of 16 pixels around every corner; those one cell to the left are at IoU 7 / 25, so not trained: 0.28 < 0.4.
     assert assigned.positive[0].nonzero().flatten().tolist() == [3 * 8 + 3]
     assert assigned.labels[0, 3 * 8 + 3] == 1 and assigned.boxes[0, 3 * 8 + 3].tolist() == [17, 16, 33, 32]
     elsewhere = head.assign(said((0.0, -1, 2, 1), (-1.0, -1, 1, 1)), [truth((17, 16, 33, 32))])
     assert elsewhere.positive[0].nonzero().flatten().tolist() == [3 * 8 + 2]
-    assert elsewhere.initial.positive[0].nonzero().flatten().tolist() == [3 * 8 + 3]
+    assert elsewhere.earlier[0].positive[0].nonzero().flatten().tolist() == [3 * 8 + 3]
     unsure = head.assign(said((-0.125, -1, 1.875, 1), (-1.0, -1, 1, 1)), [truth((17, 16, 33, 32))])
     assert unsure.positive[0].nonzero().flatten().tolist() == [3 * 8 + 2]
     assert (unsure.weight[0] == 0).nonzero().flatten().tolist() == [3 * 8 + 3]  # IoU 10 / 22, between 0.4 and 0.5
@@ -153,7 +153,7 @@ def test_cells_beyond_an_images_own_padding_are_not_trained():
     assigned = head.assign(outputs, [truth((17, 40, 33, 56))] * 2)
     below = head.cells(outputs).y * head.row_strides(outputs) >= 32
     assert assigned.weight[0].all() and torch.equal(assigned.weight[1] == 0, below)
-    for stage in (assigned, assigned.initial):
+    for stage in (assigned, assigned.earlier[0]):
         assert stage.positive[0][below].any() and not stage.positive[1][below].any()
 
 

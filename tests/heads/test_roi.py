@@ -8,8 +8,8 @@ from torch import nn
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
 
 from headstart.boxes import encode_deltas
-from headstart.heads.dense import Selection
-from headstart.heads.roi import BOX_HEADS, STDS, BoxHead, cell_by_cell
+from headstart.heads.roi import BOX_HEADS, STDS, BoxHead, BoxHeadOptions, cell_by_cell
+from headstart.heads.selection import Selection
 from headstart.structures import CellIndex, Detections, RegionOutputs, Regions
 from laws.tiny import detector, scene
 
@@ -17,7 +17,7 @@ STRIDES = [4, 8, 16, 32, 64]
 
 
 def head(**options):
-    return BoxHead(2, 3, STRIDES, hidden=6, grid=2, **options)
+    return BoxHead(2, 3, STRIDES, BoxHeadOptions(hidden=6, grid=2, **options))
 
 
 @pytest.mark.parametrize(("side", "level"), [(1, 0), (111, 0), (112, 1), (223, 1), (224, 2), (448, 3), (800, 3)])
@@ -47,6 +47,26 @@ def test_hidden_layers_are_those_before_their_activation():
     torch.testing.assert_close(outputs.hidden, [first, second])
     torch.testing.assert_close(outputs.cls, roi.cls(second.relu()))
     assert outputs.reg.shape == (2, 8) and bool((first < 0).any())
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_entering_at_a_layer_equals_the_whole(layers):
+    """With what the layer before gave; the layers that were run come out, and gradients reach what went in."""
+    torch.manual_seed(0)
+    roi, pyramid = head(fcs=layers), [torch.randn(1, 3, 64 // s, 64 // s) for s in (4, 8, 16, 32)]
+    whole = roi(pyramid, [torch.tensor([[4.0, 4, 30, 30], [0, 0, 60, 60]])])
+    assert bool((whole.hidden[0] < 0).any())  # what goes in is not activated yet
+    for start in range(1, layers + 1):
+        vectors = whole.hidden[start - 1].detach().requires_grad_()
+        found = roi.resume(vectors, start=start)
+        assert torch.equal(found.cls, whole.cls) and torch.equal(found.reg, whole.reg)
+        assert len(found.hidden) == layers - start
+        assert all(torch.equal(a, b) for a, b in zip(found.hidden, whole.hidden[start:], strict=True))
+        found.cls.sum().backward()
+        assert bool(vectors.grad.any())
+    for start in (-1, 0, layers + 1):
+        with pytest.raises(ValueError, match=f"start must be from 1 to {layers}, not {start}"):
+            roi.resume(whole.hidden[0], start=start)
 
 
 def regions(*rows):
@@ -171,7 +191,9 @@ def test_the_convolutional_box_head_is_torchvisions():
     """Same weights, same crops, same vector."""
     torch.manual_seed(0)
     theirs = FastRCNNConvFCHead((8, 7, 7), [8] * 4, [10], norm_layer=nn.BatchNorm2d).eval()
-    roi = BoxHead(2, 8, STRIDES, hidden=10, **BOX_HEADS["4conv1fc"]).eval()
+    roi = BoxHead(
+        2, 8, STRIDES, BoxHeadOptions(hidden=10, convs=BOX_HEADS["4conv1fc"][0], fcs=BOX_HEADS["4conv1fc"][1])
+    ).eval()
     for block in range(4):
         conv, norm = theirs[block][0], theirs[block][1]
         for buffer in (norm.running_mean, norm.running_var):
@@ -188,7 +210,7 @@ def test_the_convolutional_box_head_is_torchvisions():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_convolutional_box_head_reads_no_region(training):
-    roi = BoxHead(2, 3, STRIDES, hidden=6, grid=2, convs=2, fcs=1).train(training)
+    roi = BoxHead(2, 3, STRIDES, BoxHeadOptions(hidden=6, grid=2, convs=2, fcs=1)).train(training)
     outputs = roi([torch.randn(1, 3, 64 // s, 64 // s) for s in (4, 8, 16, 32)], [torch.zeros(0, 4)])
     assert outputs.cls.shape == (0, 3)
     outputs.cls.sum().backward()
@@ -225,7 +247,12 @@ def test_refining_follows_the_likeliest_class_and_never_background():
 
 
 def test_a_twin_is_of_the_same_make():
-    roi = BoxHead(2, 3, STRIDES, hidden=6, grid=2, convs=1, fcs=3, class_agnostic=True, stds=(1, 1, 1, 1), beta=0.5)
+    roi = BoxHead(
+        2,
+        3,
+        STRIDES,
+        BoxHeadOptions(hidden=6, grid=2, convs=1, fcs=3, class_agnostic=True, stds=(1, 1, 1, 1), beta=0.5),
+    )
     rebuilt = roi.rebuild(5, [8, 16, 32, 64, 128])
     assert rebuilt.hparams == roi.hparams and rebuilt.num_classes == 2 and rebuilt.strides == [8, 16, 32, 64]
     assert rebuilt.layers == ("fc0", "fc1", "fc2") and rebuilt.convs[0].in_channels == 5 and len(rebuilt.norms) == 1

@@ -8,10 +8,13 @@ import torch
 from headstart.boxes import centers, clip_boxes, encode_deltas, encode_distances, pairwise_iof
 from headstart.detectors.zoo import FAMILIES
 from headstart.heads.anchor import AnchorHead
-from headstart.heads.dense import DenseHead, Selection, flatten_level, shapes
+from headstart.heads.cells import flatten_level, shapes
+from headstart.heads.dense import DenseHead
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.gfl import GFLHead
 from headstart.heads.reppoints import RepPointsHead
+from headstart.heads.rpn import RPNHead
+from headstart.heads.selection import Selection
 from headstart.heads.two_stage import RPNBasedHead
 from headstart.structures import Targets
 from laws.tiny import (
@@ -20,13 +23,12 @@ from laws.tiny import (
     VARIANTS,
     at_cells,
     box_heads,
-    dense_heads,
+    cell_heads,
     detector,
     every_map,
     label,
     losses,
     scene,
-    stages_of,
     total,
 )
 
@@ -41,10 +43,10 @@ def built(request):
 
 @pytest.fixture
 def outputs_of(built):
-    """(head, its traced outputs, the batch) of every dense head inside, on maps that cannot tell one image by name."""
+    """(head, its traced outputs, the batch) of every head that predicts at cells."""
     batch, _ = scene()
     features = built.extract(batch)
-    return [(head, head(features, batch.sizes, trace=True), batch) for head in dense_heads(built)]
+    return [(head, head(features, batch.sizes, trace=True), batch) for head in cell_heads(built)]
 
 
 @pytest.fixture(params=[v for v in VARIANTS if v[0] in TWO_STAGE], ids=lambda variant: "-".join(map(label, variant)))
@@ -57,35 +59,64 @@ def test_every_family_is_listed(built):
     """The families of `DENSE` and `TWO_STAGE` are what they are listed as, and no family is missing."""
     assert set(DENSE + TWO_STAGE) == set(FAMILIES)
     kind = RPNBasedHead if built.recipe["name"] in TWO_STAGE else DenseHead
-    assert isinstance(built.head, kind) and dense_heads(built)
+    assert isinstance(built.head, kind) and cell_heads(built)
+
+
+def traced_blocks(head, outputs):
+    """What each block of its towers gave, [block]: the maps with which `resume` enters after it."""
+    if isinstance(head, RPNHead):
+        return [(outputs.inner[f"tower/{block}"],) for block in range(len(head.tower))]
+    return list(zip(outputs.cls_trace, outputs.reg_trace, strict=True))
 
 
 def test_resuming_at_any_block_is_the_forward_pass(outputs_of):
     for head, whole, batch in outputs_of:
-        depth = len(whole.cls_trace)
-        assert depth == len(whole.reg_trace) > 0
-        for block in range(1, depth + 1):
-            cls, reg = whole.cls_trace[block - 1], whole.reg_trace[block - 1]
-            again = head.resume(cls, reg, start=block, sizes=batch.sizes, trace=True)
-            expected = every_map(replace(whole, cls_trace=whole.cls_trace[block:], reg_trace=whole.reg_trace[block:]))
-            found = every_map(again)
+        blocks = traced_blocks(head, whole)
+        assert blocks
+        for start, maps in enumerate(blocks, start=1):
+            passed = [f"tower/{block}" for block in range(start)]
+            inner = {name: levels for name, levels in whole.inner.items() if name not in passed}
+            rest = replace(whole, cls_trace=whole.cls_trace[start:], reg_trace=whole.reg_trace[start:], inner=inner)
+            expected = every_map(rest)
+            found = every_map(head.resume(*maps, start=start, sizes=batch.sizes, trace=True))
             assert list(found) == list(expected)
-            for name, maps in expected.items():
-                assert torch.equal(found[name], maps), f"{name} after resuming at {block}"
+            for name, value in expected.items():
+                assert torch.equal(found[name], value), f"{name} after resuming at {start}"
 
 
 def test_tracing_changes_nothing(outputs_of, built):
     for head, whole, batch in outputs_of:
         plain = every_map(head(built.extract(batch), batch.sizes))
         assert all(torch.equal(plain[name], every_map(whole)[name]) for name in plain)
-        assert not any("trace" in name for name in plain)
+        assert not any("trace" in name or "inner" in name for name in plain)
 
 
 def test_the_trace_is_what_stands_before_the_activation(outputs_of):
     """A tower that worked in place would hand out rectified maps."""
-    for _, whole, _ in outputs_of:
-        for trace in (whole.cls_trace, whole.reg_trace):
-            assert all(bool((maps < 0).any()) for block in trace for maps in block[:2])
+    for head, whole, _ in outputs_of:
+        for block in traced_blocks(head, whole):
+            assert all(bool((maps < 0).any()) for levels in block for maps in levels[:2])
+
+
+def test_every_place_can_be_read_and_is_as_wide_as_it_says(outputs_of):
+    for head, whole, _ in outputs_of:
+        names = head.tap_names()
+        assert {"output/cls", "output/reg"} < set(names) and len(set(names)) == len(names)
+        assert ("output/quality" in names) == (whole.quality is not None)
+        for name in names:
+            maps = head.read_tap(name, whole)
+            assert [m.shape[1] for m in maps] == [head.tap_width(name)] * len(whole.cls), name
+        kept = head.keep_taps(whole, names[:1])
+        assert all(a is b for a, b in zip(head.read_tap(names[0], kept), head.read_tap(names[0], whole)))
+        assert len(every_map(head.keep_taps(whole, ()))) < len(every_map(kept)) <= len(every_map(whole))
+
+
+def test_an_rpn_has_one_tower(two_stage):
+    batch, _ = scene()
+    outputs = two_stage.head(two_stage.extract(batch), batch.sizes, trace=True)
+    assert outputs.rpn.cls_trace == outputs.rpn.reg_trace == [] and "tower/0" in outputs.rpn.inner
+    assert not any("_tower" in name for name in two_stage.head.rpn.tap_names())
+    assert two_stage.head.keep_taps(outputs, two_stage.head.tap_names()).rpn.inner == {}
 
 
 def test_a_proposals_score_and_box_are_those_of_its_cell(outputs_of):
@@ -120,7 +151,7 @@ def test_a_detections_score_and_box_are_those_of_its_cell(outputs_of):
 def test_a_two_stage_detection_comes_from_the_proposal_at_its_cell(two_stage):
     batch, _ = scene()
     outputs = two_stage.eval()(batch)
-    stages = stages_of(outputs)
+    stages = outputs.stages
     logits = torch.stack([stage.roi.cls for stage in stages]).mean(dim=0)
     chances = logits.softmax(dim=1).split([len(p) for p in stages[0].proposals])
     for image, found in enumerate(two_stage.head.decode(outputs, batch.sizes)):
@@ -136,7 +167,7 @@ def test_box_heads_can_be_read_one_by_one(two_stage):
     """At the boxes that training sampled: reading is pure, in hidden layers, classes and boxes."""
     batch, targets = scene()
     features = two_stage.extract(batch)
-    stages = stages_of(two_stage.head(features, batch.sizes, targets))
+    stages = two_stage.head(features, batch.sizes, targets).stages
     assert len(stages) == len(box_heads(two_stage))
     for head, stage in zip(box_heads(two_stage), stages):
         again = head(features.pyramid, [r.boxes for r in stage.regions])
@@ -148,7 +179,7 @@ def test_box_heads_can_be_read_one_by_one(two_stage):
 
 def test_regions_are_ground_truth_or_what_was_offered_with_its_cell(two_stage):
     batch, targets = scene()
-    for stage in stages_of(two_stage(batch, targets)):
+    for stage in two_stage(batch, targets).stages:
         for regions, proposals, target in zip(stage.regions, stage.proposals, targets):
             offered = dict(zip(named_cells(proposals.cells), proposals.boxes.tolist()))
             assert len(offered) == len(proposals) and torch.equal(regions.boxes[: len(target)], target.boxes)
@@ -319,7 +350,7 @@ def test_regions_in_ignored_boxes_are_not_sampled(two_stage):
     for t in targets:
         t.boxes.copy_(torch.tensor([[64.0, 30, 76, 60]]))
     area = [0.0, 0.0, 60.0, 60.0]
-    both = (stages_of(two_stage(batch, t)) for t in (crowded(targets, area), targets))
+    both = (two_stage(batch, t).stages for t in (crowded(targets, area), targets))
     for with_crowd, without in zip(*([stage.regions for stage in stages] for stages in both), strict=True):
         assert [covered(r.boxes, area) for r in with_crowd] == [0, 0]
         assert min(covered(r.boxes, area) for r in without) > 0

@@ -12,8 +12,9 @@ from headstart.detectors.weights import load_detector, save_detector
 from headstart.detectors.zoo import FAMILIES
 from headstart.errors import UserError
 from headstart.methods import METHODS, Frozen, Method, build_method, method_options
+from headstart.methods.imitation import Imitation
 from headstart.structures import Objective, Targets
-from laws.tiny import ALONE, DENSE, LESSONS, PAIRS, REFINING, detector, label, lesson, run, scene
+from laws.tiny import ALONE, CASES, DENSE, PAIRS, REFINING, detector, label, make_method, run, scene
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Life:
     versions: list[dict[str, int]]
 
 
-@pytest.fixture(params=LESSONS, ids=lambda case: "-".join(map(label, case)), scope="module")
+@pytest.fixture(params=CASES, ids=lambda case: "-".join(map(label, case)), scope="module")
 def case(request):
     return request.param
 
@@ -37,7 +38,7 @@ def case(request):
 @pytest.fixture(scope="module")
 def newborn(case):
     """A method that nobody has run: to be copied."""
-    return lesson(*case)
+    return make_method(*case)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def small(seed=0):
 
 def models(method):
     """The teachers' detectors."""
-    return [guide.model for guide in method.guides]
+    return [teacher.model for teacher in method.teachers]
 
 
 def trainable(method):
@@ -82,8 +83,8 @@ def distilled(objective):
 
 
 def test_every_method_is_listed():
-    assert set(PAIRS) == set(METHODS) == {name for name, *_ in LESSONS}
-    for name, options, teachers, student in LESSONS:
+    assert set(PAIRS) == set(METHODS) == {name for name, *_ in CASES}
+    for name, options, teachers, student in CASES:
         for teacher in (teachers or "").split(" + "):
             family = teacher.split()[0] if teacher else None
             assert student in PAIRS[name].get(family, FAMILIES if "assistants" in options else [])
@@ -128,10 +129,10 @@ def test_everything_trained_is_student_or_part(lived):
 
 def test_the_teachers_are_nowhere_in_the_method(case, newborn, lived):
     """Not in its parameters, modules, state or copies: they would be trained, averaged, shared and saved."""
-    assert len(lived.method.guides) == (len(case[2].split(" + ")) if case[2] else 0)
+    assert len(lived.method.teachers) == (len(case[2].split(" + ")) if case[2] else 0)
     pointers = {t.data_ptr() for model in models(newborn) for t in model.state_dict().values()}
     for given in (newborn, lived.method):  # the one is a copy of the other
-        assert all(a is b and copy.copy(a) is a for a, b in zip(given.guides, newborn.guides, strict=True))
+        assert all(a is b and copy.copy(a) is a for a, b in zip(given.teachers, newborn.teachers, strict=True))
         own = [*given.parameters(), *given.buffers(), *given.state_dict().values()]
         assert pointers.isdisjoint({t.data_ptr() for t in own if t.numel()})
         assert not {id(model) for model in models(newborn)} & {id(module) for module in given.modules()}
@@ -170,7 +171,7 @@ def test_finite_under_autocast(case, method, lived):
 def test_parts_and_state_round_trip(case, lived):
     """What a checkpoint keeps makes another method of the same kind give the same terms."""
     method = copy.deepcopy(lived.method)
-    other = build_method(case[0], detector(case[3], seed=50), method.guides, **case[1])
+    other = build_method(case[0], detector(case[3], seed=50), method.teachers, **case[1])
     assert list(other.parts()) == list(method.parts())
     for name, part in method.parts().items():
         other.parts()[name].load_state_dict(part.state_dict(), strict=True)
@@ -212,8 +213,8 @@ def test_whoever_is_their_own_teacher_has_nothing_to_learn_from_them(name, famil
     options = {"depth": 1} if family in DENSE else {}
     student = detector(family, **options)
     method = build_method(name, student.eval(), Frozen(copy.deepcopy(student)))
-    parts = [module for key, part in method.parts().items() if key.endswith("adapters") for module in part.modules()]
-    layers = [module for module in parts if isinstance(module, nn.Linear | nn.Conv2d)]
+    adapters = [guidance.adapter for guidance in method if isinstance(guidance, Imitation)]
+    layers = [layer for one in adapters for layer in one.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     for layer in layers:
         layer.weight.data = torch.eye(len(layer.weight)).reshape(layer.weight.shape)
         if layer.bias is not None:
@@ -249,19 +250,19 @@ def one_of_each():
 
 
 @pytest.fixture(scope="module")
-def guides():
+def teachers():
     return {None: None, **{family: Frozen(detector(family)) for family in FAMILIES}}
 
 
 @pytest.mark.parametrize("teacher", [None, *FAMILIES])
 @pytest.mark.parametrize("student", FAMILIES)
 @pytest.mark.parametrize("name", METHODS)
-def test_a_pair_is_served_or_refused_with_an_alternative(name, student, teacher, one_of_each, guides):
+def test_a_pair_is_served_or_refused_with_an_alternative(name, student, teacher, one_of_each, teachers):
     if student in PAIRS[name].get(teacher, []):
-        assert isinstance(build_method(name, one_of_each[student], guides[teacher]), METHODS[name])
+        assert isinstance(build_method(name, one_of_each[student], teachers[teacher]), Method)
         return
     with pytest.raises(UserError) as error:
-        build_method(name, one_of_each[student], guides[teacher])
+        build_method(name, one_of_each[student], teachers[teacher])
     sentence = str(error.value)
     assert sentence.startswith(f"method {name} needs")
     if teacher is None and name in ALONE:

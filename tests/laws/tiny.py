@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import copy
 import functools
-import inspect
 from collections.abc import Hashable, Sequence
+from dataclasses import fields
 
 import torch
 from torch import Tensor, nn
 
 from headstart.detectors.detector import Detector
 from headstart.detectors.zoo import FAMILIES, build_detector
-from headstart.heads.cascade import CascadeOutputs, StageOutputs
+from headstart.heads.cells import CellHead
 from headstart.heads.deformable import DeformableConv
-from headstart.heads.dense import DenseHead
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.gfl import GFLHead
 from headstart.heads.roi import BoxHead
-from headstart.heads.two_stage import TwoStageOutputs
 from headstart.methods import Frozen, Method, build_method
 from headstart.structures import DenseOutputs, ImageBatch, Progress, Targets
 
@@ -52,13 +50,13 @@ PAIRS: dict[str, dict[str | None, list[str]]] = {
 ALONE: dict[str, dict] = {"head": {"assistants": "auto"}}
 """The options by which a method that refuses to go without a teacher serves every student all the same."""
 
-Lesson = tuple[str, dict, str | None, str]
+Case = tuple[str, dict, str | None, str]
 """Method, the options that change its terms and modules, teacher, student.
 
 Teachers are families, `FAMILY of other classes`, or several of them joined by ` + `.
 """
 
-SERVED: list[Lesson] = [
+SERVED: list[Case] = [
     *(
         (name, {}, teacher, student)
         for name, pairs in PAIRS.items()
@@ -69,7 +67,7 @@ SERVED: list[Lesson] = [
 ]
 """Every pair, generated, and every student of a method that can do without a teacher."""
 
-OPTIONS: list[Lesson] = [
+OPTIONS: list[Case] = [
     *(
         ("head", {"weights": "paper", "adapter": adapter}, teacher, student)
         for teacher, student, adapter in [
@@ -97,7 +95,7 @@ OPTIONS: list[Lesson] = [
 ]
 """The options, several teachers, and teachers with other classes: each kind of link and assistant among them."""
 
-LESSONS = SERVED + OPTIONS
+CASES = SERVED + OPTIONS
 """Everything that the laws of methods run over."""
 
 OTHER_CLASSES = ("Star", "disc", "bus", "circle")
@@ -116,7 +114,7 @@ def detector(
     family: str, seed: int = 0, *, classes: Sequence[str] = CLASSES, backbone: str = "test_efficientnet", **options
 ) -> Detector:
     """A detector from scratch whose predictions are as varied as a trained one's."""
-    known = inspect.signature(FAMILIES[family]).parameters
+    known = [field.name for field in fields(FAMILIES[family].options)]
     small = {key: value for key, value in SMALL.items() if key in known}
     built, state = _build(family, seed, tuple(classes), backbone, **(small | options))
     torch.set_rng_state(state)
@@ -166,19 +164,14 @@ def scene(seed: int = 0, *, objects: int = 3, size: int = 96) -> tuple[ImageBatc
     return ImageBatch(pixels, sizes, [7, 8], sizes), targets
 
 
-def dense_heads(built: Detector) -> list[DenseHead]:
-    """Every dense head inside: the detector's own, or the one that proposes."""
-    return [module for module in built.head.modules() if isinstance(module, DenseHead)]
+def cell_heads(built: Detector) -> list[CellHead]:
+    """Every head inside that predicts at cells: the detector's own, or the one that proposes."""
+    return [module for module in built.head.modules() if isinstance(module, CellHead)]
 
 
 def box_heads(built: Detector) -> list[BoxHead]:
     """The box heads of a two-stage detector, in the order in which they read."""
     return [module for module in built.head.modules() if isinstance(module, BoxHead)]
-
-
-def stages_of(outputs: TwoStageOutputs | CascadeOutputs) -> Sequence[TwoStageOutputs | StageOutputs]:
-    """What each box head was offered (`proposals`), sampled (`regions`) and said (`roi`)."""
-    return outputs.stages if isinstance(outputs, CascadeOutputs) else [outputs]
 
 
 def at_cells(maps: list[Tensor], width: int, image: int, cells) -> Tensor:
@@ -189,15 +182,15 @@ def at_cells(maps: list[Tensor], width: int, image: int, cells) -> Tensor:
     return torch.stack(rows).detach()
 
 
-def lesson(method: str, options: dict, teacher: str | None, student: str, seed: int = 0) -> Method:
+def make_method(method: str, options: dict, teacher: str | None, student: str, seed: int = 0) -> Method:
     """A method for a small pair, in training mode."""
     names = [] if teacher is None else teacher.split(" + ")
-    guides = [teach(name, seed + 100 * number) for number, name in enumerate(names, start=1)]
-    return build_method(method, detector(student, seed), guides[0] if len(guides) == 1 else guides, **options).train()
+    teachers = [teach(name, seed + 100 * number) for number, name in enumerate(names, start=1)]
+    return build_method(method, detector(student, seed), teachers, **options).train()
 
 
 def teach(teacher: str, seed: int = 100) -> Frozen:
-    """A frozen teacher by its name in `LESSONS`."""
+    """A frozen teacher by its name in `CASES`."""
     family, other, _ = teacher.partition(" of other classes")
     classes = OTHER_CLASSES if other else CLASSES
     return Frozen(detector(family, seed, classes=classes), OTHER_NAMES if other else None)
@@ -220,7 +213,8 @@ def total(terms: dict[str, Tensor]) -> Tensor:
 
 def every_map(outputs: DenseOutputs) -> dict[str, Tensor]:
     """All tensors of dense outputs by name."""
-    named = {"cls": outputs.cls, "reg": outputs.reg, "quality": outputs.quality or [], "initial": outputs.initial}
+    named = {"cls": outputs.cls, "reg": outputs.reg, "quality": outputs.quality or []}
+    named |= {f"earlier{stage}": maps for stage, maps in enumerate(outputs.earlier)}
     named |= {f"inner_{name}": maps for name, maps in outputs.inner.items()}
     named |= {f"cls_trace{i}": maps for i, maps in enumerate(outputs.cls_trace)}
     named |= {f"reg_trace{i}": maps for i, maps in enumerate(outputs.reg_trace)}

@@ -8,15 +8,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from headstart.assign.sample import RegionSampler
-from headstart.heads.atss import ATSSHead
-from headstart.heads.fcos import FCOSHead
-from headstart.heads.gfl import GFLHead
-from headstart.heads.reppoints import RepPointsHead
-from headstart.heads.retina import RetinaHead
-from headstart.heads.roi import BoxHead
-from headstart.heads.rpn import RPNHead
+from headstart.heads.atss import ATSSHead, ATSSOptions
+from headstart.heads.fcos import FCOSHead, FCOSOptions
+from headstart.heads.gfl import GFLHead, GFLOptions
+from headstart.heads.reppoints import RepPointsHead, RepPointsOptions
+from headstart.heads.retina import RetinaHead, RetinaOptions
+from headstart.heads.roi import BoxHead, BoxHeadOptions
+from headstart.heads.rpn import RPNHead, RPNOptions
 from headstart.losses.normalise import mean_over_ranks
-from headstart.methods.weighting import Scale
+from headstart.methods.weight import TargetVariance
 from headstart.structures import CellIndex, Detections, Features, Progress, Targets
 
 STRIDES = [4, 8, 16, 32]
@@ -27,16 +27,16 @@ def heads() -> dict[str, nn.Module]:
     """Heads whose sampling has nothing to choose, so that a share of the batch is trained as it is in the whole."""
     torch.manual_seed(0)
     made = {
-        "retina": RetinaHead(3, 8, STRIDES, width=8, depth=1),
-        "fcos": FCOSHead(3, 8, STRIDES, width=8, depth=1),
+        "retina": RetinaHead(3, 8, STRIDES, RetinaOptions(width=8, depth=1)),
+        "fcos": FCOSHead(3, 8, STRIDES, FCOSOptions(width=8, depth=1)),
         "improved fcos": FCOSHead(
-            3, 8, STRIDES, width=8, depth=1, normalised=True, centre_sampling=True, box_loss="giou"
+            3, 8, STRIDES, FCOSOptions(width=8, depth=1, normalised=True, centre_sampling=True, box_loss="giou")
         ),
-        "atss": ATSSHead(3, 8, STRIDES, width=8, depth=1, anchor_scale=4.0),
-        "gfl": GFLHead(3, 8, STRIDES, width=8, depth=1, anchor_scale=4.0),
-        "reppoints": RepPointsHead(3, 8, STRIDES, width=8, depth=1, point_scale=2.0),
-        "rpn": RPNHead(8, STRIDES, width=8, sample=10**6),
-        "roi": BoxHead(3, 8, STRIDES, hidden=8),
+        "atss": ATSSHead(3, 8, STRIDES, ATSSOptions(width=8, depth=1, anchor_scale=4.0)),
+        "gfl": GFLHead(3, 8, STRIDES, GFLOptions(width=8, depth=1, anchor_scale=4.0)),
+        "reppoints": RepPointsHead(3, 8, STRIDES, RepPointsOptions(width=8, depth=1, point_scale=2.0)),
+        "rpn": RPNHead(8, STRIDES, RPNOptions(width=8, sample=10**6)),
+        "roi": BoxHead(3, 8, STRIDES, BoxHeadOptions(hidden=8)),
     }
     for parameter in (p for head in made.values() for p in head.parameters()):
         nn.init.normal_(parameter, std=0.1)
@@ -81,7 +81,8 @@ def measure(rank: int, world: int) -> dict[str, Tensor]:
             dist.all_reduce(value)
             value /= world
     found["count"] = mean_over_ranks(torch.tensor(10.0 * (rank + 1)))
-    found["scale"] = Scale()([maps[0].flatten(1)], Progress(0, 10))
+    rows = [maps[0].flatten(1)]
+    found["scale"] = TargetVariance()(rows, rows, Progress(0, 10))
     return found
 
 

@@ -10,7 +10,6 @@ from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 from headstart.losses.box import giou, iou_log, smooth_l1
 from headstart.losses.classification import bce_with_logits, cross_entropy, focal, quality_focal
 from headstart.losses.distribution import distribution_focal, integral
-from headstart.losses.imitation import mse
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.5, 1.5)])
@@ -167,21 +166,3 @@ def test_box_losses_of_nothing_and_of_boxes_without_area(loss):
     value = loss(point, torch.tensor([[0.0, 0, 10, 10]]), torch.ones(1))
     value.backward()
     assert bool(value.isfinite()) and bool(point.grad.isfinite().all())
-
-
-def test_squared_is_a_mean_over_all_entries_in_float32():
-    student, teacher = torch.tensor([[1.0, 2], [3, 4]]).bfloat16(), torch.tensor([[1.0, 0], [0, 0]])
-    found = mse(student, teacher)
-    assert found.dtype == torch.float32 and found.item() == (4 + 9 + 16) / 4
-
-
-def test_squared_of_nothing_is_zero_with_a_gradient():
-    student = torch.zeros(0, 8, requires_grad=True)
-    found = mse(student, torch.zeros(0, 8))
-    found.backward()
-    assert found == 0 and student.grad is not None
-
-
-def test_squared_does_not_broadcast():
-    with pytest.raises(ValueError, match=r"\(3, 4\).*\(1, 4\)"):
-        mse(torch.zeros(3, 4), torch.zeros(1, 4))

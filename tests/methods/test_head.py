@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from headstart.methods.ckd import Aligned, LookedUp, Shared, Traced
 from torch import nn
 
 from headstart.detectors.detector import Detector
@@ -14,7 +15,6 @@ from headstart.heads.roi import BoxHead
 from headstart.heads.rpn import RPNHead
 from headstart.heads.two_stage import RPNBasedHead, TwoStageHead
 from headstart.methods import Frozen, build_method
-from headstart.methods.ckd import Aligned, LookedUp, Shared, Traced
 from headstart.methods.head import HEAD
 from headstart.structures import Progress, Targets
 from laws.tiny import CLASSES, DENSE, run, stir

@@ -1,13 +1,14 @@
 """The pyramid: strides, odd sizes, gradients everywhere, initial values, mistakes."""
 
 import copy
+from typing import get_args
 
 import pytest
 import torch
 
 from headstart.errors import UserError
 from headstart.necks import FPN
-from headstart.necks.fpn import EXTRAS
+from headstart.necks.fpn import Extra
 
 CHANNELS, STRIDES = [4, 8, 16, 32], [4, 8, 16, 32]
 
@@ -16,7 +17,7 @@ def stages(height=96, width=160):
     return [torch.randn(2, c, height // s, width // s) for c, s in zip(CHANNELS, STRIDES, strict=True)]
 
 
-@pytest.mark.parametrize("extra", EXTRAS)
+@pytest.mark.parametrize("extra", get_args(Extra))
 @pytest.mark.parametrize(("start", "levels"), [(0, 4), (0, 5), (1, 3), (1, 4), (1, 5), (2, 6)])
 def test_strides_match_the_maps(extra, start, levels):
     neck = FPN(CHANNELS, STRIDES, width=8, start=start, levels=levels, extra=extra)
@@ -25,7 +26,7 @@ def test_strides_match_the_maps(extra, start, levels):
     assert [tuple(p.shape) for p in pyramid] == [(2, 8, max(256 // s, 1), max(256 // s, 1)) for s in neck.strides]
 
 
-@pytest.mark.parametrize("extra", EXTRAS)
+@pytest.mark.parametrize("extra", get_args(Extra))
 def test_every_parameter_gets_a_gradient(extra):
     neck = FPN(CHANNELS, STRIDES, width=8, extra=extra)
     sum(p.square().mean() for p in neck(stages())).backward()
@@ -65,7 +66,7 @@ def test_initial_values():
     assert 0.9 * bound < float(weight.detach().abs().max()) <= bound
 
 
-@pytest.mark.parametrize("extra", EXTRAS)
+@pytest.mark.parametrize("extra", get_args(Extra))
 def test_group_norm_after_every_convolution(extra):
     """In place of their biases; every map comes out normalised."""
     neck = FPN(CHANNELS, STRIDES, width=8, extra=extra, norm="group")

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from headstart.heads.cascade import CascadeHead, CascadeRoIHead, refine_regions
-from headstart.heads.dense import Selection
-from headstart.heads.rpn import RPNHead
+from headstart.heads.cascade import CascadeHead, CascadeOptions, CascadeRoIHead, refine_regions
+from headstart.heads.rpn import RPNHead, RPNOptions
+from headstart.heads.selection import Selection
 from headstart.structures import Assignment
 from parity.official import SCENARIOS, check_parameter_gradients, close, features, load_head, sizes, targets, tensor
 
@@ -21,9 +21,9 @@ def arrays(reference):
 @pytest.fixture
 def head(arrays):
     few = Selection(nms_pre=1000, score_threshold=None, iou_threshold=0.7, max_detections=250)
-    rpn = RPNHead(32, STRIDES, width=32, sample=EVERY_ANCHOR, selection=few, beta=1 / 9, crossing=False)
+    rpn = RPNHead(32, STRIDES, RPNOptions(width=32, sample=EVERY_ANCHOR, selection=few, beta=1 / 9, crossing=False))
     rpn.proposing = Selection(nms_pre=2000, score_threshold=None, iou_threshold=0.7, max_detections=250)
-    roi = CascadeRoIHead(7, 32, STRIDES, hidden=64)
+    roi = CascadeRoIHead(7, 32, STRIDES, CascadeOptions(hidden=64))
     load_head(rpn, arrays, "w/rpn_head/")
     load_head(roi, arrays, "w/roi_head/")
     return CascadeHead(rpn, roi)

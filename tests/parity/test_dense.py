@@ -7,12 +7,13 @@ import torch
 
 from headstart.boxes import encode_deltas, encode_distances
 from headstart.heads.anchor import AnchorHead
-from headstart.heads.atss import ATSSHead
-from headstart.heads.dense import Selection, flatten
-from headstart.heads.fcos import FCOSHead
-from headstart.heads.gfl import GFLHead
-from headstart.heads.reppoints import RepPointsHead
-from headstart.heads.retina import RetinaHead
+from headstart.heads.atss import ATSSHead, ATSSOptions
+from headstart.heads.cells import flatten
+from headstart.heads.fcos import FCOSHead, FCOSOptions
+from headstart.heads.gfl import GFLHead, GFLOptions
+from headstart.heads.reppoints import RepPointsHead, RepPointsOptions
+from headstart.heads.retina import RetinaHead, RetinaOptions
+from headstart.heads.selection import Selection
 from parity.official import (
     SCENARIOS,
     check_parameter_gradients,
@@ -39,26 +40,28 @@ TRICKS_TEST = Selection(nms_pre=1000, score_threshold=0.05, iou_threshold=0.6, m
 
 def build(name):
     if name == "dense_retina":
-        return RetinaHead(7, 32, STRIDES, width=32)
+        return RetinaHead(7, 32, STRIDES, RetinaOptions(width=32))
     if name == "dense_atss":
-        return ATSSHead(7, 64, STRIDES, width=64)
+        return ATSSHead(7, 64, STRIDES, ATSSOptions(width=64))
     if name == "dense_gfl":
-        return GFLHead(7, 64, STRIDES, width=64)
+        return GFLHead(7, 64, STRIDES, GFLOptions(width=64))
     if name == "dense_reppoints":
-        return RepPointsHead(7, 64, STRIDES, width=64)
+        return RepPointsHead(7, 64, STRIDES, RepPointsOptions(width=64))
     if name == "dense_fcos":
-        return FCOSHead(7, 64, STRIDES, width=64, selection=FCOS_TEST)
+        return FCOSHead(7, 64, STRIDES, FCOSOptions(width=64, selection=FCOS_TEST))
     return FCOSHead(
         7,
         64,
         STRIDES,
-        width=64,
-        normalised=True,
-        centre_sampling=True,
-        centreness_on_box=True,
-        box_loss="giou",
-        conv_bias=True,
-        selection=TRICKS_TEST,
+        FCOSOptions(
+            width=64,
+            normalised=True,
+            centre_sampling=True,
+            centreness_on_box=True,
+            box_loss="giou",
+            conv_bias=True,
+            selection=TRICKS_TEST,
+        ),
     )
 
 
@@ -78,8 +81,8 @@ def test_outputs(case):
     for level in range(5):
         close(outputs.cls[level], arrays[f"out/cls{level}"], 6e-5)
         if name == "dense_reppoints":
-            close(outputs.initial[level], arrays[f"out/pts_init{level}"], 6e-5)
-        close(outputs.reg[level], arrays[f"out/{'pts_refine' if outputs.initial else 'reg'}{level}"], 6e-5)
+            close(outputs.earlier[0][level], arrays[f"out/pts_init{level}"], 6e-5)
+        close(outputs.reg[level], arrays[f"out/{'pts_refine' if outputs.earlier else 'reg'}{level}"], 6e-5)
         if outputs.quality is not None:
             close(outputs.quality[level], arrays[f"out/ctr{level}"], 6e-5)
         if name == "dense_fcos_tricks":
@@ -158,11 +161,11 @@ def test_reppoints_losses_level_by_level(reference, scenario):
     load_head(head, arrays)
     outputs = head(features(arrays, STRIDES), sizes(arrays))
     assigned = head.assign(outputs, targets(arrays, scenario))
-    whole = [counted(stage) for stage in (assigned, assigned.initial)]
+    whole = [counted(stage) for stage in (assigned, *assigned.earlier)]
     level_of = head.cells(outputs).level
     for level in range(5):
-        refined, first = (only(stage, level_of == level) for stage in (assigned, assigned.initial))
-        losses = head.loss(outputs, replace(refined, initial=first))
+        refined, first = (only(stage, level_of == level) for stage in (assigned, *assigned.earlier))
+        losses = head.loss(outputs, replace(refined, earlier=(first,)))
         for official, ours, stage, count in (
             ("cls", "cls", refined, whole[0]),
             ("pts_refine", "box", refined, whole[0]),

@@ -8,13 +8,14 @@ from torch.nn import functional
 
 from headstart.backbones import build_backbone
 from headstart.detectors.detector import Detector
-from headstart.heads.dense import Selection
 from headstart.heads.retina import RetinaHead
 from headstart.heads.roi import BoxHead
 from headstart.heads.rpn import RPNHead
+from headstart.heads.selection import Selection
 from headstart.heads.two_stage import TwoStageHead
 from headstart.methods import Frozen, build_method
-from headstart.methods.assistants.tracing import read_cells
+from headstart.methods.assistants.guidance import run_once
+from headstart.methods.pairing import Pair, read_cells
 from headstart.necks.fpn import FPN
 from headstart.structures import ImageBatch, Progress
 from parity.official import SCENARIOS, close, ordered, rename, sizes, targets, tensor
@@ -32,12 +33,9 @@ TERMS = {
     "ckd/rcnn": "loss_cross",
 }
 ADAPTERS = {
-    "rcnn_bbox_aux_adapted": "fc0",
-    "rcnn_bbox_adapted": "fc1",
-    "retina_cls_decoupled": "ckd.adapter.linear",
-    "_adapts.0": "fc0",
-    "_adapts.1": "fc1",
-    "_adapts.5": "ckd.adapter.linear",
+    "_adapts.0": "akd/rcnn/fc0",
+    "_adapts.1": "akd/rcnn/fc1",
+    "_adapts.5": "ckd/rcnn",
 }
 
 
@@ -88,11 +86,11 @@ def ours(name, kind):
         return name
     if "_adapts." in name:
         key, field = re.match(r"(?:_distiller\.)?(_adapts\.\d+)\.(.*)", name).groups()
-        return f"lessons.rcnn.adapters.{ADAPTERS[key]}.{field}"
+        return f"guidances.{ADAPTERS[key]}.adapter.linear.{field}"
     if name.startswith("rpn_head."):
         return f"student.head.{rename(name.removeprefix('rpn_head.'))}"
     if name.startswith("roi_head."):
-        return f"lessons.rcnn.assistant.head.{rename(name.removeprefix('roi_head.'))}"
+        return f"guidances.assistant/rcnn.assistant.head.{rename(name.removeprefix('roi_head.'))}"
     return f"student.{neck_name(detector_name(name), 3)}"
 
 
@@ -149,38 +147,40 @@ def test_proposals_and_places(arrays, method, batch, scenario):
         close(found.scores, official[:, 4], 1e-5)
         cell = torch.stack([found.cells.level, found.cells.y, found.cells.x, found.cells.anchor], dim=1)
         assert torch.equal(cell, official[:, 5:].long())
-    places = method.look(batch, targets(arrays, scenario)).places
+    regions = method.step(batch, targets(arrays, scenario), Progress(0, 1)).regions
     rois, ids = tensor(arrays[f"rois/{scenario}"]), tensor(arrays[f"bbox_ids/{scenario}"]).long()
-    close(torch.cat([p.boxes for p in places]), rois[:, 1:], 1e-5)
-    level, y, x, anchor = (torch.cat([getattr(p.cells, key) for p in places]) for key in ("level", "y", "x", "anchor"))
+    close(torch.cat([p.boxes for p in regions]), rois[:, 1:], 1e-5)
+    level, y, x, anchor = (torch.cat([getattr(p.cells, key) for p in regions]) for key in ("level", "y", "x", "anchor"))
     assert torch.equal(torch.stack([level, y, x], dim=1), ids[:, 1:4])
     assert torch.equal(anchor[level >= 0], ids[level >= 0, 4])
 
 
 def test_traced_tensors(arrays, method, batch):
-    sight, lesson = method.look(batch, targets(arrays, "full")), method.lessons["rcnn"]
-    outputs = sight.outputs
+    step = method.step(batch, targets(arrays, "full"), Progress(0, 1))
+    assistant, outputs = method.guidances["assistant/rcnn"].assistant, step.outputs
+    adapters = {name.rpartition("/")[2]: g.adapter for name, g in method.guidances.items() if hasattr(g, "adapter")}
     for level in range(5):
         close(outputs.cls[level], arrays[f"out/rpn_cls{level}"], 6e-5)
         close(outputs.reg[level], arrays[f"out/rpn_reg{level}"], 6e-5)
         close(functional.relu(outputs.cls_trace[-1][level]), arrays[f"traced/retina_cls{level}"], 6e-5)
-    mine = lesson.assistant(sight)
-    guide = {name: vectors for name, (vectors,) in lesson.assistant.consult(method.teacher, batch, mine).items()}
+    mine = run_once(assistant, step)
+    (teacher,) = method.teachers
+    theirs = {name: vectors for name, (vectors,) in assistant.teacher_layers(teacher, batch, mine).items()}
     own = {name: vectors for name, (vectors,) in mine.layers.items()}
-    vectors, traced, anchor = read_cells(outputs.cls_trace[-1], sight.places)
+    vectors, traced, anchor = read_cells(outputs.cls_trace[-1], step.regions)
     vectors = functional.relu(vectors)
     close(own["fc0"], arrays["traced/rcnn_bbox_aux"], 6e-5)
     close(own["fc1"], arrays["traced/rcnn_bbox"], 6e-5)
-    close(guide["fc0"], arrays["traced/teacher_rcnn_bbox_aux"], 6e-5)
-    close(guide["fc1"], arrays["traced/teacher_rcnn_bbox"], 6e-5)
-    close(lesson.adapters["fc0"](own["fc0"]), arrays["traced/rcnn_bbox_aux_adapted"], 6e-5)
-    close(lesson.adapters["fc1"](own["fc1"]), arrays["traced/rcnn_bbox_adapted"], 6e-5)
-    close(guide["fc1"][traced], arrays["traced/teacher_rcnn_bbox_filtered"], 6e-5)
+    close(theirs["fc0"], arrays["traced/teacher_rcnn_bbox_aux"], 6e-5)
+    close(theirs["fc1"], arrays["traced/teacher_rcnn_bbox"], 6e-5)
+    close(adapters["fc0"].linear(own["fc0"]), arrays["traced/rcnn_bbox_aux_adapted"], 6e-5)
+    close(adapters["fc1"].linear(own["fc1"]), arrays["traced/rcnn_bbox_adapted"], 6e-5)
+    close(theirs["fc1"][traced], arrays["traced/teacher_rcnn_bbox_filtered"], 6e-5)
     close(vectors, arrays["traced/retina_cls_indexed"], 6e-5)
-    close(lesson.adapters["ckd"].adapter(vectors, anchor), arrays["traced/retina_cls_decoupled"], 6e-5)
+    close(adapters["rcnn"](Pair([vectors], [vectors], anchor))[0], arrays["traced/retina_cls_decoupled"], 6e-5)
     assert torch.equal(anchor, tensor(arrays["traced/anchor_ids"]).long())
     places = tensor(arrays["traced/bbox_poses"]).long()
-    cells = [p.cells for p in sight.places]
+    cells = [r.cells for r in step.regions]
     level, y, x = (torch.cat([getattr(p, key) for p in cells])[traced] for key in ("level", "y", "x"))
     assert torch.equal(torch.stack([level, y, x], dim=1), places[:, [0, 2, 3]])
 
@@ -242,7 +242,7 @@ class OfficialTraining:
 
     def __init__(self, method):
         own = [p for p in method.parameters() if p.requires_grad]
-        self.parameters = own + list(method.lessons["rcnn"].adapters.parameters())
+        self.parameters = own + [p for name in ADAPTERS.values() for p in method.guidances[name].adapter.parameters()]
         self.momentum = {}
 
     def clip(self):
@@ -269,11 +269,11 @@ def test_four_training_steps(arrays, reference, method, batch, monkeypatch):
     training = OfficialTraining(method)
     names = [str(name) for name in arrays["train/loss_names"]]
 
-    def read_stale(maps, places, *rest):
-        return read_cells([m.detach() for m in maps], places, *rest)
+    def read_stale(maps, regions, *rest):
+        return read_cells([m.detach() for m in maps], regions, *rest)
 
     for index, row in enumerate(arrays["train/loss_values"]):
-        monkeypatch.setattr("headstart.methods.ckd.read_cells", read_cells if index else read_stale)
+        monkeypatch.setattr("headstart.methods.pairing.read_cells", read_cells if index else read_stale)
         objective = method(batch, targets(arrays, "full"), Progress(3000, 90_000))
         method.zero_grad()
         objective.total.backward()

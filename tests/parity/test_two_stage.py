@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from headstart.assign.sample import RegionSampler
-from headstart.heads.dense import Selection
-from headstart.heads.roi import BoxHead
-from headstart.heads.rpn import RPNHead
+from headstart.heads.roi import BoxHead, BoxHeadOptions
+from headstart.heads.rpn import RPNHead, RPNOptions
+from headstart.heads.selection import Selection
 from headstart.heads.two_stage import TwoStageHead
 from headstart.structures import Assignment
 from parity.official import SCENARIOS, check_parameter_gradients, close, features, load_head, sizes, targets, tensor
@@ -23,9 +23,9 @@ def arrays(reference):
 @pytest.fixture
 def head(arrays):
     few = Selection(nms_pre=1000, score_threshold=None, iou_threshold=0.7, max_detections=250)
-    rpn = RPNHead(32, STRIDES, width=32, sample=EVERY_ANCHOR, selection=few)
+    rpn = RPNHead(32, STRIDES, RPNOptions(width=32, sample=EVERY_ANCHOR, selection=few))
     rpn.proposing = Selection(nms_pre=2000, score_threshold=None, iou_threshold=0.7, max_detections=250)
-    roi = BoxHead(7, 32, STRIDES, hidden=64)
+    roi = BoxHead(7, 32, STRIDES, BoxHeadOptions(hidden=64))
     load_head(rpn, arrays, "w/rpn_head/")
     load_head(roi, arrays, "w/roi_head/")
     return TwoStageHead(rpn, roi, RegionSampler())

@@ -1,9 +1,8 @@
-"""How the backbones of imported detectors depart from timm's: strides, epsilons, Swin's windows."""
+"""Changes timm's backbones to those of imported detectors: strides, epsilons of norms, Swin's windows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -13,21 +12,21 @@ from headstart.errors import UserError
 
 
 def adapt(
-    body: Any,
+    body: nn.Module,
     name: str,
     *,
     first_stride: bool = False,
     norm_eps: float | None = None,
     normed_stages: Sequence[int] | None = None,
-) -> Any:
-    """The body with these departures; the names of its parameters stay timm's.
+) -> nn.Module:
+    """The backbone with these changes; the keys of its state dict stay timm's.
 
     first_stride   a bottleneck block halves its map in its first convolution, as ResNets converted from Caffe do, and
                    not in its 3x3 one
     norm_eps       another epsilon for every batch norm
     normed_stages  of a Swin: only these stages (0: C2), with a layer norm on each, and windows as mmdetection lays them
 
-    Raises UserError where a departure does not fit the backbone called `name`.
+    Raises UserError for a change that the backbone, called `name` in the sentence, cannot have.
     """
     if normed_stages is not None:
         if not any(key.endswith("relative_position_bias_table") for key in body.state_dict()):

@@ -1,4 +1,4 @@
-"""The stages of an image at strides 4, 8, 16, 32, with a frozen beginning and frozen norms where asked."""
+"""The stages C2..C5 of an image at strides 4, 8, 16, 32; the first stages and the batch norms can be frozen."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _PROBE_SIZE = (64, 96)
 class Backbone(nn.Module):
     """A feature extractor and what a detector must know about it.
 
-    body           any module: (B, 3, H, W) to a list of maps; `picked` says which of them are the stages
+    body           any module: (B, 3, H, W) to a list of maps; `out_indices` says which of them are the stages
     channels, strides   of the stages, finest first
     frozen_stages  the first n stages (1: stem and C2) take no part in training: parameters fixed, their norms and
                    dropout in eval mode. As nothing before C2 then needs a gradient, autograd records nothing there
                    and backward ends at C2.
     norm_eval      every BatchNorm keeps its running statistics; its scale and shift are still trained
-    mean, std      of the RGB values in 0..1 the weights were made for
+    mean, std      per channel, of RGB values in 0..1, that the weights were trained with
 
     Raises UserError when the module does not give such maps (it is tried once on a small image).
     """
@@ -37,7 +37,7 @@ class Backbone(nn.Module):
         name: str,
         channels: Sequence[int] | None = None,
         strides: Sequence[int] | None = None,
-        picked: Sequence[int] | None = None,
+        out_indices: Sequence[int] | None = None,
         frozen_stages: int = 0,
         norm_eval: bool = False,
         mean: Sequence[float] = IMAGENET_MEAN,
@@ -46,13 +46,13 @@ class Backbone(nn.Module):
         super().__init__()
         self.body = body
         self.name = name
-        self.picked = None if picked is None else list(picked)
+        self.out_indices = None if out_indices is None else list(out_indices)
         self.channels_first = str(getattr(body, "output_fmt", "NCHW")).rpartition(".")[2] != "NHWC"
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.mean = tuple(mean)
         self.std = tuple(std)
-        self._still: list[str] = []
+        self._frozen_modules: list[str] = []
         body.eval()
         stages = self._probe()
         self.channels = _check_channels(name, stages, channels)
@@ -69,15 +69,16 @@ class Backbone(nn.Module):
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Normalised (B, 3, H, W), sides multiples of 32, to maps (B, channels[i], H / strides[i], W / strides[i])."""
         maps = self.body(pixels)
-        if self.picked is not None:
-            maps = [maps[index] for index in self.picked]
+        if self.out_indices is not None:
+            maps = [maps[index] for index in self.out_indices]
         if not self.channels_first:
             maps = [m.permute(0, 3, 1, 2) for m in maps]
         return list(maps)
 
     def train(self, mode: bool = True) -> Backbone:
+        """Like that of any module, but frozen stages, and with `norm_eval` all batch norms, stay in evaluation mode."""
         super().train(mode)
-        for name in self._still:
+        for name in self._frozen_modules:
             self.body.get_submodule(name).eval()
         if self.norm_eval:
             for module in self.body.modules():
@@ -101,7 +102,7 @@ class Backbone(nn.Module):
         return maps
 
     def _freeze(self, last: Tensor) -> None:
-        # What the last frozen stage depends on is asked of autograd rather than of names: right for every family.
+        # Autograd knows which parameters the last frozen stage depends on; names differ from family to family.
         parameters = [p for p in self.body.parameters() if p.requires_grad]
         grads = torch.autograd.grad(last.sum(), parameters, allow_unused=True)
         for parameter, grad in zip(parameters, grads, strict=True):
@@ -110,7 +111,7 @@ class Backbone(nn.Module):
         for name, module in self.body.named_modules():
             inside = list(module.parameters())
             if inside and not any(p.requires_grad for p in inside):
-                self._still.append(name)
+                self._frozen_modules.append(name)
 
 
 def _check_channels(name: str, maps: list[Tensor], given: Sequence[int] | None) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
@@ -15,14 +15,17 @@ from headstart.backbones.names import resolve_name
 from headstart.backbones.pretrained import create_pretrained, load_file
 from headstart.errors import UserError
 
+if TYPE_CHECKING:
+    from timm.models import FeatureListNet
+
 OWN_BODIES: dict[str, Callable[..., nn.Module]] = {
     "mnv2": mobilenet.LeakyMobileNetV2,
     "mnv3l_pair": mobilenet.PairMobileNetV3,
 }
-"""Extractors that take other maps from a timm model than timm would give."""
+"""Short name -> a module that gives other maps of a timm model than timm's feature network does."""
 
-_WANTED = (4, 8, 16, 32)
-_NEEDED = (8, 16, 32)
+_STRIDES = (4, 8, 16, 32)
+_REQUIRED_STRIDES = (8, 16, 32)
 
 
 def build_backbone(
@@ -33,7 +36,9 @@ def build_backbone(
     norm_eval: bool = False,
     channels: Sequence[int] | None = None,
     strides: Sequence[int] | None = None,
-    **departures: Any,
+    first_stride: bool = False,
+    norm_eps: float | None = None,
+    normed_stages: Sequence[int] | None = None,
 ) -> Backbone:
     """The feature extractor of a detector.
 
@@ -41,16 +46,19 @@ def build_backbone(
                     that returns a list of maps, finest first
     pretrained      True: ImageNet weights through timm; False: from scratch; a path: a state dict in timm's names
                     (.safetensors, or .pth that holds tensors only). A module brings its own weights.
-    channels, strides   what a module's maps are announced to be; checked, may be left out
-    departures      from timm's model, for the weights of an imported detector: the options of `adapt`
+    frozen_stages, norm_eval   what is not trained, see `Backbone`
+    channels, strides          of a module's maps, finest first; checked, may be left out
+    first_stride, norm_eps, normed_stages   changes of timm's model for the weights of an imported detector, see `adapt`
 
     Raises UserError for an unknown name, missing strides, weights that cannot be fetched or do not fit.
     """
     if isinstance(name_or_module, nn.Module):
         if isinstance(pretrained, str | Path):
             raise UserError("a backbone given as a module brings its own weights: load them before, not by path")
-        if departures:
-            raise UserError(f"a backbone given as a module is not changed: leave out {', '.join(departures)}")
+        if first_stride or norm_eps is not None or normed_stages is not None:
+            raise UserError(
+                "a backbone given as a module is not changed: leave out first_stride, norm_eps and normed_stages"
+            )
         name = type(name_or_module).__name__
         return Backbone(
             name_or_module,
@@ -63,13 +71,13 @@ def build_backbone(
     if channels is not None or strides is not None:
         raise UserError(f"channels and strides of backbone '{name_or_module}' follow from its name: leave them out")
     timm_name = resolve_name(name_or_module)
-    body, picked = _create(name_or_module, timm_name, pretrained)
+    body, out_indices = _create(name_or_module, timm_name, pretrained)
     settings = getattr(body, "pretrained_cfg", None) or {}
-    adapted = adapt(body, name_or_module, **departures)
+    adapted = adapt(body, name_or_module, first_stride=first_stride, norm_eps=norm_eps, normed_stages=normed_stages)
     return Backbone(
         adapted,
         name=name_or_module,
-        picked=picked if adapted is body else None,
+        out_indices=out_indices if adapted is body else None,
         mean=settings.get("mean") or IMAGENET_MEAN,
         std=settings.get("std") or IMAGENET_STD,
         frozen_stages=frozen_stages,
@@ -78,19 +86,21 @@ def build_backbone(
 
 
 def _create(name: str, timm_name: str, pretrained: bool | str | Path) -> tuple[nn.Module, list[int] | None]:
-    make: Callable[..., Any] = OWN_BODIES.get(name) or _features_of(timm_name)
+    make: Callable[..., nn.Module] = OWN_BODIES.get(name) or _features_of(timm_name)
     body = create_pretrained(make, name, timm_name) if pretrained is True else make(pretrained=False)
-    picked = None if name in OWN_BODIES else _pick_stages(name, body.feature_info.reduction())
+    out_indices = None
+    if name not in OWN_BODIES:
+        out_indices = _pick_stages(name, cast("FeatureListNet", body).feature_info.reduction())
     if not isinstance(pretrained, bool):
         load_file(body, name, Path(pretrained))
-    return body, picked
+    return body, out_indices
 
 
-def _features_of(timm_name: str) -> Callable[..., Any]:
+def _features_of(timm_name: str) -> Callable[..., nn.Module]:
     # Windowed transformers refuse every size but the one they were trained at unless told.
     size_options: dict[str, Any] = {"strict_img_size": False} if timm_name.startswith("swin") else {}
 
-    def make(**options: Any) -> Any:
+    def make(**options: Any) -> nn.Module:
         import timm
 
         try:
@@ -104,7 +114,7 @@ def _features_of(timm_name: str) -> Callable[..., Any]:
 
 
 def _pick_stages(name: str, reductions: list[int]) -> list[int]:
-    missing = [stride for stride in _NEEDED if stride not in reductions]
+    missing = [stride for stride in _REQUIRED_STRIDES if stride not in reductions]
     if missing:
         offered = ", ".join(str(r) for r in sorted(set(reductions)))
         raise UserError(
@@ -112,4 +122,4 @@ def _pick_stages(name: str, reductions: list[int]) -> list[int]:
             "Use a hierarchical model such as r50, mnv2, swin_t or convnext_t"
         )
     last = {stride: index for index, stride in enumerate(reductions)}
-    return [last[stride] for stride in _WANTED if stride in last]
+    return [last[stride] for stride in _STRIDES if stride in last]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from timm.models.efficientnet import EfficientNet
+    from timm.models.mobilenetv3 import MobileNetV3
 
 CHANNELS = [24, 32, 96, 1280]
 STRIDES = [4, 8, 16, 32]
@@ -23,7 +27,7 @@ class LeakyMobileNetV2(nn.Module):
         import timm
 
         activation = partial(nn.LeakyReLU, negative_slope=0.1)
-        full: Any = timm.create_model("mobilenetv2_100", act_layer=activation, **timm_options)
+        full = cast("EfficientNet", timm.create_model("mobilenetv2_100", act_layer=activation, **timm_options))
         self.pretrained_cfg = full.pretrained_cfg
         self.conv_stem: nn.Module = full.conv_stem
         self.bn1: nn.Module = full.bn1
@@ -54,7 +58,7 @@ class PairMobileNetV3(nn.Module):
         super().__init__()
         import timm
 
-        full: Any = timm.create_model("mobilenetv3_large_100", **timm_options)
+        full = cast("MobileNetV3", timm.create_model("mobilenetv3_large_100", **timm_options))
         self.pretrained_cfg = full.pretrained_cfg
         self.conv_stem: nn.Module = full.conv_stem
         self.bn1: nn.Module = full.bn1
@@ -63,6 +67,6 @@ class PairMobileNetV3(nn.Module):
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """(B, 3, H, W) to (B, 160, H/32, W/32) and (B, 960, H/32, W/32)."""
         x = self.blocks[:5](self.bn1(self.conv_stem(pixels)))
-        blocks: Any = self.blocks[5]
+        blocks = cast("nn.Sequential", self.blocks[5])
         first = blocks[0](x)
         return [first, self.blocks[6:](blocks[1:](first))]

@@ -1,10 +1,8 @@
-"""The short names of backbones: what stands behind `r18` in `retinanet_r18`."""
+"""The short names of backbones, such as `r18` in `retinanet_r18`."""
 
 from __future__ import annotations
 
-import difflib
-
-from headstart.errors import UserError
+from headstart.errors import UserError, did_you_mean
 
 SHORT_NAMES = {
     # torchvision's own weights: the ones the published HEAD and CrossKD students start from.
@@ -35,7 +33,7 @@ SHORT_NAMES = {
 """Short name -> timm name (with the weights' tag where it matters)."""
 
 SPECIAL_NAMES = {"mnv3l_pair": "mobilenetv3_large_100"}
-"""The same for backbones that only fit one imported detector, so that no family is listed with them."""
+"""The same for backbones of a single imported detector; `headstart models` does not list them."""
 
 
 def resolve_name(name: str) -> str:
@@ -46,6 +44,5 @@ def resolve_name(name: str) -> str:
     if timm.is_model(full):
         return full
     known = [*SHORT_NAMES, *timm.list_models()]
-    near = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"short names are {', '.join(SHORT_NAMES)}."
-    raise UserError(f"no backbone is called '{name}': expected a short name or a timm model; {hint}")
+    near = did_you_mean(name, known, most=4, otherwise=f"short names are {', '.join(SHORT_NAMES)}")
+    raise UserError(f"no backbone is called '{name}': expected a short name or a timm model{near}")

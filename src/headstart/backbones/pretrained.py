@@ -1,4 +1,4 @@
-"""ImageNet weights: from timm's hub, from its cache without network, or from a file; never silently none."""
+"""ImageNet weights from timm's hub, from its local cache or from a file; an error where there are none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -17,11 +16,11 @@ _CLASSIFIER_PARTS = ("classifier", "fc", "head", "head_dist", "conv_head", "bn2"
 _SECONDS_TO_ANSWER = 5.0
 
 
-def create_pretrained(make: Callable[..., Any], name: str, timm_name: str) -> Any:
-    """`make(pretrained=True)`, failing within seconds and in one sentence when the weights cannot be had.
+def create_pretrained(make: Callable[..., nn.Module], name: str, timm_name: str) -> nn.Module:
+    """`make(pretrained=True)`. Raises UserError, within seconds, if there are no weights or they cannot be fetched.
 
-    The hub's client retries for three quarters of a minute without network, so whether the hub answers is asked first;
-    weights in its local cache are used without asking.
+    The hub's client retries for three quarters of a minute without network, so one request first finds out whether the
+    hub answers; weights in its local cache are used without a request.
     """
     import timm
 
@@ -46,7 +45,7 @@ def create_pretrained(make: Callable[..., Any], name: str, timm_name: str) -> An
 
 
 def load_file(body: nn.Module, name: str, path: Path) -> None:
-    """Load a state dict in timm's names into a backbone; only the classifier's keys may be left over.
+    """Loads a state dict with timm's keys into a backbone; only keys of the classifier may be left over.
 
     Raises UserError that lists every missing, unknown or differently shaped tensor.
     """
@@ -136,7 +135,7 @@ def _hub_address() -> str:
 
 
 def _unreachable(address: str) -> str | None:
-    """Why the server does not answer, or None if it does (any answer counts; so does a certificate's trouble)."""
+    """Why the server does not answer; None if it answers anything, or only its certificate is not accepted."""
     request = urllib.request.Request(address, method="HEAD")
     try:
         urllib.request.urlopen(request, timeout=_SECONDS_TO_ANSWER).close()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from timm.models import FeatureListNet
+    from timm.models.swin_transformer import SwinTransformerBlock
 
 
 class DetectionSwin(nn.Module):
@@ -19,15 +23,18 @@ class DetectionSwin(nn.Module):
     Source: Swin (arXiv:2103.14030) and mmdetection's code of it; against torchvision's in tests/backbones/test_swin.py.
     """
 
-    def __init__(self, features: Any, stages: Sequence[int]) -> None:
+    def __init__(self, features: nn.Module, stages: Sequence[int]) -> None:
+        from timm.models.swin_transformer import SwinTransformerStage
+
         super().__init__()
         self.features, self.stages = features, list(stages)
         self.pretrained_cfg = getattr(features, "pretrained_cfg", None)
-        for name, stage in list(features.named_children()):
-            if name.startswith("layers_"):
-                blocks = [PaddedBlock(block, shifts=bool(i % 2)) for i, block in enumerate(stage.blocks)]
-                stage.blocks = nn.Sequential(*blocks)
-        self.norms = nn.ModuleList(nn.LayerNorm(features.feature_info.channels()[stage]) for stage in self.stages)
+        for stage in features.children():
+            if isinstance(stage, SwinTransformerStage):
+                blocks = [cast("SwinTransformerBlock", block) for block in stage.blocks]
+                stage.blocks = nn.Sequential(*(PaddedBlock(b, shifts=bool(i % 2)) for i, b in enumerate(blocks)))
+        channels = cast("FeatureListNet", features).feature_info.channels()
+        self.norms = nn.ModuleList(nn.LayerNorm(channels[stage]) for stage in self.stages)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """(B, 3, H, W) to maps (B, C, H, W), one for each of `stages`."""
@@ -36,9 +43,9 @@ class DetectionSwin(nn.Module):
 
 
 class PaddedBlock(nn.Module):
-    """A block of timm's Swin that pads before it shifts; the names of its parameters stay the same."""
+    """A block of timm's Swin that pads before it shifts; the keys of its state dict stay the same."""
 
-    def __init__(self, block: Any, *, shifts: bool) -> None:
+    def __init__(self, block: SwinTransformerBlock, *, shifts: bool) -> None:
         super().__init__()
         self.norm1, self.attn, self.norm2, self.mlp = block.norm1, block.attn, block.norm2, block.mlp
         self.drop_path1, self.drop_path2 = block.drop_path1, block.drop_path2
@@ -71,18 +78,21 @@ def split_windows(x: Tensor, window: int) -> Tensor:
 
 
 def join_windows(windows: Tensor, shape: Sequence[int], window: int) -> Tensor:
-    """The map (B, H, W, C) of `shape` that `split_windows` made the windows of."""
+    """(B * windows, window * window, C) -> the map (B, H, W, C) of `shape`: the inverse of `split_windows`."""
     batch, height, width, channels = shape
     x = windows.reshape(batch, height // window, width // window, window, window, channels)
     return x.transpose(2, 3).reshape(batch, height, width, channels)
 
 
 def window_mask(height: int, width: int, window: int, shift: int) -> Tensor:
-    """(windows, places, places): -100 between places of a shifted map that were no neighbours before, else 0."""
+    """What is added to the attention inside each window of a shifted map, (windows, window^2, window^2).
+
+    -100 between cells that the shift brought together from opposite sides of the map, else 0. Sides are in cells.
+    """
 
     def regions(side: int) -> Tensor:
-        place = torch.arange(side)
-        return (place >= side - window).long() + (place >= side - shift).long()
+        cell = torch.arange(side)
+        return (cell >= side - window).long() + (cell >= side - shift).long()
 
     region = regions(height)[:, None] * 3 + regions(width)[None, :]
     region = split_windows(region[None, :, :, None], window)[:, :, 0]

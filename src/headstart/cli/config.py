@@ -5,13 +5,13 @@ from __future__ import annotations
 import typer
 
 from headstart.cli import options
-from headstart.cli.errors import spoken
+from headstart.cli.errors import handle_errors
 
 config = typer.Typer(help="Show the settings of a run, or their schema.", no_args_is_help=True)
 
 
 @config.command()
-@spoken
+@handle_errors
 def show(recipe: options.Recipe = None, settings: options.Settings = None) -> None:
     """Print a recipe with every default filled in."""
     from headstart.recipe import dump_run, load_run
@@ -20,7 +20,7 @@ def show(recipe: options.Recipe = None, settings: options.Settings = None) -> No
 
 
 @config.command()
-@spoken
+@handle_errors
 def schema() -> None:
     """Print the JSON schema of recipes, for editors that complete YAML."""
     import json

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from typer import Option
 
-from headstart.cli.errors import spoken
+from headstart.cli.errors import handle_errors
 
 
-@spoken
+@handle_errors
 def demo(
     out: Annotated[str, Option("--out", help="Folder for the data, the runs and the picture.")] = "demo",
     quick: Annotated[bool, Option("--quick", help="Under two minutes; too short for a gain.")] = False,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Option
 
 from headstart.cli import options
-from headstart.cli.errors import spoken
+from headstart.cli.errors import handle_errors
 
 Teacher = Annotated[
     list[str] | None,
@@ -51,7 +51,7 @@ Compare = Annotated[
 ]
 
 
-@spoken
+@handle_errors
 def distill(
     data: options.Data = None,
     student: options.Student = None,
@@ -90,7 +90,7 @@ def distill(
 
     headstart distill --data DIR --teacher runs/teacher/student.safetensors --student retinanet_r18 --method head
     """
-    given: dict[str, Any] = dict(locals())
+    given = dict(locals())
     given["settings"] = settings or ()
     from headstart import api
 

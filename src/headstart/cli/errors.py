@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 import typer
 
@@ -18,11 +18,18 @@ from headstart.errors import UserError
 MISTAKE, STOPPED = 2, 130
 
 
-def spoken(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command with its expected exceptions turned into words on standard error and an exit status."""
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """The command with its expected exceptions turned into words on standard error and an exit status.
+
+    Raises typer.Exit in their place.
+    """
 
     @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
         except UserError as error:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from headstart.cli.errors import spoken
+from headstart.cli.errors import handle_errors
 
 
-@spoken
+@handle_errors
 def import_(
     file: Annotated[str, Argument(help="A checkpoint of torchvision or mmdetection (.pth, .pt, .safetensors).")],
     out: Annotated[str | None, Option("--out", help="File to write (beside it, as .safetensors).")] = None,
@@ -25,8 +25,8 @@ def import_(
 
     headstart import fasterrcnn_resnet50_fpn_coco-258fb6c6.pth --out teacher.safetensors
     """
-    from headstart.detectors.weights.foreign import import_file
     from headstart.detectors.weights.hints import read_classes
+    from headstart.detectors.weights.importing import import_file
 
     place, imported = import_file(file, out, read_as=name, classes=read_classes(classes), entry=entry)
     print(f"Read as {imported.source}, {len(imported.detector.classes)} classes")

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from typer import Argument
 
-from headstart.cli.errors import spoken
+from headstart.cli.errors import handle_errors
 
 
-@spoken
+@handle_errors
 def methods(name: Annotated[str | None, Argument(help="Describe this method in full.")] = None) -> None:
     """List the ways to train a student, or describe one with its options."""
     import inspect

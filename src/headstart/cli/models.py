@@ -6,26 +6,26 @@ from typing import Annotated
 
 from typer import Argument
 
-from headstart.cli.errors import spoken
+from headstart.cli.errors import handle_errors
 
 MEASURED = 12
 """Of so many detectors the size is worked out; for all of them it would take minutes."""
 
 
-@spoken
+@handle_errors
 def models(text: Annotated[str | None, Argument(help="Only names that contain this.")] = None) -> None:
     """List the detectors that can be built, with what they can be to each other; of a few, their size."""
     from headstart.backbones import SHORT_NAMES
     from headstart.detectors.flops import build_on_meta, count_flops
     from headstart.detectors.zoo import DETECTORS, FAMILIES
-    from headstart.errors import UserError
+    from headstart.errors import UserError, did_you_mean
     from headstart.methods import roles
-    from headstart.recipe import hint
     from headstart.report.table import listing, show
 
     names = [name for name in DETECTORS if text is None or text.lower() in name]
     if not names:
-        raise UserError(f"No detector's name contains {text!r}{hint(text or '', DETECTORS)}.")
+        near = did_you_mean(text or "", DETECTORS, otherwise="")
+        raise UserError(f"No detector's name contains {text!r}{near}")
     few = len(names) <= MEASURED
     common = {}
     for family in dict.fromkeys(DETECTORS[name][0] for name in names):
@@ -47,5 +47,5 @@ def models(text: Annotated[str | None, Argument(help="Only names that contain th
         )
     else:
         print(f"Sizes too where a part of a name leaves {MEASURED} or fewer: headstart models r18.")
-    print("\n".join(f"{name}: {(build.__doc__ or '').splitlines()[0]}" for name, build in FAMILIES.items()))
+    print("\n".join(f"{name}: {(family.build.__doc__ or '').splitlines()[0]}" for name, family in FAMILIES.items()))
     print("With any other backbone of timm: --student retinanet --backbone resnet26d.")

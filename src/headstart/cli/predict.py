@@ -6,10 +6,10 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from headstart.cli.errors import spoken
+from headstart.cli.errors import handle_errors
 
 
-@spoken
+@handle_errors
 def predict(
     weights: Annotated[str, Argument(help="Weights that train or distill wrote, or a checkpoint of others.")],
     sources: Annotated[list[str], Argument(help="Images, or folders of images.")],

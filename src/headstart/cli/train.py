@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from headstart.cli import options
-from headstart.cli.errors import spoken
+from headstart.cli.errors import handle_errors
 
 
-@spoken
+@handle_errors
 def train(
     data: options.Data = None,
     student: options.Student = None,
@@ -42,7 +40,7 @@ def train(
 
     headstart train --data DIR --student fasterrcnn_r50 --name teacher
     """
-    given: dict[str, Any] = dict(locals())
+    given = dict(locals())
     given["settings"] = settings or ()
     from headstart import api
 

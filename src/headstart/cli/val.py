@@ -6,10 +6,10 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from headstart.cli.errors import spoken
+from headstart.cli.errors import handle_errors
 
 
-@spoken
+@handle_errors
 def val(
     weights: Annotated[str, Argument(help="Weights that train or distill wrote, or a checkpoint of others.")],
     data: Annotated[str, Option("--data", help="Folder of annotated images.")],

@@ -14,9 +14,10 @@ MULTIPLE = 32
 
 
 def collate(samples: Sequence[Sample]) -> tuple[ImageBatch, list[Targets]]:
-    """Pads right and below with 0 to the largest height and width, rounded up to a multiple of 32.
+    """Images (3, h, w) as one batch (B, 3, H, W), and the annotations of each.
 
-    Pixels keep the type of the first image's.
+    Padded with 0 to the right and below to the largest height and width, rounded up to a multiple of 32. The dtype is
+    that of the first image.
     """
     sizes = [(sample.image.shape[1], sample.image.shape[2]) for sample in samples]
     height, width = (-(-max(side) // MULTIPLE) * MULTIPLE for side in zip(*sizes))

@@ -15,15 +15,18 @@ from headstart.data.raw import RawImage, RawIndex
 from headstart.errors import UserError
 from headstart.structures import Size
 
-LEAST_SIDE = 0.1
-"""A box that is narrower or lower than this inside the image, in pixels, has no area."""
+MIN_SIDE = 0.1
+"""Least width and height of a box inside the image, in pixels; a smaller one has no area."""
 
-MANY = 20_000
-"""Above so many images whose annotations give a size, only every tenth header is read; the others must exist."""
+CHECK_EACH_UP_TO = 20_000
+"""With more images, if all have a size in their annotations, only every tenth file is opened; the rest must exist."""
 
 
 def check_index(raw: RawIndex, root: Path, numbers: np.ndarray, problems: Problems) -> list[Entry]:
-    """The entries that are in order; the rest is in `problems`. `numbers`: new label of each raw class, -1 left out."""
+    """The usable images with their usable boxes, clipped to the image; all others are listed in `problems`.
+
+    numbers  (raw classes,) int: the label of each class of `raw`, -1 for a class that is left out
+    """
     sizes = _check_files(raw.images, root, problems)
     entries, clipped, left_out = [], 0, defaultdict(int)
     for image, size in zip(raw.images, sizes):
@@ -34,7 +37,7 @@ def check_index(raw: RawIndex, root: Path, numbers: np.ndarray, problems: Proble
         if raw.normalised:
             boxes = boxes * [size[1], size[0], size[1], size[0]]
         inside = np.clip(boxes, 0, [size[1], size[0], size[1], size[0]])
-        good = _sound(boxes, inside, image.file, problems)
+        good = _usable(boxes, inside, image.file, problems)
         clipped += int((np.abs(inside - boxes)[good].max(1, initial=0) > 1).sum())
         new = numbers[labels]
         for label in labels[good & (new < 0)]:
@@ -49,12 +52,15 @@ def check_index(raw: RawIndex, root: Path, numbers: np.ndarray, problems: Proble
     return entries
 
 
-def _sound(boxes: np.ndarray, inside: np.ndarray, file: str, problems: Problems) -> np.ndarray:
-    """Which boxes are finite and have an area inside the image; the others are listed."""
+def _usable(boxes: np.ndarray, inside: np.ndarray, file: str, problems: Problems) -> np.ndarray:
+    """(M,) bool: which boxes are finite and have an area inside the image; the others are listed in `problems`.
+
+    boxes   (M, 4) xyxy px as annotated;  inside  the same, clipped to the image
+    """
     known = np.asarray(np.isfinite(boxes).all(1))
     with np.errstate(all="ignore"):
-        own = (boxes[:, 2:] - boxes[:, :2]).min(1) >= LEAST_SIDE
-        good = known & own & ((inside[:, 2:] - inside[:, :2]).min(1) >= LEAST_SIDE)
+        own = (boxes[:, 2:] - boxes[:, :2]).min(1) >= MIN_SIDE
+        good = known & own & ((inside[:, 2:] - inside[:, :2]).min(1) >= MIN_SIDE)
     for i in np.flatnonzero(~good):
         corners = ", ".join(f"{value:g}" for value in boxes[i])
         if not known[i]:
@@ -67,7 +73,7 @@ def _sound(boxes: np.ndarray, inside: np.ndarray, file: str, problems: Problems)
 
 def _check_files(images: Sequence[RawImage], root: Path, problems: Problems) -> list[Size | None]:
     """The true size of each image; None where the file is missing, unreadable or of another size than annotated."""
-    trusted = len(images) > MANY and all(image.size for image in images)
+    trusted = len(images) > CHECK_EACH_UP_TO and all(image.size for image in images)
     read = range(0, len(images), 10) if trusted else range(len(images))
     found: list[Size | UserError] = _present(images, root) if trusted else [(0, 0)] * len(images)
     for i, size in zip(read, read_sizes([root / images[i].file for i in read])):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from headstart.errors import UserError
+from headstart.errors import UserError, did_you_mean
 
 
 def choose_classes(
     found: Sequence[str], wanted: Sequence[str] | None, elsewhere: Callable[[], Sequence[str]]
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """The classes in label order, and for each found class its new number, -1 for those left out.
+    """The classes in label order, and the label of each found class, (len(found),) int64, -1 for those left out.
 
     found      names in this split, in the data's own order, which is the result where nothing is wanted
     elsewhere  names in the other splits, asked only when a wanted class is missing here
@@ -34,16 +33,6 @@ def choose_classes(
         known = [*found, *elsewhere()]
         for name in missing:
             if name not in known:
-                raise UserError(f"the data has no class {name!r}{nearest(name, known)}.")
+                raise UserError(f"the data has no class {name!r}{did_you_mean(name, known, quoted=True)}")
     numbers = {name: number for number, name in enumerate(wanted)}
     return tuple(wanted), np.array([numbers.get(name, -1) for name in found], np.int64)
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """The end of an error message: the nearest known name, or all of them."""
-    known = list(dict.fromkeys(known))
-    lower = {other.lower(): other for other in known}
-    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {lower[close[0]]!r}?"
-    return f"; it has {', '.join(known[:20])}{' ...' if len(known) > 20 else ''}" if known else ""

@@ -6,7 +6,7 @@ import json
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import NamedTuple, TypeGuard
 
 from headstart.data.problems import Problems
 from headstart.data.raw import SPLITS, Layout, RawBox, RawImage, RawIndex, is_file, number, relative, short
@@ -25,7 +25,7 @@ def find_coco(root: Path) -> Layout | None:
         splits = {split: found for split in SPLITS if (found := [f for f in sorted(files) if _names_split(f, split)])}
         if splits:
             remedy = "COCO splits are files annotations/instances_train.json, instances_val.json, instances_test.json"
-            return Layout("COCO", splits, partial(_read_only_one, root), remedy)
+            return Layout("COCO", {split: partial(_read_only_one, root, splits[split]) for split in splits}, remedy)
     return None
 
 
@@ -37,7 +37,8 @@ def find_roboflow(root: Path) -> Layout | None:
         if found:
             splits[split] = found
     remedy = f"Roboflow's COCO export has one folder per split: train/{ROBOFLOW}, valid/{ROBOFLOW}"
-    return Layout("COCO (Roboflow)", splits, partial(_read_only_one, root), remedy) if splits else None
+    readers = {split: partial(_read_only_one, root, files) for split, files in splits.items()}
+    return Layout("COCO (Roboflow)", readers, remedy) if splits else None
 
 
 def read_coco(root: Path, file: Path, problems: Problems) -> RawIndex:
@@ -47,10 +48,10 @@ def read_coco(root: Path, file: Path, problems: Problems) -> RawIndex:
     is no COCO json at all, and when no image folder fits.
     """
     shown = relative(file, root)
-    content = _load(file, shown)
+    content = _load(file)
     numbers, names = _categories(content, shown, problems)
-    images = _images(content["images"], shown, problems)
-    for position, annotation in enumerate(content["annotations"]):
+    images = _images(content.images, shown, problems)
+    for position, annotation in enumerate(content.annotations):
         _add_annotation(annotation, position, images, numbers, shown, problems)
     folder = _image_folder(root, file, [image.file for image in images.values()])
     for image in images.values():
@@ -69,33 +70,43 @@ def _read_only_one(root: Path, files: list[Path], problems: Problems) -> RawInde
     return read_coco(root, files[0], problems)
 
 
-def _load(file: Path, shown: str) -> dict[str, Any]:
+class CocoJson(NamedTuple):
+    """The lists of a file, whose entries may still be anything."""
+
+    images: list[object]
+    annotations: list[object]
+    categories: list[object]
+
+
+def _load(file: Path) -> CocoJson:
     try:
         content = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} is not a readable json file: {short(error)}.") from None
     if not isinstance(content, dict):
         raise UserError(f"{file} should be a COCO json with images, annotations and categories, found a list.")
-    content.setdefault("annotations", [])
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content.get(key), list):
+    lists = {"images": content.get("images"), "annotations": content.get("annotations", [])}
+    lists["categories"] = content.get("categories")
+    found = [entries for entries in lists.values() if isinstance(entries, list)]
+    for key, entries in lists.items():
+        if not isinstance(entries, list):
             raise UserError(f"{file} should be a COCO json, but has no list {key!r}; found {short(list(content))}.")
-    return content
+    return CocoJson(*found)
 
 
-def _categories(content: dict[str, Any], shown: str, problems: Problems) -> tuple[dict[int, int], list[str]]:
+def _categories(content: CocoJson, shown: str, problems: Problems) -> tuple[dict[int, int], list[str]]:
     """Category id -> class number, and the names. Two ids of one name are listed; skipping lets them share a class."""
-    found: dict[int, tuple[str, Any]] = {}
-    for category in content["categories"]:
-        key = category.get("id") if isinstance(category, dict) else None
-        name = category.get("name") if isinstance(category, dict) else None
+    found: dict[int, tuple[str, object]] = {}
+    for entry in content.categories:
+        category = entry if isinstance(entry, dict) else {}
+        key, name = category.get("id"), category.get("name")
         if not _whole(key) or not isinstance(name, str) or not name.strip():
-            problems.add(shown, f"category {short(category)} needs an integer id and a name", "class")
+            problems.add(shown, f"category {short(entry)} needs an integer id and a name", "class")
         elif key in found:
             problems.add(shown, f"category id {key} is given twice ({found[key][0]!r} and {name!r})", "class")
         else:
             found[key] = (name, category.get("supercategory"))
-    _drop_roboflow_heading(found, content["annotations"])
+    _drop_roboflow_heading(found, content.annotations)
     names: list[str] = []
     numbers: dict[int, int] = {}
     for key in sorted(found):
@@ -108,7 +119,7 @@ def _categories(content: dict[str, Any], shown: str, problems: Problems) -> tupl
     return numbers, names
 
 
-def _drop_roboflow_heading(found: dict[int, tuple[str, Any]], annotations: list[Any]) -> None:
+def _drop_roboflow_heading(found: dict[int, tuple[str, object]], annotations: list[object]) -> None:
     """Roboflow writes the project's name as category 0 above all others; it is no class unless something uses it."""
     others = [group for key, (_, group) in found.items() if key != 0]
     if 0 in found and others and all(group == found[0][0] for group in others):
@@ -117,7 +128,7 @@ def _drop_roboflow_heading(found: dict[int, tuple[str, Any]], annotations: list[
             del found[0]
 
 
-def _images(listed: list[Any], shown: str, problems: Problems) -> dict[int, RawImage]:
+def _images(listed: list[object], shown: str, problems: Problems) -> dict[int, RawImage]:
     images: dict[int, RawImage] = {}
     seen: dict[str, int] = {}
     for position, image in enumerate(listed):
@@ -138,21 +149,27 @@ def _images(listed: list[Any], shown: str, problems: Problems) -> dict[int, RawI
 
 
 def _add_annotation(
-    annotation: Any, position: int, images: dict[int, RawImage], numbers: dict[int, int], shown: str, problems: Problems
+    annotation: object,
+    position: int,
+    images: dict[int, RawImage],
+    numbers: dict[int, int],
+    shown: str,
+    problems: Problems,
 ) -> None:
     if not isinstance(annotation, dict):
         return problems.add(shown, f"annotation number {position} is not an object but {short(annotation)}")
     key, category = annotation.get("image_id"), annotation.get("category_id")
     image = images.get(key) if _whole(key) else None
+    corners = annotation.get("bbox")
     what = f"annotation {short(annotation.get('id', position))}"
     if image is None:
         return problems.add(shown, f"{what} points to image {short(key)}, which is not listed")
     if not _whole(category) or category not in numbers:
         return problems.add(image.file, f"{what} points to category {short(category)}, which is not listed")
     try:
-        x, y, width, height = (number(value) for value in annotation.get("bbox"))
-    except (TypeError, ValueError, OverflowError):
-        return problems.add(image.file, f"{what} needs a bbox of four numbers, found {short(annotation.get('bbox'))}")
+        x, y, width, height = (number(value) for value in (corners if isinstance(corners, list) else ()))
+    except (ValueError, OverflowError):
+        return problems.add(image.file, f"{what} needs a bbox of four numbers, found {short(corners)}")
     box: RawBox = (x, y, x + width, y + height, numbers[category], annotation.get("iscrowd") in (1, True))
     image.boxes.append(box)
     return None

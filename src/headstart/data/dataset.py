@@ -1,4 +1,4 @@
-"""A set of annotated images: the index in packed arrays, the images on disk until somebody asks for one."""
+"""A set of annotated images: the index in packed arrays, the images on disk until one is read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Entry:
-    """The index of one image: checked boxes (M, 4) xyxy px, labels (M,), ignored (M,), file relative to the folder."""
+    """One image of the index: its file, relative to the folder, its size (height, width) and its checked annotations.
+
+    boxes (M, 4) float32 xyxy px, labels (M,) int64, ignored (M,) bool
+    """
 
     file: str
     id: int
@@ -89,15 +92,16 @@ class DetectionDataset(Dataset):
 
     @property
     def ids(self) -> list[int]:
+        """The integer id of each image, in order."""
         return self._ids.tolist()
 
     def file(self, index: int) -> Path:
-        """Where the image lies."""
+        """The path of an image."""
         start, stop = self._name_ends[index], self._name_ends[index + 1]
         return self.path / self._names[start:stop].decode("utf-8", "surrogateescape")
 
     def annotations(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """boxes (M, 4) float32 xyxy px, labels (M,) int64, ignored (M,) bool, without touching the image."""
+        """boxes (M, 4) float32 xyxy px, labels (M,) int64, ignored (M,) bool; the image is not read."""
         rows = slice(self._ends[index], self._ends[index + 1])
         return self._boxes[rows], self._labels[rows], self._ignored[rows]
 
@@ -106,7 +110,7 @@ class DetectionDataset(Dataset):
         return np.bincount(self._labels, minlength=len(self.classes)).tolist()
 
     def __getitem__(self, index: int) -> Sample:
-        """Raises UserError naming the file if it cannot be decoded or is no longer as large as it was."""
+        """Reads an image. Raises UserError naming the file if it cannot be decoded or its size has changed."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         image = read_image(self.file(index))

@@ -8,19 +8,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from headstart.data.check import check_index
-from headstart.data.classes import choose_classes, nearest
+from headstart.data.classes import choose_classes
 from headstart.data.coco import find_coco, find_roboflow
 from headstart.data.dataset import DetectionDataset
 from headstart.data.problems import Problems
 from headstart.data.raw import SPLITS, Layout
 from headstart.data.voc import find_voc
 from headstart.data.yolo import find_yolo
-from headstart.errors import UserError
+from headstart.errors import UserError, did_you_mean
 
 FINDERS: list[Callable[[Path], Layout | None]] = [find_coco, find_roboflow, find_voc, find_yolo]
 
 Choose = Callable[[Sequence[str], Callable[[], Sequence[str]]], Sequence[str]]
-"""Class names to use, from those in a split and a function that gives those in the others."""
+"""A function that chooses the class names from those in a split and a function that gives those in the others."""
 
 LOOKED_FOR = """\
   COCO      annotations/instances_train*.json and a folder of images
@@ -48,7 +48,8 @@ def open_dataset(
     """
     for name, value, allowed in (("split", split, list(SPLITS)), ("bad_data", bad_data, ["stop", "skip"])):
         if value not in allowed:
-            raise UserError(f"{name} must be {' or '.join(allowed)}, found {value!r}{nearest(value, allowed)}.")
+            near = did_you_mean(value, allowed, quoted=True, otherwise="")
+            raise UserError(f"{name} must be {' or '.join(allowed)}, found {value!r}{near}")
     given = Path(path).expanduser()
     layout = find_layout(given)
     root = given.parent if given.is_file() else given
@@ -56,7 +57,7 @@ def open_dataset(
         there = "only " + " and ".join(layout.splits) if layout.splits else "nor any other"
         raise UserError(f"{root} ({layout.kind}) has no {split} split, {there}; add it ({layout.remedy}).")
     problems = Problems()
-    raw = layout.read(layout.splits[split], problems)
+    raw = layout.splits[split](problems)
     elsewhere = functools.partial(_names_elsewhere, layout, split)
     wanted = classes if classes is None or isinstance(classes, Sequence) else classes(raw.classes, elsewhere)
     chosen, numbers = choose_classes(raw.classes, wanted, elsewhere)
@@ -100,8 +101,8 @@ def _contents(root: Path) -> str:
 
 
 def _names_elsewhere(layout: Layout, split: str) -> list[str]:
-    others = [source for name, source in layout.splits.items() if name != split]
-    return [name for source in others for name in layout.read(source, Problems()).classes]
+    others = [read for name, read in layout.splits.items() if name != split]
+    return [name for read in others for name in read(Problems()).classes]
 
 
 def _tell(dataset: DetectionDataset, problems: Problems, report: Callable[[str], None]) -> None:

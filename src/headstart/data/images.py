@@ -19,10 +19,10 @@ from headstart.structures import Size
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 ORIENTATION = 0x0112
-"""The EXIF tag that says how the camera was held; 5 to 8 exchange height and width."""
+"""The EXIF tag of the camera's orientation; values 5 to 8 exchange height and width."""
 
 END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
-"""What stands near the end of a file that was copied whole."""
+"""Bytes near the end of a complete file, by format."""
 
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError, MemoryError)
 """What Pillow raises for files that are no picture or a damaged one."""
@@ -32,11 +32,12 @@ FAST = (".jpg", ".jpeg", ".png")
 
 
 def is_image(file: Path) -> bool:
+    """Whether the name of a file ends like that of an image, in upper or lower case."""
     return file.suffix.lower() in SUFFIXES
 
 
 def read_size(file: Path) -> Size:
-    """Height and width as the picture is seen (EXIF applied), from the header, without decoding pixels.
+    """Height and width in pixels, EXIF orientation applied, from the header, without decoding pixels.
 
     A JPEG or PNG without its end mark is decoded to make sure, so a copy that was broken off is found here; a TIFF
     is always decoded.
@@ -61,7 +62,7 @@ def read_size(file: Path) -> Size:
 
 
 def read_sizes(files: Sequence[Path]) -> list[Size | UserError]:
-    """The sizes of many files by a few threads; the reason where a file has none."""
+    """`read_size` of many files by a few threads; where it fails, its UserError in place of the size."""
 
     def attempt(file: Path) -> Size | UserError:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +13,13 @@ from headstart.data.dataset import DetectionDataset, Sample
 from headstart.data.sampler import EachOnceBatchSampler, GroupedBatchSampler, Key
 from headstart.data.transforms import Transform
 from headstart.errors import UserError
+from headstart.structures import ImageBatch, Targets
+
+Batch = tuple[ImageBatch, list[Targets]]
+"""Images (B, 3, H, W) with their sizes, and the annotations of each."""
 
 
-class Prepared(Dataset):
+class TransformedSamples(Dataset):
     """Samples by key (epoch, index), transformed with random numbers seeded by (seed, epoch, index)."""
 
     def __init__(self, dataset: DetectionDataset, transform: Transform, seed: int = 0) -> None:
@@ -31,7 +34,7 @@ class Prepared(Dataset):
             return error
         before = torch.get_rng_state()
         # Only the CPU generator: torch.manual_seed would also reset those of the accelerators.
-        torch.default_generator.manual_seed(mix(self.seed, epoch, number))
+        torch.default_generator.manual_seed(mix_seed(self.seed, epoch, number))
         try:
             return self.transform(sample)
         finally:
@@ -39,9 +42,9 @@ class Prepared(Dataset):
 
 
 class Loader(DataLoader):
-    """A DataLoader of (ImageBatch, list[Targets]) that raises a bad image's UserError without a worker's traceback."""
+    """A DataLoader of `Batch` that raises the UserError of a bad image without the traceback of a worker."""
 
-    def __iter__(self) -> Iterator[Any]:  # ty: ignore[incompatible-method-override]
+    def __iter__(self) -> Iterator[Batch]:  # ty: ignore[incompatible-method-override]
         for batch in super().__iter__():
             if isinstance(batch, UserError):
                 raise batch
@@ -58,9 +61,14 @@ def train_loader(
     rank: int = 0,
     world: int = 1,
 ) -> Loader:
-    """Shuffled, grouped, augmented batches; `loader.batch_sampler` has set_epoch(epoch) and start(epoch, batch)."""
+    """Shuffled, grouped, augmented batches of process `rank` of `world`.
+
+    batch_size  images per batch of one process
+    workers     processes that read images; 0 reads in this one
+    `loader.batch_sampler` is a `GroupedBatchSampler`, which chooses the epoch and where in it to begin.
+    """
     sampler = GroupedBatchSampler(dataset.sizes, batch_size, seed=seed, rank=rank, world=world)
-    return _loader(Prepared(dataset, transform, seed), sampler, workers)
+    return _loader(TransformedSamples(dataset, transform, seed), sampler, workers)
 
 
 def val_loader(
@@ -72,22 +80,22 @@ def val_loader(
     rank: int = 0,
     world: int = 1,
 ) -> Loader:
-    """Every image exactly once over all processes, in a fixed order."""
+    """Every image exactly once over all processes, in a fixed order; the last batch may be smaller."""
     sampler = EachOnceBatchSampler(dataset.sizes, batch_size, rank=rank, world=world)
-    return _loader(Prepared(dataset, transform), sampler, workers)
+    return _loader(TransformedSamples(dataset, transform), sampler, workers)
 
 
-def mix(*numbers: int) -> int:
+def mix_seed(*numbers: int) -> int:
     """One 63-bit seed from several non-negative integers, well spread."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _collate(samples: list[Sample | UserError]) -> Any:
+def _collate(samples: list[Sample | UserError]) -> Batch | UserError:
     failed = next((sample for sample in samples if isinstance(sample, UserError)), None)
     return failed or collate([sample for sample in samples if isinstance(sample, Sample)])
 
 
-def _loader(dataset: Prepared, sampler: Any, workers: int) -> Loader:
+def _loader(dataset: TransformedSamples, sampler: GroupedBatchSampler | EachOnceBatchSampler, workers: int) -> Loader:
     return Loader(
         dataset,
         batch_sampler=sampler,

@@ -26,6 +26,7 @@ class Problems:
         self.notes: list[str] = []
 
     def add(self, file: object, reason: str, dropped: str = "box") -> None:
+        """Lists a problem, see `Problem`."""
         file, reason = (text.encode("utf-8", "replace").decode() for text in (str(file), reason))
         self._found.append(Problem(file, reason, dropped))
 

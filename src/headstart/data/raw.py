@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from headstart.data.problems import Problems
 from headstart.structures import Size
 
 RawBox = tuple[float, float, float, float, int, bool]
-"""x1, y1, x2, y2, number in `RawIndex.classes`, ignored. Any float may still be infinite, NaN or out of range."""
+"""x1, y1, x2, y2, number in `RawIndex.classes`, ignored. The floats may still be infinite, NaN or out of range."""
 
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 """The splits by the names that folders and files use for them."""
@@ -19,7 +18,7 @@ SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"),
 
 @dataclass
 class RawImage:
-    """file: relative to the folder or absolute; size: height, width as the annotations say, None if they do not."""
+    """One image: its file, relative to the folder or absolute; its size (height, width) if the annotations give one."""
 
     file: str
     id: int
@@ -29,7 +28,7 @@ class RawImage:
 
 @dataclass
 class RawIndex:
-    """One split as its files say. `normalised`: the boxes are fractions of width and height instead of pixels."""
+    """One split, not yet checked. Boxes are xyxy in pixels, or with `normalised` in fractions of width and height."""
 
     classes: list[str]
     images: list[RawImage]
@@ -38,11 +37,15 @@ class RawIndex:
 
 @dataclass(frozen=True)
 class Layout:
-    """A format recognised in a folder: its splits, how to read one, and where splits come from (for errors)."""
+    """A format that was recognised in a folder.
+
+    kind    its name, such as "COCO"
+    splits  "train", "val", "test", those that there are -> a function that reads the split and lists what is wrong
+    remedy  where a split that is missing would have to be, for errors
+    """
 
     kind: str
-    splits: dict[str, Any]
-    read: Callable[[Any, Problems], RawIndex]
+    splits: Mapping[str, Callable[[Problems], RawIndex]]
     remedy: str
 
 

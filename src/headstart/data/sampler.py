@@ -59,7 +59,7 @@ class GroupedBatchSampler:
             yield [(epoch, index) for index in batch.tolist()]
 
     def rounds(self, epoch: int) -> np.ndarray:
-        """The whole epoch: image numbers (len, world, batch_size)."""
+        """The image numbers of a whole epoch, (len(self), world, batch_size) int64."""
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(len(self.portrait))
         together = self.batch_size * self.world

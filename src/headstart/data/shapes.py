@@ -69,7 +69,7 @@ def _check(settings: dict[str, int]) -> None:
 
 
 def _holds(folder: Path, settings: dict[str, int]) -> bool:
-    """Whether the folder is this very set. Raises UserError where drawing would remove what is not ours."""
+    """Whether the folder holds this set. Raises UserError if it holds files that are not of a demo set."""
     if not folder.exists():
         return False
     if not folder.is_dir():

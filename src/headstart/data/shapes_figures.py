@@ -1,6 +1,7 @@
 """The figures of the demo set `shapes`: ten classes as polygons on the unit disc, and distractors that are no class.
 
 A figure is a list of (points, filled): polygons (P, 2) inside radius 1, drawn in order, the unfilled ones cut holes.
+Each function below that takes a generator draws one figure, with random proportions where the figure has any.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ def arc(radius: float, start: float, stop: float, count: int = 40) -> np.ndarray
 
 
 def regular(corners: int) -> np.ndarray:
+    """The corners (corners, 2) of a regular polygon of radius 1."""
     return arc(1.0, 0, 1, corners + 1)[:-1]
 
 

@@ -15,7 +15,7 @@ LEAST_VISIBLE = 0.45
 """Every figure keeps at least this part of its area in view: what would hide more is not placed."""
 
 USUAL_HUE = 0.9
-"""How often a figure has its class's own colour: a hint that is learned early and never enough."""
+"""Probability that a figure has its class's own colour: a hint at the class, but not a sufficient one."""
 
 MOST_DISTRACTORS = 2
 SMALLEST, LARGEST = 0.24, 0.6
@@ -78,7 +78,11 @@ def draw_background(rng: Generator, size: int) -> Image.Image:
 
 
 def _place(rng: Generator, figure: Figure, size: int, owner: np.ndarray, areas: list[int]):
-    """Mask, corner and cover of the figure where it hides nothing too much, or None after a few tries."""
+    """A figure at a place where it hides no other by more than is allowed; None if a few tries found no such place.
+
+    owner  (size, size) int16: number of the figure that each pixel shows, -1 for none;  areas  of the figures, in px
+    Returned: mask (0..255), its left and top, which pixels of the box it fills (h, w) bool, and the box xyxy px.
+    """
     radius = size * 0.5 * np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST)))
     mask = _mask(rng, figure, radius)
     half_w, half_h = mask.width / 2, mask.height / 2

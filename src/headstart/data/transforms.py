@@ -20,7 +20,7 @@ def _half_up(side: float) -> int:
 
 
 RESIZES: dict[str, Callable[[float], int]] = {"antialias": round, "torchvision": math.floor, "opencv": _half_up}
-"""The ways to resize, and how each makes whole sides."""
+"""The ways to resize, and how each rounds the sides to whole pixels."""
 
 
 class Transform:
@@ -57,6 +57,7 @@ class Transform:
         self.jitter = v2.ColorJitter(brightness=0.2, contrast=0.3, saturation=0.3) if jitter else None
 
     def __call__(self, sample: Sample) -> Sample:
+        """A sample with its image (3, H, W) uint8 (float with "torchvision") resized, and its boxes (M, 4) alike."""
         height, width = sample.image.shape[1:]
         target = self.target_size(height, width)
         image, boxes = sample.image, sample.boxes
@@ -75,11 +76,9 @@ class Transform:
         return replace(sample, image=image, boxes=boxes)
 
     def target_size(self, height: int, width: int) -> Size:
-        """Height and width after the resize; draws the short side where it is a range."""
+        """Height and width in pixels after the resize; draws the shorter side at random where it is a range."""
         lo, hi = self.short
         short = lo if lo == hi else int(torch.randint(lo, hi + 1, ()))
         scale = min(short / min(height, width), self.long / max(height, width))
-        cut = {"antialias": round, "torchvision": math.floor, "opencv": lambda side: math.floor(side + 0.5)}[
-            self.resize
-        ]
-        return max(1, cut(height * scale)), max(1, cut(width * scale))
+        rounded = RESIZES[self.resize]
+        return max(1, rounded(height * scale)), max(1, rounded(width * scale))

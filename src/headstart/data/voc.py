@@ -41,7 +41,7 @@ def find_voc(root: Path) -> Layout | None:
                 splits[split] = [VocPart(folder, folder, None)]
     if not splits and not folders:
         return None
-    return Layout("VOC", splits, partial(read_voc, root, splits), REMEDY)
+    return Layout("VOC", {split: partial(read_voc, root, splits, parts) for split, parts in splits.items()}, REMEDY)
 
 
 def read_voc(root: Path, splits: dict[str, list[VocPart]], parts: list[VocPart], problems: Problems) -> RawIndex:

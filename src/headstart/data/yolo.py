@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -47,7 +46,7 @@ def find_yolo(root: Path) -> Layout | None:
             names = _class_names(content, file)
             splits = {split: _split(content, split, file, names) for split in SPLITS}
             found = {split: value for split, value in splits.items() if value is not None}
-            return Layout("YOLO", found, partial(read_yolo, file.parent), REMEDY)
+            return Layout("YOLO", {split: partial(read_yolo, file.parent, found[split]) for split in found}, REMEDY)
     return None
 
 
@@ -119,21 +118,22 @@ def _read_line(fields: list[str], number: dict[int, int]) -> RawBox:
     return x1, y1, x2, y2, number[int(label)], False
 
 
-def _load(file: Path) -> dict[str, Any]:
+def _load(file: Path) -> dict[str, object]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{file} is not a readable yaml file: {short(error)}.") from None
-    return content if isinstance(content, dict) else {}
+    return {str(key): value for key, value in content.items()} if isinstance(content, dict) else {}
 
 
-def _class_names(content: dict[str, Any], file: Path) -> dict[int, str]:
+def _class_names(content: dict[str, object], file: Path) -> dict[int, str]:
     names = content.get("names")
     if isinstance(names, list):
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
         raise UserError(f"{file} needs `names`, a list of the class names, found {short(names)}.")
-    if not all(isinstance(label, int) and not isinstance(label, bool) and label >= 0 for label in names):
+    labels = [key for key in names if isinstance(key, int) and not isinstance(key, bool) and key >= 0]
+    if len(labels) < len(names):
         raise UserError(f"{file}: the keys of `names` must be whole numbers from 0, found {short(list(names))}.")
     texts = [str(name) for name in names.values()]
     doubled = sorted({name for name in texts if texts.count(name) > 1})
@@ -141,18 +141,19 @@ def _class_names(content: dict[str, Any], file: Path) -> dict[int, str]:
         raise UserError(f"{file}: `names` has {', '.join(doubled)} twice.")
     if content.get("nc") not in (None, len(names)):
         raise UserError(f"{file}: nc says {short(content['nc'])} classes, but `names` has {len(names)}.")
-    return dict(zip(names, texts))
+    return dict(zip(labels, texts))
 
 
-def _split(content: dict[str, Any], split: str, file: Path, names: dict[int, str]) -> YoloSplit | None:
+def _split(content: dict[str, object], split: str, file: Path, names: dict[int, str]) -> YoloSplit | None:
     places = next((content[name] for name in SPLITS[split] if content.get(name)), None)
     if places is None:
         return None
     places = places if isinstance(places, list) else [places]
+    texts = [place for place in places if isinstance(place, str)]
     base = content.get("path") or "."
-    if not isinstance(base, str) or not all(isinstance(place, str) for place in places):
+    if not isinstance(base, str) or len(texts) < len(places):
         raise UserError(f"{file}: path and {split} must be folders or lists of them, found {short(places)}.")
-    return YoloSplit(file, file.parent / base, names, places)
+    return YoloSplit(file, file.parent / base, names, texts)
 
 
 def _image_files(split: YoloSplit, place: str, root: Path, problems: Problems) -> list[Path]:

@@ -1,167 +1,91 @@
-"""Builders of the dense detectors, each on any backbone with maps at strides 8, 16 and 32."""
+"""The dense detectors, each on any backbone with maps at strides 8, 16 and 32: their options and their builders."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from headstart.detectors.detector import Detector
-from headstart.detectors.parts import Options, Weights, assemble, choose, find_convention, from_stride_8, make_body
-from headstart.heads import single_anchor
-from headstart.heads.atss import ATSSHead
-from headstart.heads.dense import DETECTIONS
-from headstart.heads.fcos import FCOSHead
-from headstart.heads.gfl import GFLHead
-from headstart.heads.reppoints import RepPointsHead
-from headstart.heads.retina import RetinaHead
+from headstart.detectors.parts import DenseDetectorOptions, assemble, from_stride_8, make_body
+from headstart.heads.atss import ATSSHead, ATSSOptions
+from headstart.heads.dense import DenseHead
+from headstart.heads.fcos import FCOSHead, FCOSOptions
+from headstart.heads.gfl import GFLHead, GFLOptions
+from headstart.heads.reppoints import RepPointsHead, RepPointsOptions
+from headstart.heads.retina import RetinaHead, RetinaOptions
+from headstart.necks.fpn import Extra, Norm
+from headstart.options import part_of
 
 
-def retinanet(
-    classes: Sequence[str],
-    backbone: str,
-    *,
-    pretrained: Weights = True,
-    width: int = 256,
-    depth: int = 4,
-    anchor_scale: float = 4.0,
-    norm: bool = False,
-    extra: str = "on_input",
-    relu_extra: bool = False,
-    selection: Options | None = None,
-    convention: str = "mmdetection",
-    frozen_stages: int | None = None,
-    norm_eval: bool | None = None,
-    body_options: Options | None = None,
-) -> Detector:
-    """RetinaNet on P3..P7: 9 anchors per cell, from `anchor_scale` strides up; towers of `depth` x `width`.
-
-    `norm`: GroupNorm in the towers; `extra`, `relu_extra`: what P6 and P7 are made of.
-    """
-    body = make_body(backbone, pretrained, frozen_stages, norm_eval, body_options)
-    neck = from_stride_8(body, width, extra, relu_extra)
-    head = RetinaHead(
-        len(classes),
-        width,
-        neck.strides,
-        width=width,
-        depth=depth,
-        anchor_scale=anchor_scale,
-        norm=norm,
-        selection=choose(DETECTIONS, selection),
-        convention=find_convention(convention),
-    )
-    return assemble(body, neck, head, classes)
+@dataclass(frozen=True, kw_only=True)
+class RetinaNetOptions(RetinaOptions, DenseDetectorOptions):
+    """Options of RetinaNet: of its head, pyramid and backbone."""
 
 
-def fcos(
-    classes: Sequence[str],
-    backbone: str,
-    *,
-    pretrained: Weights = True,
-    width: int = 256,
-    depth: int = 4,
-    improved: bool = False,
-    range_scale: float = 8.0,
-    extra: str = "on_output",
-    relu_extra: bool = True,
-    selection: Options | None = None,
-    convention: str = "mmdetection",
-    frozen_stages: int | None = None,
-    norm_eval: bool | None = None,
-    body_options: Options | None = None,
-) -> Detector:
-    """FCOS on P3..P7. `improved`: normalised boxes, centre sampling, centreness on the box tower, GIoU.
+@dataclass(frozen=True, kw_only=True)
+class FCOSDetectorOptions(FCOSOptions, DenseDetectorOptions):
+    """Options of FCOS: of its head, pyramid and backbone."""
 
-    `range_scale` strides is the largest distance each level but the last answers for (8: 64, 128, 256, 512 pixels).
-    """
-    body = make_body(backbone, pretrained, frozen_stages, norm_eval, body_options)
-    neck = from_stride_8(body, width, extra, relu_extra)
-    head = FCOSHead(
-        len(classes),
-        width,
-        neck.strides,
-        width=width,
-        depth=depth,
-        range_scale=range_scale,
-        normalised=improved,
-        centre_sampling=improved,
-        centreness_on_box=improved,
-        box_loss="giou" if improved else "iou",
-        conv_bias=True if improved else None,
-        selection=choose(DETECTIONS, selection),
-        convention=find_convention(convention),
-    )
-    return assemble(body, neck, head, classes)
+    extra: Extra = "on_output"
+    relu_extra: bool = True
 
 
-def atss(
-    classes: Sequence[str],
-    backbone: str,
-    *,
-    pretrained: Weights = True,
-    width: int = 256,
-    depth: int = 4,
-    anchor_scale: float = 8.0,
-    extra: str = "on_output",
-    relu_extra: bool = False,
-    selection: Options | None = None,
-    frozen_stages: int | None = None,
-    norm_eval: bool | None = None,
-    body_options: Options | None = None,
-) -> Detector:
+@dataclass(frozen=True, kw_only=True)
+class ATSSDetectorOptions(ATSSOptions, DenseDetectorOptions):
+    """Options of ATSS: of its head, pyramid and backbone."""
+
+    extra: Extra = "on_output"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GFLDetectorOptions(GFLOptions, DenseDetectorOptions):
+    """Options of GFL: of its head, pyramid and backbone."""
+
+    extra: Extra = "on_output"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepPointsDetectorOptions(RepPointsOptions, DenseDetectorOptions):
+    """Options of RepPoints: of its head, pyramid and backbone. `norm`: GroupNorm in the pyramid too."""
+
+
+def retinanet(classes: Sequence[str], backbone: str, options: RetinaNetOptions) -> Detector:
+    """RetinaNet on P3..P7: two towers, 9 anchors per cell, from `anchor_scale` strides up."""
+    return build_dense(RetinaHead, classes, backbone, options)
+
+
+def fcos(classes: Sequence[str], backbone: str, options: FCOSDetectorOptions) -> Detector:
+    """FCOS on P3..P7: two towers, a point per cell, centreness. `improved`: with its authors' later improvements."""
+    return build_dense(FCOSHead, classes, backbone, options)
+
+
+def atss(classes: Sequence[str], backbone: str, options: ATSSDetectorOptions) -> Detector:
     """ATSS on P3..P7: one square anchor per cell, `anchor_scale` strides wide, and a centreness."""
-    body = make_body(backbone, pretrained, frozen_stages, norm_eval, body_options)
-    neck = from_stride_8(body, width, extra, relu_extra)
-    chosen = choose(single_anchor.DETECTIONS, selection)
-    options = {"width": width, "depth": depth, "anchor_scale": anchor_scale, "selection": chosen}
-    return assemble(body, neck, ATSSHead(len(classes), width, neck.strides, **options), classes)
+    return build_dense(ATSSHead, classes, backbone, options)
 
 
-def gfl(
-    classes: Sequence[str],
-    backbone: str,
-    *,
-    pretrained: Weights = True,
-    width: int = 256,
-    depth: int = 4,
-    anchor_scale: float = 8.0,
-    reg_max: int = 16,
-    extra: str = "on_output",
-    relu_extra: bool = False,
-    selection: Options | None = None,
-    frozen_stages: int | None = None,
-    norm_eval: bool | None = None,
-    body_options: Options | None = None,
-) -> Detector:
+def gfl(classes: Sequence[str], backbone: str, options: GFLDetectorOptions) -> Detector:
     """GFL on P3..P7: one square anchor per cell; each edge is a distribution over 0 to `reg_max` strides."""
-    body = make_body(backbone, pretrained, frozen_stages, norm_eval, body_options)
-    neck = from_stride_8(body, width, extra, relu_extra)
-    chosen = choose(single_anchor.DETECTIONS, selection)
-    options = {"width": width, "depth": depth, "anchor_scale": anchor_scale, "reg_max": reg_max, "selection": chosen}
-    return assemble(body, neck, GFLHead(len(classes), width, neck.strides, **options), classes)
+    return build_dense(GFLHead, classes, backbone, options)
 
 
-def reppoints(
+def reppoints(classes: Sequence[str], backbone: str, options: RepPointsDetectorOptions) -> Detector:
+    """RepPoints on P3..P7: nine points per cell, moved in two stages. `norm`: GroupNorm in pyramid and head."""
+    return build_dense(RepPointsHead, classes, backbone, options, "group" if options.norm else None)
+
+
+def build_dense(
+    kind: type[DenseHead],
     classes: Sequence[str],
     backbone: str,
-    *,
-    pretrained: Weights = True,
-    width: int = 256,
-    depth: int = 3,
-    point_scale: float = 4.0,
-    norm: bool = True,
-    extra: str = "on_input",
-    relu_extra: bool = False,
-    selection: Options | None = None,
-    frozen_stages: int | None = None,
-    norm_eval: bool | None = None,
-    body_options: Options | None = None,
+    options: DenseDetectorOptions,
+    norm: Norm = None,
 ) -> Detector:
-    """RepPoints on P3..P7: nine points per cell, moved in two stages. `norm`: GroupNorm in pyramid and head.
+    """A detector with a dense head of this kind on P3..P7. `norm`: of the pyramid.
 
-    Objects of `point_scale` strides and up to twice that belong to a level.
+    `options` have every field of the head's own (`kind.Options`).
     """
-    body = make_body(backbone, pretrained, frozen_stages, norm_eval, body_options)
-    neck = from_stride_8(body, width, extra, relu_extra, "group" if norm else None)
-    chosen = choose(DETECTIONS, selection)
-    options = {"width": width, "depth": depth, "point_scale": point_scale, "norm": norm, "selection": chosen}
-    return assemble(body, neck, RepPointsHead(len(classes), width, neck.strides, **options), classes)
+    body = make_body(backbone, options)
+    neck = from_stride_8(body, options, norm)
+    head = kind(len(classes), options.width, neck.strides, part_of(kind.Options, options))
+    return assemble(body, neck, head, classes)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from headstart.backbones import Backbone
 from headstart.errors import UserError
+from headstart.heads.protocol import Head, HeadOutputs
+from headstart.necks import Neck
 from headstart.structures import Assignment, Detections, Features, ImageBatch, Targets
 
 ORDERS = ("RGB", "BGR")
@@ -28,23 +30,20 @@ class Detector(nn.Module):
     Forward and loss are the same in training and evaluation; only norms and dropout know the mode.
     """
 
-    backbone: Any
-    neck: Any
-    head: Any
     mean: Tensor
     std: Tensor
 
     def __init__(
         self,
-        backbone: nn.Module,
-        neck: nn.Module,
-        head: nn.Module,
+        backbone: Backbone,
+        neck: Neck,
+        head: Head,
         classes: Sequence[str],
         *,
         mean: Sequence[float] = (123.675, 116.28, 103.53),
         std: Sequence[float] = (58.395, 57.12, 57.375),
         order: str = "RGB",
-        recipe: dict[str, Any] | None = None,
+        recipe: dict[str, object] | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.neck, self.head = backbone, neck, head
@@ -71,15 +70,17 @@ class Detector(nn.Module):
         stages = self.backbone(self.normalise(batch))
         return Features(stages, self.backbone.strides, self.neck(stages), self.neck.strides)
 
-    def forward(self, batch: ImageBatch, targets: list[Targets] | None = None, *, trace: bool = False) -> Any:
+    def forward(self, batch: ImageBatch, targets: list[Targets] | None = None, *, trace: bool = False) -> HeadOutputs:
         """The head's outputs. Two-stage heads read sampled regions if given targets, else their proposals."""
         return self.head(self.extract(batch), batch.sizes, targets, trace=trace)
 
-    def assign(self, outputs: Any, targets: list[Targets]) -> Assignment:
+    def assign(self, outputs: HeadOutputs, targets: list[Targets]) -> Assignment:
         """Which prior of the head (of its RPN, in a two-stage detector) answers for which object."""
         return self.head.assign(outputs, targets)
 
-    def loss(self, outputs: Any, targets: list[Targets], assignment: Assignment | None = None) -> dict[str, Tensor]:
+    def loss(
+        self, outputs: HeadOutputs, targets: list[Targets], assignment: Assignment | None = None
+    ) -> dict[str, Tensor]:
         """The detection losses of outputs made with the same targets, by name: scalars.
 
         `assignment` is made here unless it was made before (`assign`).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -32,10 +31,11 @@ class ModelSize:
         return 2 * self.macs
 
 
-def build_on_meta(name: str, *, classes: int = 80, **options: Any) -> Detector:
+def build_on_meta(name: str, *, classes: int = 80, backbone: str | None = None, **options: object) -> Detector:
     """The detector called `name` without weights (on torch's meta device): to look at, not to run."""
     with torch.device("meta"):
-        return build_detector(name, [f"class {i}" for i in range(classes)], pretrained=False, **options).eval()
+        named = [f"class {i}" for i in range(classes)]
+        return build_detector(name, named, backbone=backbone, pretrained=False, **options).eval()
 
 
 @torch.no_grad()
@@ -68,7 +68,7 @@ def _run(detector: Detector, batch: ImageBatch) -> None:
         boxes.forward_crops(torch.zeros(PROPOSALS, width, boxes.grid, boxes.grid))
 
 
-def _deformable(maps: Sequence[int], weight: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
+def _deformable(maps: Sequence[int], weight: Sequence[int], *_: object, out_shape: Sequence[int], **__: object) -> int:
     """Flops of a deformable convolution, which torch does not know: those of the plain one."""
     batch, channels, height, width = out_shape
     return 2 * batch * channels * height * width * weight[1] * weight[2] * weight[3]

@@ -1,97 +1,103 @@
-"""What the builders of detectors share: the backbone, the pyramids, and options by name."""
+"""What the builders of detectors share: options of backbones and pyramids, and both of them made."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from headstart.backbones import Backbone, build_backbone
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
-from headstart.heads.convention import CONVENTIONS, Convention
-from headstart.heads.dense import Selection
-from headstart.necks.fpn import FPN
+from headstart.heads.cells import CellOptions
+from headstart.heads.protocol import Head
+from headstart.necks.fpn import FPN, Extra, Norm
 
 Weights = bool | str | Path
-Options = dict[str, Any]
 
 
-def make_body(
-    name: str,
-    pretrained: Weights,
-    frozen_stages: int | None,
-    norm_eval: bool | None,
-    options: Options | None = None,
-) -> Backbone:
-    """Pretrained ResNets keep stem and first stage frozen and use running statistics, as in the papers' recipes.
+@dataclass(frozen=True, kw_only=True)
+class BodyOptions:
+    """How the backbone of an imported file departs from timm's: the options of `headstart.backbones.adapt`."""
 
-    Everything else, and whatever starts from scratch, trains whole with batch statistics. `options` say how the
-    backbone of an imported file departs from timm's (`headstart.backbones.build_backbone`).
+    first_stride: bool = False
+    norm_eps: float | None = None
+    normed_stages: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneOptions:
+    """Options of every detector.
+
+    pretrained     True: ImageNet weights; False: from scratch; or a file with a state dict in timm's names
+    frozen_stages  how many of the first stages are not trained (1: stem and C2); None: see `make_body`
+    norm_eval      batch norms use their running statistics in training too; None: see `make_body`
+    body_options   how an imported backbone departs from timm's
     """
-    classic = pretrained is not False and name.startswith(("r18", "r34", "r50", "r101", "resnet", "resnext", "x101"))
+
+    pretrained: Weights = True
+    frozen_stages: int | None = None
+    norm_eval: bool | None = None
+    body_options: BodyOptions = BodyOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseDetectorOptions(CellOptions, BackboneOptions):
+    """Options of every dense detector; `width` is that of pyramid and towers.
+
+    extra       what P6 is made of: C5 ("on_input"), P5 ("on_output") or P5's lateral map ("on_lateral")
+    relu_extra  a ReLU before P7
+    """
+
+    extra: Extra = "on_input"
+    relu_extra: bool = False
+
+
+def make_body(name: str, options: BackboneOptions) -> Backbone:
+    """The backbone called `name`.
+
+    Unless the options say otherwise, pretrained ResNets keep stem and first stage frozen and use running statistics, as
+    in the papers' recipes. Everything else, and whatever starts from scratch, trains whole with batch statistics.
+    """
+    resnet = name.startswith(("r18", "r34", "r50", "r101", "resnet", "resnext", "x101"))
+    classic = options.pretrained is not False and resnet
     return build_backbone(
         name,
-        pretrained=pretrained,
-        frozen_stages=int(classic) if frozen_stages is None else frozen_stages,
-        norm_eval=classic if norm_eval is None else norm_eval,
-        **(options or {}),
+        pretrained=options.pretrained,
+        frozen_stages=int(classic) if options.frozen_stages is None else options.frozen_stages,
+        norm_eval=classic if options.norm_eval is None else options.norm_eval,
+        **vars(options.body_options),
     )
 
 
-def from_stride_8(body: Backbone, width: int, extra: str, relu_extra: bool, norm: str | None = None) -> FPN:
+def from_stride_8(body: Backbone, options: DenseDetectorOptions, norm: Norm = None) -> FPN:
     """P3..P7 for dense detectors."""
     return FPN(
         body.channels,
         body.strides,
-        width=width,
+        width=options.width,
         start=body.strides.index(8),
         levels=5,
-        extra=extra,
-        relu_extra=relu_extra,
+        extra=options.extra,
+        relu_extra=options.relu_extra,
         norm=norm,
     )
 
 
 def from_stride_4(
-    family: str, name: str, body: Backbone, width: int, norm: str | None = None, *, anywhere: bool = False
+    family: str, name: str, body: Backbone, width: int, norm: Norm = None, *, anywhere: bool = False
 ) -> FPN:
-    """P2..P6 for two-stage detectors; with `anywhere`, all stages and one more, wherever they begin."""
+    """P2..P6 for two-stage detectors; with `anywhere`, all stages and one more, wherever they begin.
+
+    Raises UserError for a backbone that begins at another stride than 4, unless `anywhere`.
+    """
     if body.strides[0] != 4 and not anywhere:
         raise UserError(f"{family} needs a map at stride 4; backbone {name} begins at stride {body.strides[0]}")
     levels = len(body.strides) + 1
     return FPN(body.channels, body.strides, width=width, start=0, levels=levels, extra="maxpool", norm=norm)
 
 
-def assemble(body: Backbone, neck: FPN, head: Any, classes: Sequence[str]) -> Detector:
+def assemble(body: Backbone, neck: FPN, head: Head, classes: Sequence[str]) -> Detector:
     """The whole, with the normalisation that the backbone was trained for."""
     mean, std = ([value * 255 for value in row] for row in (body.mean, body.std))
     return Detector(body, neck, head, classes, mean=mean, std=std)
-
-
-def choose(default: Selection, changes: Options | None) -> Selection:
-    """`default` with some of its numbers replaced. Raises UserError for a number that it does not have."""
-    known = [f.name for f in fields(Selection)]
-    unknown = [name for name in changes or {} if name not in known]
-    if unknown:
-        raise UserError(f"a selection of boxes has no '{unknown[0]}'; it has {', '.join(known)}")
-    return replace(default, **(changes or {}))
-
-
-def use_current_names(options: Mapping[str, Any], aliases: Mapping[str, str], owner: str) -> Options:
-    """`options` with their former names replaced by today's; `aliases` maps the former ones to those.
-
-    Raises UserError, which begins with `owner`, where both names of one option are given.
-    """
-    for former, name in aliases.items():
-        if former in options and name in options:
-            raise UserError(f"{owner}: {former} is the former name of {name}; give only {name}")
-    return {aliases.get(key, key): value for key, value in options.items()}
-
-
-def find_convention(name: str) -> Convention:
-    """The convention of this name. Raises UserError if there is none."""
-    if name not in CONVENTIONS:
-        raise UserError(f"convention must be one of {', '.join(CONVENTIONS)}, not '{name}'")
-    return CONVENTIONS[name]

@@ -1,119 +1,130 @@
-"""Builders of the two-stage detectors, each on any backbone with maps at strides 4 to 32."""
+"""The two-stage detectors, each on any backbone with maps at strides 4 to 32: their options and their builders."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from headstart.assign.sample import RegionSampler
 from headstart.detectors.detector import Detector
-from headstart.detectors.parts import Options, Weights, assemble, choose, find_convention, from_stride_4, make_body
-from headstart.errors import UserError
-from headstart.heads.cascade import CascadeHead, CascadeRoIHead
-from headstart.heads.dense import DETECTIONS, PROPOSALS
-from headstart.heads.roi import BOX_HEADS, BoxHead
-from headstart.heads.rpn import DETECTING, RPNHead
+from headstart.detectors.parts import BackboneOptions, assemble, from_stride_4, make_body
+from headstart.heads.cascade import CascadeHead, CascadeOptions, CascadeRoIHead
+from headstart.heads.convention import ConventionName
+from headstart.heads.roi import BOX_HEADS, BoxHead, BoxHeadName, BoxHeadOptions
+from headstart.heads.rpn import RPNHead, RPNOptions
+from headstart.heads.selection import PROPOSALS, Selection
 from headstart.heads.two_stage import TwoStageHead
+from headstart.necks.fpn import Norm
+from headstart.options import Count, Positive
 
 
-def fasterrcnn(
-    classes: Sequence[str],
-    backbone: str,
-    *,
-    pretrained: Weights = True,
-    width: int = 256,
-    hidden: int = 1024,
-    box_head: str = "2fc",
-    rpn_depth: int = 1,
-    anchor_scale: float = 8.0,
-    anchor_sizes: list[float] | None = None,
-    regions: int = 512,
-    extra_logits: int = 0,
-    class_agnostic: bool = False,
-    neck_norm: str | None = None,
-    selection: Options | None = None,
-    proposing: Options | None = None,
-    convention: str = "mmdetection",
-    frozen_stages: int | None = None,
-    norm_eval: bool | None = None,
-    body_options: Options | None = None,
-) -> Detector:
-    """Faster R-CNN on P2..P6: RPN of 3 anchors per cell, `anchor_scale` strides wide; `hidden`-wide box head.
+@dataclass(frozen=True, kw_only=True)
+class TwoStageOptions(BackboneOptions):
+    """Options of every two-stage detector.
 
-    `box_head`: "2fc", or "4conv1fc" (four convolutions with batch norm, one layer), which torchvision's second version
-    has together with `rpn_depth` 2. `regions` per image are sampled in training, a quarter of them objects. With
-    `anchor_sizes` (pixels, the same on every level) the pyramid may begin at any stride. `extra_logits`: further class
-    outputs that only take part in the softmax; `class_agnostic`: one box for all classes.
+    width         channels of the pyramid and of the RPN's tower
+    hidden        width of the box heads' fully connected layers
+    box_head      "2fc": two of these layers; "4conv1fc": four convolutions with batch norm and one of them, as in
+                  torchvision's second version, which has an `rpn_depth` of 2
+    rpn_depth     convolutions of the RPN
+    anchor_scale  side of the RPN's anchors in strides
+    regions       sampled per image (and stage) in training, a quarter of them objects
+    selection     how detections are chosen
+    proposing     how proposals are chosen when detecting
     """
-    body = make_body(backbone, pretrained, frozen_stages, norm_eval, body_options)
-    neck = from_stride_4("fasterrcnn", backbone, body, width, neck_norm, anywhere=anchor_sizes is not None)
-    rule = find_convention(convention)
-    rpn = RPNHead(
-        width,
-        neck.strides,
-        width=width,
-        depth=rpn_depth,
-        anchor_scale=anchor_scale,
-        anchor_sizes=anchor_sizes,
-        selection=choose(DETECTING, proposing),
-        convention=rule,
-    )
-    roi = BoxHead(
-        len(classes),
-        width,
-        sorted(set(body.strides)),  # of maps with the same stride the first is read
-        hidden=hidden,
-        extra_logits=extra_logits,
-        class_agnostic=class_agnostic,
-        selection=choose(DETECTIONS, selection),
-        convention=rule,
-        **_box_head("fasterrcnn", box_head),
-    )
-    return assemble(body, neck, TwoStageHead(rpn, roi, RegionSampler(regions)), classes)
+
+    width: Count = RPNOptions.width
+    hidden: Count = BoxHeadOptions.hidden
+    box_head: BoxHeadName = "2fc"
+    rpn_depth: Count = RPNOptions.depth
+    anchor_scale: Positive = RPNOptions.anchor_scale
+    regions: Count = CascadeOptions.regions
+    selection: Selection = BoxHeadOptions.selection
+    proposing: Selection = RPNOptions.selection
 
 
-def cascadercnn(
-    classes: Sequence[str],
-    backbone: str,
-    *,
-    pretrained: Weights = True,
-    width: int = 256,
-    hidden: int = 1024,
-    box_head: str = "2fc",
-    rpn_depth: int = 1,
-    anchor_scale: float = 8.0,
-    regions: int = 512,
-    selection: Options | None = None,
-    proposing: Options | None = None,
-    frozen_stages: int | None = None,
-    norm_eval: bool | None = None,
-    body_options: Options | None = None,
-) -> Detector:
+@dataclass(frozen=True, kw_only=True)
+class FasterRCNNOptions(TwoStageOptions):
+    """Options of Faster R-CNN.
+
+    anchor_sizes    sides of the RPN's anchors in pixels, the same on every level, in place of `anchor_scale`; the
+                    pyramid may then begin at any stride
+    neck_norm       after each convolution of the pyramid: "batch", "group" (GroupNorm), or None
+    class_agnostic, extra_logits, convention  as `BoxHeadOptions` say
+    """
+
+    anchor_sizes: tuple[Positive, ...] | None = None
+    neck_norm: Norm = None
+    class_agnostic: bool = False
+    extra_logits: int = 0
+    convention: ConventionName = "mmdetection"
+
+    aliases: ClassVar[Mapping[str, str]] = BoxHeadOptions.aliases
+
+
+@dataclass(frozen=True, kw_only=True)
+class CascadeRCNNOptions(TwoStageOptions):
+    """Options of Cascade R-CNN: those of every two-stage detector."""
+
+
+def fasterrcnn(classes: Sequence[str], backbone: str, options: FasterRCNNOptions) -> Detector:
+    """Faster R-CNN on P2..P6: an RPN of 3 anchors per cell, and a box head that reads its proposals."""
+    body = make_body(backbone, options)
+    anywhere = options.anchor_sizes is not None
+    neck = from_stride_4("fasterrcnn", backbone, body, options.width, options.neck_norm, anywhere=anywhere)
+    rpn = RPNOptions(
+        width=options.width,
+        depth=options.rpn_depth,
+        anchor_scale=options.anchor_scale,
+        anchor_sizes=options.anchor_sizes,
+        selection=options.proposing,
+        convention=options.convention,
+    )
+    convs, fcs = BOX_HEADS[options.box_head]
+    roi = BoxHeadOptions(
+        convs=convs,
+        fcs=fcs,
+        hidden=options.hidden,
+        class_agnostic=options.class_agnostic,
+        extra_logits=options.extra_logits,
+        selection=options.selection,
+        convention=options.convention,
+    )
+    strides = sorted(set(body.strides))  # of maps with the same stride the first is read
+    head = TwoStageHead(
+        RPNHead(options.width, neck.strides, rpn),
+        BoxHead(len(classes), options.width, strides, roi),
+        RegionSampler(options.regions),
+    )
+    return assemble(body, neck, head, classes)
+
+
+def cascadercnn(classes: Sequence[str], backbone: str, options: CascadeRCNNOptions) -> Detector:
     """Cascade R-CNN: Faster R-CNN with three box heads, each refining the boxes of the one before.
 
     IoU from 0.5, 0.6, 0.7; 2000 proposals in training. Anchors that reach out of the image are trained, as in Faster
     R-CNN and unlike in mmdetection's recipe: in small images the large ones all do, and would be left to chance.
     """
-    body = make_body(backbone, pretrained, frozen_stages, norm_eval, body_options)
-    neck = from_stride_4("cascadercnn", backbone, body, width)
-    rpn = RPNHead(
-        width,
-        neck.strides,
-        width=width,
-        depth=rpn_depth,
-        anchor_scale=anchor_scale,
+    body = make_body(backbone, options)
+    neck = from_stride_4("cascadercnn", backbone, body, options.width)
+    rpn = RPNOptions(
+        width=options.width,
+        depth=options.rpn_depth,
+        anchor_scale=options.anchor_scale,
         beta=1 / 9,
-        selection=choose(DETECTING, proposing),
+        selection=options.proposing,
     )
-    rpn.proposing = replace(PROPOSALS, max_detections=2000)
-    layers = _box_head("cascadercnn", box_head)
-    chosen = choose(DETECTIONS, selection)
-    roi = CascadeRoIHead(len(classes), width, neck.strides, regions=regions, hidden=hidden, selection=chosen, **layers)
-    return assemble(body, neck, CascadeHead(rpn, roi), classes)
-
-
-def _box_head(family: str, name: str) -> dict[str, Any]:
-    if name not in BOX_HEADS:
-        raise UserError(f"detector {family}: box_head must be {' or '.join(BOX_HEADS)}, not '{name}'")
-    return BOX_HEADS[name]
+    convs, fcs = BOX_HEADS[options.box_head]
+    roi = CascadeOptions(
+        convs=convs,
+        fcs=fcs,
+        hidden=options.hidden,
+        regions=options.regions,
+        selection=options.selection,
+    )
+    head = CascadeHead(
+        RPNHead(options.width, neck.strides, rpn), CascadeRoIHead(len(classes), options.width, neck.strides, roi)
+    )
+    head.rpn.proposing = replace(PROPOSALS, max_detections=2000)
+    return assemble(body, neck, head, classes)

@@ -1,28 +1,38 @@
-"""Detectors by name: a builder per family, on any backbone."""
+"""Detectors by name: a family, with its builder and its options, on any backbone."""
 
 from __future__ import annotations
 
-import difflib
-import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from headstart.backbones import SHORT_NAMES
-from headstart.detectors.dense import atss, fcos, gfl, reppoints, retinanet
+from headstart.detectors import dense, two_stage
 from headstart.detectors.detector import Detector
-from headstart.detectors.parts import Options, use_current_names
-from headstart.detectors.two_stage import cascadercnn, fasterrcnn
-from headstart.errors import UserError, demand_known
-from headstart.heads.dense import SELECTION_ALIASES
+from headstart.detectors.parts import BackboneOptions
+from headstart.errors import UserError, did_you_mean
+from headstart.options import check_options, plain_options
 
-FAMILIES: dict[str, Callable[..., Detector]] = {
-    "retinanet": retinanet,
-    "fcos": fcos,
-    "atss": atss,
-    "gfl": gfl,
-    "reppoints": reppoints,
-    "fasterrcnn": fasterrcnn,
-    "cascadercnn": cascadercnn,
+
+@dataclass(frozen=True)
+class Family:
+    """How detectors of one kind are made.
+
+    build    (classes, backbone, options) -> the detector; the first line of its docstring describes the family
+    options  the frozen dataclass of the family's options, a `BackboneOptions`; its fields' types check what users give
+    """
+
+    build: Callable[..., Detector]
+    options: type[BackboneOptions]
+
+
+FAMILIES: dict[str, Family] = {
+    "retinanet": Family(dense.retinanet, dense.RetinaNetOptions),
+    "fcos": Family(dense.fcos, dense.FCOSDetectorOptions),
+    "atss": Family(dense.atss, dense.ATSSDetectorOptions),
+    "gfl": Family(dense.gfl, dense.GFLDetectorOptions),
+    "reppoints": Family(dense.reppoints, dense.RepPointsDetectorOptions),
+    "fasterrcnn": Family(two_stage.fasterrcnn, two_stage.FasterRCNNOptions),
+    "cascadercnn": Family(two_stage.cascadercnn, two_stage.CascadeRCNNOptions),
 }
 
 DETECTORS: dict[str, tuple[str, str]] = {
@@ -30,49 +40,36 @@ DETECTORS: dict[str, tuple[str, str]] = {
 }
 """Name -> family and backbone. Any other backbone: the family's name and `backbone=`."""
 
-OPTION_ALIASES = {"reach": "reg_max", "agnostic": "class_agnostic", "void": "extra_logits"}
-"""Former names of builders' options, as recipes and weight files may still have them, and today's."""
 
-
-def build_detector(name: str, classes: Sequence[str], *, backbone: str | None = None, **options: Any) -> Detector:
+def build_detector(name: str, classes: Sequence[str], *, backbone: str | None = None, **options: object) -> Detector:
     """The detector called `name` (`retinanet_r18`, or a family with `backbone=` a timm name) for these classes.
 
-    `options` are the builder's keywords (`pretrained`, `width`, ...). Raises UserError for an unknown name or option,
-    with the nearest known ones. Former names of options work too
-    (`OPTION_ALIASES`, and `SELECTION_ALIASES` inside `selection` and `proposing`); the detector's recipe has today's.
+    `options` are those of the family (`FAMILIES[family].options`: `pretrained`, `width` ...), checked and converted by
+    their types; a mapping for `selection` or `proposing` changes only the numbers that it names. Former names of
+    options work too; the detector's recipe has today's, and only what was given.
+
+    Raises UserError for an unknown name or option, with the nearest known ones, and for a value that an option cannot
+    have.
     """
     family, short = DETECTORS.get(name, (name, None))
     if family not in FAMILIES or (short is None and backbone is None):
         raise UserError(_unknown(name))
-    builder = FAMILIES[family]
-    options = _use_current_names(name, options)
-    known = [p for p in inspect.signature(builder).parameters if p not in ("classes", "backbone")]
-    for option in options:
-        demand_known(option, known, f"detector {name} has no option")
+    made = FAMILIES[family]
+    checked = check_options(made.options, options, f"detector {name}")
     if isinstance(classes, str):
         raise UserError(f"detector {name}: classes must be a list of names, such as ['{classes}'], not one name")
     if not classes:
         raise UserError(f"detector {name} needs at least one class")
-    detector = builder(tuple(classes), backbone or short, **options)
-    lasting = {key: value for key, value in options.items() if key != "pretrained"}
+    detector = made.build(tuple(classes), backbone or short, checked)
+    lasting = {key: value for key, value in plain_options(checked, options).items() if key != "pretrained"}
     # What "frozen" came to depends on `pretrained`, which a saved detector no longer has: keep the answer.
     lasting |= {"frozen_stages": detector.backbone.frozen_stages, "norm_eval": detector.backbone.norm_eval}
     detector.recipe = {"name": family, "backbone": backbone or short, "classes": list(classes), **lasting}
     return detector
 
 
-def _use_current_names(name: str, options: Options) -> Options:
-    """A builder's options, and the numbers inside `selection` and `proposing`, under today's names."""
-    current = use_current_names(options, OPTION_ALIASES, f"detector {name}")
-    for key in ("selection", "proposing"):
-        if isinstance(current.get(key), dict):
-            current[key] = use_current_names(current[key], SELECTION_ALIASES, f"detector {name}: {key}")
-    return current
-
-
 def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, [*DETECTORS, *FAMILIES], n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`headstart models` lists them."
+    near = did_you_mean(name, [*DETECTORS, *FAMILIES], most=3, otherwise="`headstart models` lists them")
     if name in FAMILIES:
-        hint = f"say which backbone: {name}_r18, or {name} with backbone=NAME."
-    return f"no detector is called '{name}'; {hint}"
+        near = f"; say which backbone: {name}_r18, or {name} with backbone=NAME."
+    return f"no detector is called '{name}'{near}"

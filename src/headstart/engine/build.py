@@ -1,12 +1,12 @@
-"""From settings to things: data, detectors, lanes; and the settings that only the data can settle."""
+"""From settings to things: data, detectors, lanes; and the settings that only the data can decide."""
 
 from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,27 +14,27 @@ import torch
 from headstart.config import GIVEN, Data, DetectorChoice, MethodChoice, Run, Train
 from headstart.data.dataset import DetectionDataset
 from headstart.data.discover import open_dataset
-from headstart.data.loader import train_loader, val_loader
+from headstart.data.loader import Loader, train_loader, val_loader
 from headstart.data.transforms import Transform
 from headstart.detectors.detector import Detector
-from headstart.detectors.weights.foreign import OWN, open_detector
+from headstart.detectors.weights.importing import NATIVE, open_detector
 from headstart.detectors.zoo import build_detector
-from headstart.engine.ema import Average
+from headstart.engine.batches import BatchLoader
+from headstart.engine.display import Print
+from headstart.engine.ema import ModelEMA
 from headstart.engine.lane import Lane
 from headstart.engine.optim import FULL_RATE, build_optimizer
 from headstart.engine.precision import Precision, choose_precision
 from headstart.engine.schedule import SCHEDULES, LearningRate, drops
 from headstart.errors import UserError, demand_known
-from headstart.methods import build_method
+from headstart.methods import Method, build_method
 from headstart.teachers import Frozen
-
-Say = Callable[[str], None]
 
 SMOOTH = 0.9998
 """Decay of the average that `ema: true` means."""
 
 
-def open_splits(run: Run, report: Any = None) -> tuple[DetectionDataset, DetectionDataset | None]:
+def open_splits(run: Run, report: Print | None = None) -> tuple[DetectionDataset, DetectionDataset | None]:
     """The training images, and the validation images unless the run never evaluates."""
     train = open_dataset(run.data.path, "train", classes=run.data.classes, bad_data=run.data.bad_data, report=report)
     if run.train.eval_every == 0:
@@ -43,27 +43,34 @@ def open_splits(run: Run, report: Any = None) -> tuple[DetectionDataset, Detecti
     return train, val
 
 
-def training_batches(data: Data, dataset: DetectionDataset, seed: int, rank: int = 0, world: int = 1) -> Any:
-    """The loader of one process; the batch size of the settings is that of all processes together."""
+def training_batches(data: Data, dataset: DetectionDataset, seed: int, rank: int = 0, world: int = 1) -> BatchLoader:
+    """The loader of process `rank` of `world`; the batch size of the settings is that of all processes together.
+
+    Raises UserError if it cannot be shared equally.
+    """
     if data.batch % world:
         raise UserError(f"batch {data.batch} cannot be shared equally by {world} processes; use a multiple of {world}.")
     short, long = data.sides
     transform = Transform(short=short, long=long, flip=data.flip, jitter=data.jitter)
     share = data.batch // world
-    return train_loader(dataset, transform, batch_size=share, seed=seed, workers=data.workers, rank=rank, world=world)
+    loader = train_loader(dataset, transform, batch_size=share, seed=seed, workers=data.workers, rank=rank, world=world)
+    return cast(BatchLoader, loader)  # torch declares `batch_sampler` as any sampler, or none
 
 
 def validation_batches(
     data: Data, dataset: DetectionDataset, rank: int = 0, world: int = 1, *, resize: str = "antialias"
-) -> Any:
-    """Every image once over all processes, at the largest training size, unchanged otherwise."""
+) -> Loader:
+    """Every image once over all processes, at the largest training size, unchanged otherwise.
+
+    resize  "antialias", or what else `headstart.data.transforms.Transform` knows
+    """
     short, long = data.sides
     transform = Transform(short=short if isinstance(short, int) else short[1], long=long, flip=0.0, resize=resize)
     share = max(1, data.batch // world)
     return val_loader(dataset, transform, batch_size=share, workers=data.workers, rank=rank, world=world)
 
 
-def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say: Say | None = None) -> Detector:
+def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say: Print | None = None) -> Detector:
     """Built by name for these classes, or loaded from a file that must know the same.
 
     `say` is told what was assumed of a file that is not headstart's.
@@ -80,20 +87,25 @@ def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say:
         opened = open_detector(path, read_as=choice.read_as, classes=choice.classes, entry=choice.entry)
     except UserError as error:
         raise UserError(f"{who}: {error}") from error
-    if say is not None and opened.source != OWN:
+    if say is not None and opened.source != NATIVE:
         for line in (f"The {who} was read as {opened.source}", *(f"- {note}" for note in opened.notes)):
             say(line)
     return opened.detector
 
 
-def make_student(choice: DetectorChoice, classes: Sequence[str], seed: int, say: Say | None = None) -> Detector:
+def make_student(choice: DetectorChoice, classes: Sequence[str], seed: int, say: Print | None = None) -> Detector:
     """The same start weights whenever the seed is the same, whatever was built before."""
     start_generators(seed)
-    student = make_detector(choice, classes, "student", say)
+    return demand_classes(make_detector(choice, classes, "student", say), classes, choice.file)
+
+
+def demand_classes(student: Detector, classes: Sequence[str], file: str | None = None) -> Detector:
+    """The student itself. Raises UserError unless it has the classes of the data; `file` is where it came from."""
     if tuple(student.classes) != tuple(classes):
+        who = "the student" if file is None else f"the student in {file}"
         raise UserError(
-            f"the student in {choice.file} knows the classes {', '.join(student.classes)}; the data has "
-            f"{', '.join(classes)}. They must be the same in the same order; data.classes can choose and order them."
+            f"{who} knows the classes {', '.join(student.classes)}; the data has {', '.join(classes)}. "
+            "They must be the same in the same order; data.classes can choose and order them."
         )
     return student
 
@@ -105,22 +117,27 @@ def make_lanes(
     total: int,
     *,
     student: Detector | None = None,
-    say: Say | None = None,
+    say: Print | None = None,
 ) -> list[Lane]:
-    """One lane per method, each with its own copy of the same student, and its teachers where it distils."""
+    """One lane per method, each with its own copy of the same student, and its teachers where it distils.
+
+    student  a detector in place of the one that the run names; it is copied
+
+    Raises UserError for a student with other classes than the data's, and for methods that cannot work.
+    """
     lanes = []
     for name, choice in run.choices.items():
         if student is None:
             own = make_student(run.student, classes, run.train.seed, None if lanes else say)
         else:
-            own = copy.deepcopy(student)
+            own = copy.deepcopy(demand_classes(student, classes))
         start_generators(run.train.seed)
-        guides = heard(name, choice, teachers)
-        lanes.append(make_lane(name, build_method(choice.name, own, guides, **choice.options), run.train, total))
+        own_teachers = lane_teachers(name, choice, teachers)
+        lanes.append(make_lane(name, build_method(choice.name, own, own_teachers, **choice.options), run.train, total))
     return lanes
 
 
-def heard(lane: str, choice: MethodChoice, teachers: Sequence[Frozen]) -> list[Frozen]:
+def lane_teachers(lane: str, choice: MethodChoice, teachers: Sequence[Frozen]) -> list[Frozen]:
     """Those of the teachers that a lane learns from, in their order. Raises UserError for a name that none has."""
     if not choice.distils:
         return []
@@ -131,8 +148,8 @@ def heard(lane: str, choice: MethodChoice, teachers: Sequence[Frozen]) -> list[F
     return [teacher for teacher in teachers if teacher.name in choice.teachers]
 
 
-def make_lane(name: str, method: Any, train: Train, total: int) -> Lane:
-    """Optimiser, rate and average of settled settings."""
+def make_lane(name: str, method: Method, train: Train, total: int) -> Lane:
+    """A lane with its optimiser, learning rate and averaged weights, from settings without `auto`."""
     rate = learning_rate(train, total)
     optimizer = build_optimizer(
         method,
@@ -143,12 +160,12 @@ def make_lane(name: str, method: Any, train: Train, total: int) -> Lane:
         decay_norm_and_bias=train.decay_norm_and_bias,
     )
     decay = SMOOTH if train.ema is True else train.ema
-    average = Average(method.student, decay) if decay else None
-    return Lane(name, method, optimizer, rate, clip=train.clip, average=average)
+    ema = ModelEMA(method.student, decay) if decay else None
+    return Lane(name, method, optimizer, rate, clip=train.clip, ema=ema)
 
 
 def learning_rate(train: Train, total: int) -> LearningRate:
-    """Of settled settings: lr and warmup are numbers."""
+    """Of settings without `auto`: lr and warmup are numbers. `total` is the number of optimiser steps."""
     milestones = drops(total)
     if train.milestones is not None:
         unit = 1 if train.steps else total // length_in_epochs(train)
@@ -164,15 +181,17 @@ def learning_rate(train: Train, total: int) -> LearningRate:
 
 
 def length_in_epochs(train: Train) -> int:
+    """How long the run is, where that is given in epochs or by a schedule's name."""
     return train.epochs or SCHEDULES[train.schedule or "1x"]
 
 
 def count_steps(train: Train, per_epoch: int) -> int:
+    """Optimiser steps of the whole run; `per_epoch` is how many make an epoch."""
     return train.steps or length_in_epochs(train) * per_epoch
 
 
-def settle(run: Run, total: int, device: torch.device) -> tuple[Run, Precision]:
-    """The run with every `auto` replaced by what it means here; settling twice changes nothing."""
+def resolve_auto(run: Run, total: int, device: torch.device) -> tuple[Run, Precision]:
+    """The run with every `auto` replaced by what it means here; doing it twice changes nothing."""
     train = run.train
     precision = choose_precision(train.precision, train.channels_last, device)
     scaled = FULL_RATE[train.optimizer] * run.data.batch / 16
@@ -182,11 +201,12 @@ def settle(run: Run, total: int, device: torch.device) -> tuple[Run, Precision]:
         "precision": precision.name,
         "channels_last": precision.channels_last,
     }
-    settled = Train.model_validate(train.model_dump() | changes)
-    return Run.model_validate(run.model_dump(exclude_none=True) | {"train": settled}), precision
+    resolved = Train.model_validate(train.model_dump() | changes)
+    return Run.model_validate(run.model_dump(exclude_none=True) | {"train": resolved}), precision
 
 
 def start_generators(seed: int) -> None:
+    """Seeds the generators of Python, numpy and torch."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -18,6 +18,7 @@ class Stopwatch:
 
     @contextmanager
     def running(self, device: torch.device) -> Generator[None]:
+        """A context whose computing time on `device` is added; it must not be entered twice at once."""
         if device.type == "cuda":
             begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             begin.record()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -12,6 +13,10 @@ from rich.live import Live
 from rich.table import Table
 
 from headstart.engine.recorder import Summary, readable
+from headstart.evaluation.metrics import Metrics
+
+Print = Callable[[str], None]
+"""Where the messages of a run go, one call for each."""
 
 LINE_EVERY = 30.0
 """Seconds between lines where there is no terminal."""
@@ -41,10 +46,11 @@ class Display:
         self.step = self.first = 0
         self.seconds = 0.0
         self.note = ""
-        self._spoken = 0.0
+        self._last_line = 0.0
         self._running_since: float | None = None
 
     def start(self, step: int) -> None:
+        """Begins at optimiser step `step`: with the live table, where there is a terminal."""
         self.step = self.first = step
         if self.console.is_terminal and not self.silent:
             self.live = Live(console=self.console, auto_refresh=False, transient=False)
@@ -52,6 +58,7 @@ class Display:
         self.resume_clock()
 
     def stop(self) -> None:
+        """Ends the live table, with its last state left on the terminal."""
         self.pause_clock()
         if self.live is not None:
             self.live.update(self._table(), refresh=True)
@@ -65,6 +72,7 @@ class Display:
             self._running_since = None
 
     def resume_clock(self) -> None:
+        """The opposite of `pause_clock`."""
         self._running_since = time.monotonic()
 
     def show(self, step: int, summaries: dict[str, Summary], rates: dict[str, float]) -> None:
@@ -74,16 +82,18 @@ class Display:
             self.lanes[name].summary, self.lanes[name].lr = summary, rates[name]
         if self.live is not None:
             self.live.update(self._table(), refresh=True)
-        elif time.monotonic() - self._spoken >= LINE_EVERY or step == self.total:
-            self._spoken = time.monotonic()
+        elif time.monotonic() - self._last_line >= LINE_EVERY or step == self.total:
+            self._last_line = time.monotonic()
             self.say(self._line())
 
     def evaluating(self, lane: str, done: int, total: int | None) -> None:
+        """An evaluation of `lane` has done so many batches of `total`, None where that is not known."""
         self.note = f"evaluating {lane}: {done}{f' of {total}' if total else ''} batches" if done != total else ""
         if self.live is not None:
             self.live.update(self._table(), refresh=True)
 
-    def scored(self, lane: str, epoch: int, metrics: dict) -> None:
+    def scored(self, lane: str, epoch: int, metrics: Metrics) -> None:
+        """A lane was evaluated."""
         self.lanes[lane].ap = metrics.get("AP")
         shown = ", ".join(f"{k} {metrics[k]:.1f}" for k in ("AP", "AP50", "AP75") if isinstance(metrics.get(k), float))
         self.say(f"epoch {epoch}  {lane}: {shown or 'no AP (nothing to find in the validation images)'}")
@@ -115,9 +125,9 @@ class Display:
         parts = []
         for name, status in self.lanes.items():
             if status.summary is not None:
-                loss, guide = status.summary.detection, status.summary.distillation
-                guidance = "" if guide is None else f"  distillation {readable(guide)}"
-                parts.append(f"{name}: detection {readable(loss)}{guidance}  lr {status.lr:.2g}")
+                loss, distillation = status.summary.detection, status.summary.distillation
+                ending = "" if distillation is None else f"  distillation {readable(distillation)}"
+                parts.append(f"{name}: detection {readable(loss)}{ending}  lr {status.lr:.2g}")
         return "  |  ".join([self._head(), *parts])
 
     def _table(self) -> Table:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Average:
+class ModelEMA:
     """A shadow of a module's parameters and buffers that follows them slowly; the module itself is not copied.
 
     After update number t (0-based) the shadow is d * shadow + (1 - d) * module with d = min(decay, (1 + t) / (10 + t)),
@@ -23,6 +23,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
+        """Follows the module; `step` is the number of this update, 0-based."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
         floats: tuple[list[Tensor], list[Tensor]] = ([], [])
         for name, value in self.module.state_dict().items():
@@ -48,14 +49,17 @@ class Average:
         self._write(self.shadow)
 
     def state_dict(self) -> dict[str, Tensor]:
+        """Name -> tensor, shaped as the module's own; not copies."""
         return dict(self.shadow)
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Takes over the values. Raises KeyError for a name that is missing, RuntimeError for another shape."""
         for name, value in self.shadow.items():
             value.copy_(state[name])
 
-    def to(self, device: torch.device) -> Average:
+    def to(self, device: torch.device) -> ModelEMA:
+        """Moves the shadow; gives the average itself."""
         self.shadow = {name: value.to(device) for name, value in self.shadow.items()}
         return self
 

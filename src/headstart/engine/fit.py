@@ -1,43 +1,29 @@
-"""A run from its settings to its folder: build, prove, train, evaluate, save."""
+"""A run from its settings to its folder: prepare, check, train, evaluate, save."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from headstart.classmap import ClassMap
+from headstart.atomic import atomically
 from headstart.config import Run
 from headstart.detectors.detector import Detector
-from headstart.engine.build import count_steps, heard, make_lanes, open_splits, settle, training_batches
-from headstart.engine.display import Display
-from headstart.engine.feed import Feed
-from headstart.engine.folder import RunFolder, atomically, demand_free, new_folder
-from headstart.engine.guards import prove, with_objects
+from headstart.engine.batches import ResumableBatches
+from headstart.engine.callback import RunCallback, ScalarWriter
+from headstart.engine.display import Display, Print
+from headstart.engine.evaluator import Evaluator
+from headstart.engine.folder import RunFolder, demand_free, new_folder
 from headstart.engine.interrupt import Interrupt, Interrupted
-from headstart.engine.keeper import Journal, Keeper
 from headstart.engine.memory import keep_freed_memory
 from headstart.engine.metrics import MetricsFile
-from headstart.engine.module import Lanes
 from headstart.engine.outcome import Outcome, finish
-from headstart.engine.resume import demand_same_run
-from headstart.engine.score import Scoreboard
-from headstart.engine.strategy import build_trainer, choose_device, place_among_processes
-from headstart.engine.teacher import (
-    compare_classes,
-    describe_teachers,
-    make_teachers,
-    match_teachers,
-    measure_teacher,
-)
+from headstart.engine.prepare import PreparedRun, check_lanes, prepare
+from headstart.engine.resume import Checkpoint
+from headstart.engine.strategy import build_trainer, place_among_processes
+from headstart.engine.teacher import compare_classes, measure_teacher
 from headstart.errors import UserError
-from headstart.recipe import dump_run, plain_run
-from headstart.report.table import pairing_table, show
-
-Say = Callable[[str], None]
+from headstart.recipe import dump_run
+from headstart.report.table import show
 
 
 def fit(
@@ -45,7 +31,7 @@ def fit(
     *,
     student: Detector | None = None,
     teacher: Detector | Sequence[Detector | None] | None = None,
-    checkpoint: dict[str, Any] | None = None,
+    checkpoint: Checkpoint | None = None,
     folder: Path | None = None,
     quiet: bool = False,
 ) -> Outcome:
@@ -60,173 +46,94 @@ def fit(
     """
     keep_freed_memory()
     rank, world = place_among_processes(run.train.devices)
-    say: Say = print if rank == 0 and not quiet else lambda text: None
+    say: Print = print if rank == 0 and not quiet else lambda text: None
     if rank == 0 and folder is None and run.name is not None:
         demand_free(Path(run.out) / run.name)  # known at once, not after minutes of preparation
-    stage = _build(run, student, teacher, checkpoint, rank, world, say)
-    if stage.journal.finished:
-        say(f"{folder} is finished ({stage.module.total} steps); there is nothing to continue.")
-        return finish(stage.run, stage.module, stage.journal, stage.facts, folder, say)
+    prepared = prepare(run, student, teacher, checkpoint, rank, world, say)
+    if prepared.history.finished:
+        say(f"{folder} is finished ({prepared.module.total} steps); there is nothing to continue.")
+        return finish(prepared.run, prepared.module, prepared.history, prepared.facts, folder, say)
 
     if rank == 0:
-        pairs = list(zip(stage.module.teachers, stage.classes))
-        tables = [table for guide, classes in pairs for table in compare_classes(classes, say, guide.title)]
-        tables += _prove(stage)
+        pairs = list(zip(prepared.module.teachers, prepared.classes))
+        tables = [table for each, classes in pairs for table in compare_classes(classes, say, each.title)]
+        tables += check_lanes(prepared)
         if folder is None:
-            folder = new_folder(Path(stage.run.out), stage.run.name, _proposal(stage.run))
-        _open_folder(folder, stage, say)
+            folder = new_folder(Path(prepared.run.out), prepared.run.name, _proposal(prepared.run))
+        _open_folder(folder, prepared.run, say)
         if not quiet:
             show(*tables)
-        unknown = [(guide, classes) for guide, classes in pairs if guide.name not in stage.journal.teachers]
-        if stage.board is not None and unknown:
-            whole = Scoreboard(stage.run.data, stage.val_data, device=stage.device, precision=stage.module.precision)
-            for guide, classes in unknown:
-                stage.journal.teachers[guide.name] = measure_teacher(guide, classes, whole, say)
+        _measure_teachers(prepared, say)
 
-    keeper = _make_keeper(stage, folder if rank == 0 else None, silent=quiet or rank > 0)
-    _train(stage, keeper, folder)
-    return finish(stage.run, stage.module, stage.journal, stage.facts, folder if rank == 0 else None, say)
+    callback = _make_callback(prepared, folder if rank == 0 else None, silent=quiet or rank > 0)
+    _train(prepared, callback, folder)
+    written = folder if rank == 0 else None
+    return finish(prepared.run, prepared.module, prepared.history, prepared.facts, written, say)
 
 
-@dataclass
-class _Stage:
-    """Everything that a run has before it begins."""
-
-    run: Run
-    module: Lanes
-    journal: Journal
-    board: Scoreboard | None
-    loader: Any
-    val_data: Any
-    device: torch.device
-    classes: list[ClassMap]
-    facts: dict[str, Any]
-
-
-def _build(
-    run: Run,
-    student: Detector | None,
-    teacher: Detector | Sequence[Detector | None] | None,
-    checkpoint: dict[str, Any] | None,
-    rank: int,
-    world: int,
-    say: Say,
-) -> _Stage:
-    train_data, val_data = open_splits(run, report=say)
-    loader = training_batches(run.data, train_data, run.train.seed, rank, world)
-    per_epoch = len(loader.batch_sampler)
-    total = count_steps(run.train, per_epoch)
-    device = choose_device(run.train.device)
-    run, precision = settle(run, total, device)
-    facts: dict[str, Any] = {
-        "path": str(run.data.path),
-        "name": train_data.name,
-        "classes": list(train_data.classes),
-        "train_images": len(train_data),
-        "val_images": len(val_data) if val_data is not None else None,
-        "batch": run.data.batch,
-        "steps_per_epoch": per_epoch,
-        "seed": run.train.seed,
-    }
-    if checkpoint is not None:
-        demand_same_run(checkpoint["run"], plain_run(run))
-
-    given = [teacher] if isinstance(teacher, Detector) else teacher or []
-    guides = make_teachers(run, train_data.classes, precision, say, given)
-    classes = match_teachers(guides, train_data.classes)
-    facts |= describe_teachers(guides, classes)
-    if checkpoint is not None:
-        demand_same_run({"data": checkpoint["journal"]["data"]}, {"data": facts})
-    lanes = make_lanes(run, train_data.classes, guides, total, student=student, say=say)
-    module = Lanes(lanes, guides, total=total, per_epoch=per_epoch, seed=run.train.seed, precision=precision)
-    if precision.channels_last:
-        module.methods.to(memory_format=torch.channels_last)
-    journal = Journal(data=facts)
-    if checkpoint is not None:
-        module.load_state(checkpoint)
-        journal = Journal(**checkpoint["journal"])
-    board = None
-    if val_data is not None:
-        board = Scoreboard(run.data, val_data, device=device, precision=precision, rank=rank, world=world)
-    say(_headline(run, facts, total, device, precision.name))
-    return _Stage(run, module, journal, board, loader, val_data, device, classes, facts)
-
-
-def _prove(stage: _Stage) -> list[Any]:
-    """The pairing tables of the lanes that distil. Raises UserError if a lane does not do what it says."""
-    for teacher in stage.module.teachers:
-        teacher.to(stage.device)
-    sampler = stage.loader.batch_sampler
-    sampler.start(0, 0)
-    batches = list(with_objects(stage.loader))
-    tables = []
-    for lane in stage.module.lanes:
-        rows = prove(
-            lane.name,
-            lane.method,
-            heard(lane.name, stage.run.choices[lane.name], stage.module.teachers),
-            batches,
-            stage.module.total,
-            first_drop=lane.rate.first_drop,
-            device=stage.device,
-            precision=stage.module.precision,
-        )
-        if rows:
-            tables.append(pairing_table(rows, title=f"Lane {lane.name}: what imitates what"))
-    return tables
-
-
-def _open_folder(folder: Path, stage: _Stage, say: Say) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _open_folder(folder: Path, run: Run, say: Print) -> None:
     with atomically(folder / "run.yaml") as partial:
-        partial.write_text(dump_run(stage.run), encoding="utf-8")
+        partial.write_text(dump_run(run), encoding="utf-8")
     say(f"Run folder: {folder}")
 
 
-def _make_keeper(stage: _Stage, folder: Path | None, *, silent: bool) -> Keeper:
-    run, module = stage.run, stage.module
+def _measure_teachers(prepared: PreparedRun, say: Print) -> None:
+    """The scores of those teachers that have none yet, on all validation images, in this process alone."""
+    teachers = prepared.history.teachers
+    missing = [pair for pair in zip(prepared.module.teachers, prepared.classes) if pair[0].name not in teachers]
+    if prepared.val_data is None or not missing:
+        return
+    precision = prepared.module.precision
+    whole = Evaluator(prepared.run.data, prepared.val_data, device=prepared.device, precision=precision)
+    for teacher, classes in missing:
+        teachers[teacher.name] = measure_teacher(teacher, classes, whole, say)
+
+
+def _make_callback(prepared: PreparedRun, folder: Path | None, *, silent: bool) -> RunCallback:
+    run, module = prepared.run, prepared.module
     names = tuple(lane.name for lane in module.lanes)
     files = RunFolder(folder, names) if folder is not None else None
     writer = None
     if run.train.tensorboard and folder is not None:
         writer = _tensorboard(folder)
-    return Keeper(
-        stage.journal,
+    return RunCallback(
+        run,
+        module,
+        prepared.history,
         Display(list(names), module.total, module.per_epoch, run.data.batch, silent=silent),
         Interrupt(),
-        settings=plain_run(run),
-        board=stage.board,
+        evaluator=prepared.evaluator,
         folder=files,
         metrics=MetricsFile(files.metrics, keep_until=module.step) if files else None,
         writer=writer,
     )
 
 
-def _train(stage: _Stage, keeper: Keeper, folder: Path | None) -> None:
-    module = stage.module
-    keeper.interrupt.install()
+def _train(prepared: PreparedRun, callback: RunCallback, folder: Path | None) -> None:
+    module = prepared.module
+    callback.interrupt.install()
     try:
         if module.step < module.total:
-            trainer = build_trainer(stage.device, stage.run.train.devices, [keeper])
-            trainer.fit(module, train_dataloaders=Feed(stage.loader, module.total, module.step))
+            trainer = build_trainer(prepared.device, prepared.run.train.devices, [callback])
+            trainer.fit(module, train_dataloaders=ResumableBatches(prepared.loader, module.total, module.step))
         else:  # killed between the last step and its evaluation
-            module.to(stage.device)
-            keeper.evaluate_if_due(module)
+            module.to(prepared.device)
+            callback.evaluate_if_due()
     except Interrupted:
-        if keeper.folder is None:
+        if callback.folder is None:
             raise
-        if not keeper.folder.last.exists():
+        if not callback.folder.last.exists():
             raise Interrupted("Stopped before anything was saved.") from None
-        verb = "distill" if stage.run.distils else "train"
+        verb = "distill" if prepared.run.distils else "train"
         raise Interrupted(
-            f"Stopped after step {keeper.saved} of {module.total}; everything up to there is in {folder}.\n"
+            f"Stopped after step {callback.saved} of {module.total}; everything up to there is in {folder}.\n"
             f"Continue with: headstart {verb} --resume {folder}"
         ) from None
     finally:
-        keeper.interrupt.restore()  # only now: Lightning, leaving, gives the signals back to us
+        callback.interrupt.restore()  # only now: Lightning, leaving, gives the signals back to us
 
 
-def _tensorboard(folder: Path) -> Any:
+def _tensorboard(folder: Path) -> ScalarWriter:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -235,17 +142,6 @@ def _tensorboard(folder: Path) -> Any:
 
 
 def _proposal(run: Run) -> str:
+    """What a run without a name is called: its methods that distil, and its student."""
     student = run.student.name or Path(run.student.file or "student").stem
     return "-".join([*(name for name, method in run.choices.items() if method.distils), student])
-
-
-def _headline(run: Run, facts: dict[str, Any], total: int, device: torch.device, precision: str) -> str:
-    images = f"{facts['train_images']} training images"
-    if facts["val_images"] is not None:
-        images += f", {facts['val_images']} validation images"
-    epochs = total / facts["steps_per_epoch"]
-    return (
-        f"{facts['name']}: {images}, {len(facts['classes'])} classes\n"
-        f"{total} steps ({epochs:.3g} epochs) of {run.data.batch} images on {device}, {precision}; "
-        f"{run.train.optimizer} at lr {run.train.lr:.3g}, warmup {run.train.warmup} steps, seed {run.train.seed}"
-    )

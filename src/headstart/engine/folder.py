@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,16 +75,3 @@ def find_checkpoint(path: Path) -> Path:
             f"found {'no such path' if not path.exists() else 'a folder without it'}."
         )
     return found
-
-
-@contextmanager
-def atomically(path: Path) -> Generator[Path]:
-    """A path to write to; it takes the place of `path` only when complete and on the disk."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

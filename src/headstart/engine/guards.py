@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from headstart.engine.feed import Batch
+from headstart.engine.batches import Batch
 from headstart.engine.optim import trainable
 from headstart.engine.precision import Precision
 from headstart.engine.recorder import is_detection
@@ -24,7 +24,7 @@ TRIES = 5
 """Batches looked at before a term counts as dead: a small object may match no cell in one of them."""
 
 
-def prove(
+def check_lane(
     name: str,
     method: Method,
     teachers: Sequence[Frozen],
@@ -34,7 +34,7 @@ def prove(
     first_drop: int | None = None,
     device: torch.device,
     precision: Precision,
-) -> list[dict]:
+) -> list[dict[str, str]]:
     """Raises UserError unless, for lane `name`, on real batches and at some point of the run's schedules,
 
     - what each guidance imitates is not the same everywhere,
@@ -50,12 +50,14 @@ def prove(
         demand_teacher(name, method, teacher)
     before = [_fingerprint(teacher) for teacher in teachers]
     with _untouched_generators():
-        trial = _Trial(name, copy.deepcopy(method).to(device).train(), precision, device)
+        trial = _DryRun(name, copy.deepcopy(method).to(device).train(), precision, device)
         for images, targets in batches:
             batch = images.to(device), [t.to(device) for t in targets]
-            if any(trial.proves(batch, Progress(step, total, 0, first_drop)) for step in _points(total, first_drop)):
+            if any(trial.see(batch, Progress(step, total, 0, first_drop)) for step in _points(total, first_drop)):
                 break
-        trial.demand_proof()
+        trial.demand_complete()
+    for teacher in teachers:
+        teacher.clear()
     if [_fingerprint(teacher) for teacher in teachers] != before:
         raise UserError(f"Lane {name} changes its teacher, which must stay frozen: a fault of method {name}.")
     return method.describe()
@@ -84,7 +86,7 @@ def demand_teacher(name: str, method: Method, teacher: Frozen) -> None:
     teacher.match(method.student.classes)
 
 
-class _Trial:
+class _DryRun:
     """What has been seen so far of one lane's terms and gradients."""
 
     def __init__(self, name: str, method: Method, precision: Precision, device: torch.device) -> None:
@@ -95,8 +97,8 @@ class _Trial:
         self.unreached = set(self.parameters)
         self.idle = {part for part, own in self.parts.items() if any(p.requires_grad for p in own)}
 
-    def proves(self, batch: Batch, progress: Progress) -> bool:
-        """Whether nothing is left to prove after this batch too."""
+    def see(self, batch: Batch, progress: Progress) -> bool:
+        """One forward and backward pass; whether nothing is left to check after it."""
         self.method.zero_grad(set_to_none=True)
         with self.precision.autocast(self.device):
             self._see_problems(batch, progress)
@@ -108,7 +110,7 @@ class _Trial:
         self.method.zero_grad(set_to_none=True)
         return not (self.silent or self.unreached or self.idle)
 
-    def demand_proof(self) -> None:
+    def demand_complete(self) -> None:
         if self.silent is None:
             raise UserError("The training data has no image with an object in it, so nothing can be learned from it.")
         if self.silent:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
+
+Handler = Callable[[int, FrameType | None], object] | int | None
+"""Of a signal, as the module `signal` has them."""
 
 
 class Interrupted(Exception):  # noqa: N818 (nothing went wrong)
@@ -21,7 +24,7 @@ class Interrupt:
     def __init__(self) -> None:
         self.requested = False
         self.immediate = False
-        self._former: dict[int, Any] = {}
+        self._former: dict[int, Handler] = {}
 
     def install(self) -> None:
         """Takes both signals over, again if somebody has taken them since.
@@ -36,6 +39,7 @@ class Interrupt:
             self._former.setdefault(number, former)
 
     def restore(self) -> None:
+        """Gives both signals back."""
         for number, handler in self._former.items():
             signal.signal(number, handler)
         self._former = {}

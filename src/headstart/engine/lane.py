@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
 from headstart.engine.clock import Stopwatch
-from headstart.engine.ema import Average
+from headstart.engine.ema import ModelEMA
 from headstart.engine.optim import clip_gradients, trainable
 from headstart.engine.reduce import mean_gradients, share_tensors, world_size
 from headstart.engine.schedule import LearningRate
 from headstart.methods import Method
+
+
+class LaneState(TypedDict):
+    """What training changes of a lane, as last.ckpt keeps it; `seconds` were spent on it so far."""
+
+    method: dict[str, Tensor]
+    optimizer: dict[str, object]
+    ema: dict[str, Tensor] | None
+    seconds: float
+
+
+class TrainingState(TypedDict):
+    """Everything that training changes: the optimiser steps done, and the lanes by name."""
+
+    step: int
+    lanes: dict[str, LaneState]
 
 
 class Lane:
@@ -26,19 +42,20 @@ class Lane:
         rate: LearningRate,
         *,
         clip: float | None = 20.0,
-        average: Average | None = None,
+        ema: ModelEMA | None = None,
     ) -> None:
         self.name = name
         self.method = method
         self.optimizer = optimizer
         self.rate = rate
         self.clip = clip
-        self.average = average
+        self.ema = ema
         self.parameters = list(trainable(method).values())
         self.clock = Stopwatch()
 
     def update(self, step: int) -> Tensor:
-        """After a backward pass: one optimiser step. Gives the gradient norm before clipping, unread."""
+        """After a backward pass: one optimiser step. Gives the L2 norm of the gradient before clipping, a
+        scalar tensor that nobody has waited for."""
         mean_gradients(self.parameters)
         self.share()  # each process has seen other images: running statistics are those of process 0
         norm = clip_gradients(self.parameters, self.clip)
@@ -46,8 +63,8 @@ class Lane:
             group["lr"] = self.rate(step)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.average is not None:
-            self.average.update(step)
+        if self.ema is not None:
+            self.ema.update(step)
         return norm
 
     def share(self, *, weights: bool = False) -> None:
@@ -56,17 +73,19 @@ class Lane:
             own = self.method.state_dict().values() if weights else self.method.buffers()
             share_tensors(list(own))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> LaneState:
+        """What training changes; not copies."""
         return {
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
+            "ema": self.ema.state_dict() if self.ema else None,
             "seconds": self.clock.seconds,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: LaneState) -> None:
+        """Raises RuntimeError for the state of another method, ValueError for that of another optimiser."""
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
+        if self.ema is not None and state["ema"] is not None:
+            self.ema.load_state_dict(state["ema"])
         self.clock = Stopwatch(state["seconds"])

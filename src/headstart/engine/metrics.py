@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from headstart.engine.folder import atomically
+from headstart.atomic import atomically
 
-Row = dict[str, Any]
+Row = Mapping[str, object]
+"""Column -> value; rows have at least `step`, the optimiser steps done."""
 
 
 class MetricsFile:
@@ -27,6 +28,7 @@ class MetricsFile:
                 self._rewrite([row for row in rows if int(row["step"]) <= keep_until])
 
     def append(self, row: Row) -> None:
+        """Writes the row at once."""
         strangers = [name for name in row if name not in self.columns]
         if strangers:
             self.columns += strangers
@@ -34,11 +36,11 @@ class MetricsFile:
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, self.columns, restval="").writerow(row)
 
-    def _rows(self) -> list[Row]:
+    def _rows(self) -> list[dict[str, str]]:
         with self.path.open(newline="") as file:
             return list(csv.DictReader(file))
 
-    def _rewrite(self, rows: list[Row]) -> None:
+    def _rewrite(self, rows: Sequence[Row]) -> None:
         with atomically(self.path) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.columns, restval="")
             writer.writeheader()

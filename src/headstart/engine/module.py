@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import nn
 
-from headstart.engine.feed import Batch
-from headstart.engine.lane import Lane
+from headstart.engine.batches import Batch
+from headstart.engine.lane import Lane, TrainingState
 from headstart.engine.precision import Precision
 from headstart.engine.recorder import Recorder
 from headstart.engine.reduce import world_size
@@ -54,6 +53,7 @@ class Lanes(pl.LightningModule):
 
     @property
     def progress(self) -> Progress:
+        """Where the next step stands."""
         return Progress(self.step, self.total, self.step // self.per_epoch, self.first_drop)
 
     @property
@@ -69,8 +69,8 @@ class Lanes(pl.LightningModule):
             teacher.to(self.device)
         for lane in self.lanes:
             lane.share(weights=True)
-            if lane.average is not None:
-                lane.average.to(self.device)
+            if lane.ema is not None:
+                lane.ema.to(self.device)
 
     def on_train_start(self) -> None:
         self.methods.train()
@@ -80,6 +80,7 @@ class Lanes(pl.LightningModule):
         return images.to(device, non_blocking=True), [t.to(device, non_blocking=True) for t in targets]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One optimiser step of every lane on the same batch; the teachers remember nothing of it afterwards."""
         images, targets = batch
         progress = self.progress
         for lane in self.lanes:
@@ -90,13 +91,16 @@ class Lanes(pl.LightningModule):
                 self.manual_backward(objective.total)
                 norm = lane.update(progress.step)
             self.recorders[lane.name].add(objective, norm)
+        for teacher in self.teachers:
+            teacher.clear()  # its features would take memory until the next batch is there
         self.step += 1
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> TrainingState:
         """Everything that training changes; the rest follows from the run's settings."""
         return {"step": self.step, "lanes": {lane.name: lane.state_dict() for lane in self.lanes}}
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: TrainingState) -> None:
+        """Continues where `state` was taken; the lanes must be those of the same run."""
         self.step = state["step"]
         for lane in self.lanes:
             lane.load_state_dict(state["lanes"][lane.name])

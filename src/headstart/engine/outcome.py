@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from headstart.config import Run
 from headstart.detectors.detector import Detector
-from headstart.engine.display import duration
+from headstart.engine.display import Print, duration
 from headstart.engine.folder import STUDENT, RunFolder
-from headstart.engine.keeper import Journal
+from headstart.engine.history import History
 from headstart.engine.lane import Lane
 from headstart.engine.module import Lanes
-from headstart.report.results import run_results, write_json
+from headstart.report.results import DataFacts, LaneResults, Results, run_results, write_json
 from headstart.report.table import as_text, results_table
 
 
@@ -26,7 +24,7 @@ class Outcome:
     """
 
     folder: Path | None
-    results: dict[str, Any]
+    results: Results
     students: dict[str, Detector] = field(default_factory=dict)
 
     @property
@@ -43,33 +41,31 @@ class Outcome:
         return {name: files.of(name) / STUDENT for name in self.students}
 
 
-def finish(
-    run: Run, module: Lanes, journal: Journal, data: dict[str, Any], folder: Path | None, say: Callable[[str], None]
-) -> Outcome:
+def finish(run: Run, module: Lanes, history: History, data: DataFacts, folder: Path | None, say: Print) -> Outcome:
     """Writes results.json and says the results; folder is None where this process is not the one that writes."""
     results = run_results(
         folder.name if folder is not None else "",
         data,
-        {lane.name: _lane_results(run, module, journal, lane) for lane in module.lanes},
-        teachers=journal.teachers,
+        {lane.name: _lane_results(run, module, history, lane) for lane in module.lanes},
+        teachers=history.teachers,
         baseline=run.reference,
     )
     students = {}
     for lane in module.lanes:
-        if lane.average is not None:
-            lane.average.write()
+        if lane.ema is not None:
+            lane.ema.write()
         students[lane.name] = lane.method.student.eval()
     outcome = Outcome(folder, results, students)
     if folder is not None:
         write_json(folder / "results.json", results)
-        _say_results(run, module, journal, outcome, say)
+        _say_results(run, history, outcome, say)
     return outcome
 
 
-def _lane_results(run: Run, module: Lanes, journal: Journal, lane: Lane) -> dict[str, Any]:
+def _lane_results(run: Run, module: Lanes, history: History, lane: Lane) -> LaneResults:
     name = lane.name
-    scores = journal.scores.get(name, [])
-    best = journal.best(name)
+    scores = history.scores.get(name, [])
+    best = history.best(name)
     return {
         "method": {"name": run.choices[name].name, **run.choices[name].options},
         "metrics": scores[-1]["metrics"] if scores else {},
@@ -77,16 +73,16 @@ def _lane_results(run: Run, module: Lanes, journal: Journal, lane: Lane) -> dict
         "history": [{"step": s["step"], "AP": s["metrics"]["AP"], "AP50": s["metrics"]["AP50"]} for s in scores],
         "steps": module.step,
         "seconds": lane.clock.seconds,
-        "terms": journal.terms.get(name, {}),
+        "terms": history.terms.get(name, {}),
     }
 
 
-def _say_results(run: Run, module: Lanes, journal: Journal, outcome: Outcome, say: Callable[[str], None]) -> None:
+def _say_results(run: Run, history: History, outcome: Outcome, say: Print) -> None:
     lanes = outcome.results["lanes"]
-    rows = {**journal.teachers, **{name: lane["metrics"] for name, lane in lanes.items() if lane["metrics"]}}
+    rows = {**history.teachers, **{name: lane["metrics"] for name, lane in lanes.items() if lane["metrics"]}}
     if rows:
         title = "Results on the validation images"
-        say(as_text(results_table(rows, baseline=run.reference, teachers=journal.teachers, title=title)))
+        say(as_text(results_table(rows, baseline=run.reference, teachers=history.teachers, title=title)))
     times = ", ".join(f"{name} {duration(lane['seconds'])}" for name, lane in lanes.items())
     say(f"Training time: {times}")
     for name, path in outcome.weights.items():

@@ -20,10 +20,12 @@ class Precision:
     channels_last: bool = False
 
     def autocast(self, device: torch.device) -> AbstractContextManager:
+        """The context for forward passes on `device`."""
         return torch.autocast(device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
 
     @property
     def name(self) -> str:
+        """As `train.precision` calls it."""
         return "bf16" if self.dtype is torch.bfloat16 else "fp32"
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -17,13 +18,15 @@ from headstart.data.discover import open_dataset
 from headstart.data.images import is_image, read_image
 from headstart.data.transforms import Transform
 from headstart.detectors.detector import Detector
-from headstart.detectors.weights.foreign import OWN, Imported, open_detector
+from headstart.detectors.weights.importing import NATIVE, Imported, open_detector
 from headstart.engine.build import validation_batches
+from headstart.engine.display import Print
 from headstart.engine.precision import choose_precision
 from headstart.engine.strategy import choose_device
 from headstart.errors import UserError
 from headstart.evaluation.coco import CocoScorer
-from headstart.evaluation.evaluate import evaluate
+from headstart.evaluation.evaluate import Progress, evaluate
+from headstart.evaluation.metrics import Metrics
 from headstart.evaluation.original import to_original
 from headstart.evaluation.voc import VocScorer
 from headstart.recipe import read_class_map
@@ -34,6 +37,28 @@ from headstart.structures import Detections
 
 SIDES = ("detector", "data")
 """Who takes the teacher's and the student's part when the classes of a detector are matched to those of the data."""
+
+
+FoundObject = TypedDict("FoundObject", {"class": str, "score": float, "box": list[float]})
+"""Name of the class, score in 0..1, box x1, y1, x2, y2 in pixels of the image."""
+
+
+class Prediction(TypedDict):
+    """What was found in one image: `objects` best first, width and height in pixels."""
+
+    file: str
+    width: int
+    height: int
+    objects: list[FoundObject]
+
+
+@dataclass(frozen=True)
+class InputSize:
+    """How images are resized for a detector: shorter side `short`, longer at most `long`, in pixels, and the filter."""
+
+    short: int
+    long: int
+    resize: str
 
 
 def validate(
@@ -48,9 +73,9 @@ def validate(
     voc: bool = False,
     class_map: Mapping[str, str | None] | str | Path | None = None,
     device: str = "auto",
-    progress: Callable[[int, int | None], None] | None = None,
-    say: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
+    progress: Progress | None = None,
+    say: Print | None = None,
+) -> Metrics:
     """COCO numbers (and VOC's, if asked for) of a weights file on a split of a folder, `per_class` included.
 
     The images have the size that the detector was trained at, unless `imgsz` says otherwise. Classes are matched by
@@ -68,11 +93,11 @@ def validate(
     if say is not None:
         for line in compare_names(classes):
             say(line)
-    sides = _sides(opened.size, imgsz)
-    settings = Data(path=str(data), batch=batch, workers=workers, short=sides["short"], long=sides["long"])
+    size = _input_size(opened, imgsz)
+    settings = Data(path=str(data), batch=batch, workers=workers, short=size.short, long=size.long)
     scorers = [CocoScorer(dataset), *([VocScorer(dataset)] if voc else [])]
     dtype = choose_precision("auto", False, place).dtype
-    loader = validation_batches(settings, dataset, resize=sides["resize"])
+    loader = validation_batches(settings, dataset, resize=size.resize)
     return evaluate(
         detector,
         loader,
@@ -125,8 +150,8 @@ def predict(
     imgsz: int | None = None,
     device: str = "auto",
     draw: bool = True,
-    say: Callable[[str], None] | None = None,
-) -> list[dict[str, Any]]:
+    say: Print | None = None,
+) -> list[Prediction]:
     """Finds objects in images or folders of images; writes the drawn images and predictions.json into `out`.
 
     Gives one entry per image: file, width, height, and `objects` (class, score, box xyxy in pixels of the image), best
@@ -140,13 +165,13 @@ def predict(
     opened = open_detector(weights)
     detector = opened.detector.to(place)
     tell(opened, say)
-    sides = _sides(opened.size, imgsz)
+    size = _input_size(opened, imgsz)
     out = Path(out)
     names = _picture_names(files)
     entries = []
     for file in files:
         image = read_image(file)
-        found = find_objects(detector, image, **sides)
+        found = find_objects(detector, image, short=size.short, long=size.long, resize=size.resize)
         entries.append(_entry(file, image, found, detector.classes, threshold))
         if draw:
             out.mkdir(parents=True, exist_ok=True)
@@ -182,9 +207,9 @@ def find_objects(detector: Detector, image: Tensor, *, short: int, long: int, re
     return to_original(detector.detect(batch.to(detector.mean.device))[0], batch, 0).to("cpu")
 
 
-def _entry(file: Path, image: Tensor, found: Detections, classes: Sequence[str], threshold: float) -> dict[str, Any]:
+def _entry(file: Path, image: Tensor, found: Detections, classes: Sequence[str], threshold: float) -> Prediction:
     rows = zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist())
-    objects = [
+    objects: list[FoundObject] = [
         {"class": classes[label], "score": round(score, 4), "box": [round(side, 2) for side in box]}
         for box, score, label in rows
         if score >= threshold
@@ -192,17 +217,18 @@ def _entry(file: Path, image: Tensor, found: Detections, classes: Sequence[str],
     return {"file": str(file), "width": image.shape[2], "height": image.shape[1], "objects": objects}
 
 
-def tell(opened: Imported, say: Callable[[str], None] | None) -> None:
+def tell(opened: Imported, say: Print | None) -> None:
     """Says what a foreign file was taken for."""
-    if say is not None and opened.source != OWN:
+    if say is not None and opened.source != NATIVE:
         say(f"Read as {opened.source}")
         for note in opened.notes:
             say(f"- {note}")
 
 
-def _sides(size: dict[str, Any], imgsz: int | None) -> dict[str, Any]:
-    known = {"short": 640, "long": 640, "resize": "antialias", **size}
-    return known if imgsz is None else {**known, "short": imgsz, "long": imgsz}
+def _input_size(opened: Imported, imgsz: int | None) -> InputSize:
+    """As the detector was trained, unless `imgsz` gives another square."""
+    known = {"short": 640, "long": 640, "resize": "antialias", **opened.size}
+    return InputSize(imgsz or known["short"], imgsz or known["long"], known["resize"])
 
 
 def _picture_names(files: Sequence[Path]) -> dict[Path, str]:

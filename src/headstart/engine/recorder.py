@@ -31,6 +31,7 @@ class Summary:
 
     @property
     def detection(self) -> float:
+        """The sum of the student's own losses."""
         return sum(value for name, value in self.terms.items() if is_detection(name))
 
     @property
@@ -52,7 +53,10 @@ class Recorder:
     warnings: list[str] = field(default_factory=list)
 
     def add(self, objective: Objective, norm: Tensor) -> None:
-        """Raises ValueError if a step's terms have other names than those of the first step."""
+        """One step: its terms and monitors (scalars, any device), and the gradient norm (scalar), not waited for.
+
+        Raises ValueError if the terms have other names than those of the step before.
+        """
         terms, monitors = list(objective.terms), list(objective.monitors)
         if not self.rows:
             self.terms, self.monitors = terms, monitors
@@ -107,6 +111,7 @@ class Recorder:
                 )
 
     def take_warnings(self) -> list[str]:
+        """The warnings since the last time."""
         taken, self.warnings = self.warnings, []
         return taken
 

@@ -15,11 +15,15 @@ BUCKET_BYTES = 25 * 2**20
 
 
 def world_size() -> int:
+    """How many processes train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def mean_gradients(parameters: list[nn.Parameter]) -> None:
-    """Replaces each gradient by its mean over the processes, in flat buckets."""
+    """Replaces each parameter's gradient (of its shape) by its mean over the processes, in flat buckets.
+
+    A gradient that a process does not have counts as zeros there.
+    """
     world = world_size()
     if world == 1:
         return
@@ -33,7 +37,10 @@ def mean_gradients(parameters: list[nn.Parameter]) -> None:
 
 
 def share_tensors(tensors: list[Tensor]) -> None:
-    """Overwrites the tensors with those of process 0 (start weights; the running statistics before each step)."""
+    """Overwrites the tensors, of any shapes, with those of process 0.
+
+    For the start weights, and for the running statistics before each step.
+    """
     for bucket in _buckets(tensors):
         flat = torch.cat([t.detach().reshape(-1) for t in bucket])
         dist.broadcast(flat, src=0)
@@ -41,7 +48,7 @@ def share_tensors(tensors: list[Tensor]) -> None:
 
 
 def mean_tensor(tensor: Tensor) -> Tensor:
-    """The mean over the processes; the tensor itself where there is one."""
+    """The mean over the processes, of the same shape; the tensor itself where there is one process."""
     world = world_size()
     if world > 1:
         tensor = tensor.clone()
@@ -50,7 +57,7 @@ def mean_tensor(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def anywhere(flag: bool, device: torch.device) -> bool:
+def any_rank(flag: bool, device: torch.device) -> bool:
     """Whether the flag is set in any process; every process has to ask."""
     if world_size() == 1:
         return flag

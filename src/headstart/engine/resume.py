@@ -7,16 +7,22 @@ far. The order of the data and all randomness follow from (seed, step), so neith
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 
-from headstart.engine.folder import atomically
+from headstart.atomic import atomically
+from headstart.engine.history import HistoryState
+from headstart.engine.lane import TrainingState
 from headstart.errors import UserError
 
-FORMAT = 2
+FORMAT = 3
+"""3: a method's state is that of its student and its guidances. Runs of earlier versions cannot be continued."""
+
+NOT_SET = "not set"
+"""What a setting is that a run does not have: not the same as `null`."""
 
 HARMLESS = (
     "name",
@@ -30,18 +36,27 @@ HARMLESS = (
 """Settings that do not change the weights a run ends with, so that a resumed run may have others."""
 
 
-def save_checkpoint(path: Path, state: dict[str, Any], run: dict[str, Any], journal: dict[str, Any]) -> None:
+class Checkpoint(TrainingState):
+    """The content of last.ckpt: besides the state, the resolved settings of the run, and what it has measured."""
+
+    format: int
+    run: dict[str, object]
+    history: HistoryState
+
+
+def save_checkpoint(path: Path, state: TrainingState, run: dict[str, object], history: HistoryState) -> None:
     """Writes the file in one piece: whenever the process is killed, a complete one is there.
 
     state    of `Lanes.state()`
     run      the resolved settings, plain values
-    journal  evaluations so far, plain values
+    history  what was measured so far
     """
+    content: Checkpoint = {"format": FORMAT, "run": run, "history": history, **state}
     with atomically(path) as partial:
-        torch.save({"format": FORMAT, "run": run, "journal": journal, **state}, partial)
+        torch.save(content, partial)
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     """What `save_checkpoint` wrote; nothing in the file is executed. Raises UserError if it is something else."""
     try:
         content = torch.load(path, map_location=device, weights_only=True)
@@ -50,18 +65,19 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(
             f"{path} is not a checkpoint of this version of headstart (format {FORMAT}): expected a run's last.ckpt, "
-            "or the run's folder."
+            "or the run's folder. A run of another version has to be continued by that version; its weights can be "
+            "used: --student FOLDER/student.safetensors."
         )
-    return content
+    return cast(Checkpoint, content)
 
 
-def demand_same_run(saved: dict[str, Any], wanted: dict[str, Any]) -> None:
+def demand_same_run(saved: Mapping[str, object], wanted: Mapping[str, object]) -> None:
     """Raises UserError naming every setting that differs and would change the run."""
     before, after = dict(_flat(saved)), dict(_flat(wanted))
     changed = [
-        f"{key} was {before.get(key, 'not set')}, is now {after.get(key, 'not set')}"
+        f"{key} was {_said(before.get(key, NOT_SET))}, is now {_said(after.get(key, NOT_SET))}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key not in HARMLESS
+        if before.get(key, NOT_SET) != after.get(key, NOT_SET) and key not in HARMLESS
     ]
     if changed:
         raise UserError(
@@ -69,9 +85,15 @@ def demand_same_run(saved: dict[str, Any], wanted: dict[str, Any]) -> None:
         )
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def _said(value: object) -> str:
+    """A value as a recipe has it."""
+    return "null" if value is None else str(value)
+
+
+def _flat(tree: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, object]]:
+    """Dotted keys and values; null is a value."""
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
-        elif value is not None:
+        else:
             yield f"{prefix}{key}", value

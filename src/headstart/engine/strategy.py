@@ -19,11 +19,11 @@ class ReducedByHand(DDPStrategy):
     """Lightning's processes and collectives without the DistributedDataParallel wrapper; see engine/reduce.py."""
 
     def configure_ddp(self) -> None:
-        pass
+        """Wraps nothing."""
 
 
 class PatientTrainer(pl.Trainer):
-    """A Trainer whose loop goes on after SIGTERM: the keeper ends the run when everything is saved.
+    """A Trainer whose loop goes on after SIGTERM: `RunCallback` ends the run when everything is saved.
 
     Lightning's loop would leave between two of our hooks by a SystemExit, which looks like a run that has finished.
     """

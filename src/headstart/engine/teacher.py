@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.table import Table
 from torch import nn
 
-from headstart.classmap import LEFT_OUT, ClassMap, find_class, nearest, shorten
+from headstart.classmap import LEFT_OUT, ClassMap, find_class, shorten
 from headstart.config import DetectorChoice, Run
 from headstart.detectors.detector import Detector
 from headstart.engine.build import make_detector, start_generators
+from headstart.engine.display import Print
+from headstart.engine.evaluator import Evaluator
 from headstart.engine.precision import Precision
-from headstart.engine.score import Scoreboard
-from headstart.errors import UserError
+from headstart.errors import UserError, did_you_mean
+from headstart.evaluation.metrics import Metrics
 from headstart.folding import fold_batchnorm
+from headstart.report.results import TeacherFacts
 from headstart.report.table import listing
 from headstart.teachers import TEACHER, Frozen
 
@@ -31,7 +33,7 @@ def make_teachers(
     run: Run,
     classes: Sequence[str],
     precision: Precision,
-    say: Callable[[str], None],
+    say: Print,
     given: Sequence[Detector | None] = (),
 ) -> list[Frozen]:
     """The teachers that the run names, frozen, each with a name of its own.
@@ -51,7 +53,7 @@ def make_teachers(
     maps = share_class_map(run.class_map or {}, [model.classes for model in models])
     teachers = []
     for model, own, name in zip(models, maps, names):
-        sentence = quicken(model, precision) if run.train.fast_teacher else ""
+        sentence = prepare_frozen(model, precision) if run.train.fast_teacher else ""
         teachers.append(Frozen(model, own, name=name))
         if sentence:
             say(f"{_opening(teachers[-1])}: {sentence}")
@@ -64,7 +66,7 @@ def name_teachers(models: Sequence[Detector], choices: Sequence[DetectorChoice],
         return [TEACHER]
     names: list[str] = []
     for model, choice in zip(models, choices):
-        word = model.recipe.get("name") or (Path(choice.file).stem if choice.file else "detector")
+        word = str(model.recipe.get("name") or (Path(choice.file).stem if choice.file else "detector"))
         name, number = word, 1
         while name in {*names, *lanes, TEACHER}:
             number += 1
@@ -87,28 +89,36 @@ def share_class_map(given: Mapping[str, str | None], teachers: Sequence[Sequence
         owners = [share for share, classes in zip(shares, teachers) if find_class(name, classes, TEACHER) is not None]
         if not owners:
             every = list(dict.fromkeys(name for classes in teachers for name in classes))
-            raise UserError(f"class map: no teacher has a class {name!r}{nearest(name, every)}")
+            raise UserError(f"class map: no teacher has a class {name!r}{did_you_mean(name, every, quoted=True)}")
         for share in owners:
             share[name] = goal
     return shares
 
 
-def quicken(model: Detector, precision: Precision) -> str:
+def prepare_frozen(model: Detector, precision: Precision) -> str:
     """Folds the backbone's batch norms and, in a run of bf16, stores convolutions and linear layers in it.
 
-    Autocast would cast frozen weights again for every batch, with the same result. Gives a sentence on the folding.
+    Autocast would cast these weights again for every batch, with the same result to the bit. Everything else stays in
+    float32, because autocast computes with it as it is: norms, tables of positions, scales, deformable convolutions.
+    Changes `model` in place, and gives a sentence on the folding.
     """
     model.backbone, sentence = fold_batchnorm(model.backbone)
     if precision.dtype is not None:
-        for part in (model.backbone, model.neck, *filter(_is_cast, model.head.modules())):
-            part.to(precision.dtype)
+        for layer in filter(_autocast_casts, model.modules()):
+            layer.to(precision.dtype)
     if precision.channels_last:
         model.to(memory_format=torch.channels_last)
     return sentence
 
 
-def _is_cast(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Conv2d | nn.Linear)
+def _autocast_casts(layer: nn.Module) -> bool:
+    """Whether autocast casts all that the layer holds.
+
+    Of these very classes only: what inherits from them may compute with its weights first (timm's StdConv2d takes off
+    their mean), and so may one whose weights are made of others (weight norm).
+    """
+    names = {name for name, _ in layer.named_parameters(recurse=False)}
+    return type(layer) in (nn.Conv2d, nn.Linear) and names <= {"weight", "bias"}
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -130,16 +140,18 @@ def match_teachers(teachers: Sequence[Frozen], classes: Sequence[str]) -> list[C
     return found
 
 
-def describe_teachers(teachers: Sequence[Frozen], classes: Sequence[ClassMap]) -> dict[str, Any]:
+def describe_teachers(teachers: Sequence[Frozen], classes: Sequence[ClassMap]) -> TeacherFacts:
     """What results.json says of them under `data`: by name, checksums of weights, and the classes of those with others.
 
     A run that is continued must find the same.
     """
     if not teachers:
         return {}
-    facts: dict[str, Any] = {"teacher_weights": {teacher.name: fingerprint(teacher.model) for teacher in teachers}}
+    facts = TeacherFacts(teacher_weights={teacher.name: fingerprint(teacher.model) for teacher in teachers})
     others = {teacher.name: _pairs(own) for teacher, own in zip(teachers, classes) if not own.identical}
-    return facts | ({"class_map": others} if others else {})
+    if others:
+        facts["class_map"] = others
+    return facts
 
 
 def _pairs(classes: ClassMap) -> dict[str, str]:
@@ -148,7 +160,7 @@ def _pairs(classes: ClassMap) -> dict[str, str]:
     return {name: classes.student[number] for name, number in pairs if number != LEFT_OUT}
 
 
-def compare_classes(classes: ClassMap, say: Callable[[str], None], title: str = TEACHER) -> list[Table]:
+def compare_classes(classes: ClassMap, say: Print, title: str = TEACHER) -> list[Table]:
     """The table of classes to print, none if both sides have the same; says what the teacher does not know."""
     if classes.identical and classes.teacher == classes.student:
         return []
@@ -161,14 +173,12 @@ def compare_classes(classes: ClassMap, say: Callable[[str], None], title: str = 
     return [listing(classes.describe(), title=f"Classes of student and {title}")]
 
 
-def measure_teacher(
-    teacher: Frozen, classes: ClassMap, board: Scoreboard, say: Callable[[str], None]
-) -> dict[str, Any]:
+def measure_teacher(teacher: Frozen, classes: ClassMap, evaluator: Evaluator, say: Print) -> Metrics:
     """The teacher's own scores on the validation images, in the student's classes, of which those that it knows count.
 
     Says them, and what to think of a weak teacher.
     """
-    metrics = board.score(teacher.model, classes=classes)
+    metrics = evaluator.score(teacher.model, classes=classes)
     teacher.clear()
     shown = ", ".join(f"{k} {metrics[k]:.1f}" for k in ("AP", "AP50", "AP75") if metrics[k] is not None)
     some = ""

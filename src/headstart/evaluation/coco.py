@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict, cast
 
 import numpy as np
 from faster_coco_eval.core.coco import COCO
@@ -10,12 +11,47 @@ from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 
 from headstart.evaluation.collect import Collector, GroundTruth
 from headstart.evaluation.gather import DetectionTable
+from headstart.evaluation.metrics import Metrics
 
 METRICS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR1", "AR10", "AR100", "AR_S", "AR_M", "AR_L")
 """In the order of the official summary."""
 
 _SIZES = ("all", "S", "M", "L")
 _ALL, _AT_MOST_100 = 0, 2
+
+
+class CocoImage(TypedDict):
+    """height and width in pixels of the stored image."""
+
+    id: int
+    height: int
+    width: int
+
+
+class CocoAnnotation(TypedDict):
+    """bbox: x, y, width, height in pixels of the stored image; area in square pixels; iscrowd: 1 for ignored boxes."""
+
+    id: int
+    image_id: int
+    category_id: int
+    bbox: list[float]
+    area: float
+    iscrowd: int
+
+
+class CocoCategory(TypedDict):
+    """Ids are label + 1."""
+
+    id: int
+    name: str
+
+
+class CocoTruth(TypedDict):
+    """What the evaluation needs of a COCO annotation file."""
+
+    images: list[CocoImage]
+    annotations: list[CocoAnnotation]
+    categories: list[CocoCategory]
 
 
 @dataclass(frozen=True)
@@ -33,7 +69,7 @@ class Curves:
     categories: np.ndarray
 
 
-def coco_curves(ground_truth: dict, detections: np.ndarray, images: np.ndarray | None = None) -> Curves:
+def coco_curves(ground_truth: CocoTruth, detections: np.ndarray, images: np.ndarray | None = None) -> Curves:
     """Precision and recall of detections against a COCO dictionary (images, annotations, categories), left unchanged.
 
     detections (N, 7): image id, x, y, width, height, score, category id. `images` restricts the evaluation to these
@@ -56,7 +92,8 @@ def coco_curves(ground_truth: dict, detections: np.ndarray, images: np.ndarray |
     return Curves(*arrays, categories=np.asarray(evaluator.params.catIds))
 
 
-def _as_annotations(detections: np.ndarray) -> list[dict]:
+def _as_annotations(detections: np.ndarray) -> list[dict[str, object]]:
+    """Detections (N, 7) as `coco_curves` takes them, in the form of annotations with a score."""
     return [
         {
             "id": number,
@@ -71,7 +108,7 @@ def _as_annotations(detections: np.ndarray) -> list[dict]:
     ]
 
 
-def summarize(curves: Curves, names: dict[int, str]) -> dict:
+def summarize(curves: Curves, names: dict[int, str]) -> Metrics:
     """The twelve numbers and, under `per_class`, AP and AP50 of each class; percent, None where undefined.
 
     names: category id to class name. A number is undefined when no object of its size or class is there to be found.
@@ -90,26 +127,27 @@ def summarize(curves: Curves, names: dict[int, str]) -> dict:
         names[int(category)]: {"AP": _percent(best[:, :, k, _ALL]), "AP50": _percent(best[0, :, k, _ALL])}
         for k, category in enumerate(curves.categories)
     }
-    return {**numbers, "per_class": per_class}
+    return cast(Metrics, {**numbers, "per_class": per_class})
 
 
 def _percent(values: np.ndarray) -> float | None:
+    """100 times the mean of the values that are defined, None if none is."""
     defined = values[values > -1]
     return float(defined.mean() * 100) if len(defined) else None
 
 
-def coco_numbers(ground_truth: dict, detections: np.ndarray, images: np.ndarray | None = None) -> dict:
-    """`summarize` of `coco_curves`: arrays in, the numbers of a table out."""
+def coco_numbers(ground_truth: CocoTruth, detections: np.ndarray, images: np.ndarray | None = None) -> Metrics:
+    """`summarize` of `coco_curves`: detections (N, 7) in, the numbers of a table out; errors as there."""
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
     return summarize(coco_curves(ground_truth, detections, images), names)
 
 
-def coco_dictionary(dataset: GroundTruth) -> dict:
+def coco_dictionary(dataset: GroundTruth) -> CocoTruth:
     """A data set's annotations as a COCO dictionary; ignored boxes are crowds, category ids are label + 1.
 
     The area that decides between small, medium and large is the box's.
     """
-    annotations: list[dict] = []
+    annotations: list[CocoAnnotation] = []
     for index, image in enumerate(dataset.ids):
         boxes, labels, ignored = dataset.annotations(index)
         rows = zip(np.asarray(boxes, np.float64).reshape(-1, 4).tolist(), labels, ignored, strict=True)
@@ -124,11 +162,11 @@ def coco_dictionary(dataset: GroundTruth) -> dict:
                     "iscrowd": int(ignore),
                 }
             )
-    images = [
+    images: list[CocoImage] = [
         {"id": int(image), "height": int(size[0]), "width": int(size[1])}
         for image, size in zip(dataset.ids, dataset.sizes, strict=True)
     ]
-    categories = [{"id": label + 1, "name": name} for label, name in enumerate(dataset.classes)]
+    categories: list[CocoCategory] = [{"id": label + 1, "name": name} for label, name in enumerate(dataset.classes)]
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
@@ -141,9 +179,9 @@ def coco_rows(table: DetectionTable) -> np.ndarray:
 class CocoScorer(Collector):
     """COCO's numbers of a detector on a data set: `update` with each batch, then `compute`, on every process."""
 
-    _truth: dict | None = None
+    _truth: CocoTruth | None = None
 
-    def compute(self) -> dict:
+    def compute(self) -> Metrics:
         """AP, AP50, AP75, AP_S, AP_M, AP_L, AR1, AR10, AR100, AR_S, AR_M, AR_L in percent (None: undefined),
         `per_class` {name: {"AP", "AP50"}} and `images`, the number of images looked at."""
         table = self.table()

@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import nn
 
-from headstart.structures import Detections, ImageBatch
+from headstart.detectors.detector import Detector
+from headstart.evaluation.metrics import Metrics
+from headstart.structures import Detections, ImageBatch, Targets
+
+Progress = Callable[[int, int | None], None]
+"""Called after each batch with the batches done and their number, None where that is not known."""
 
 
 class Scorer(Protocol):
     """What `evaluate` asks of a scorer; CocoScorer and VocScorer are two."""
 
-    def reset(self) -> None: ...
-    def update(self, batch: ImageBatch, detections: list[Detections]) -> None: ...
-    def compute(self) -> dict: ...
+    def reset(self) -> None:
+        """Forgets everything that was collected."""
+        ...
+
+    def update(self, batch: ImageBatch, detections: list[Detections]) -> None:
+        """Adds the detections of one batch, in pixels of its padded input."""
+        ...
+
+    def compute(self) -> Metrics:
+        """The numbers over everything that was collected; on every process the same."""
+        ...
 
 
 def evaluate(
-    detector: Any,
-    loader: Iterable,
+    detector: Detector,
+    loader: Iterable[tuple[ImageBatch, list[Targets]]],
     scorers: Scorer | Sequence[Scorer],
     *,
     device: torch.device | str = "cpu",
     autocast: torch.dtype | None = None,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
     translate: Callable[[Detections], Detections] | None = None,
-) -> dict:
+) -> Metrics:
     """The scorers' numbers in one dictionary, `per_class` entries joined class by class.
 
-    detector  a Detector; it is moved to `device`, and every module of it is back in its own mode afterwards
+    detector  it is moved to `device`, and every module of it is back in its own mode afterwards
     loader    yields (ImageBatch, targets); under torch.distributed each process has its own share
     autocast  the dtype to compute in, None for that of the weights
     progress  called after each batch with the batches done and their number (None if the loader has no length)
@@ -44,7 +57,7 @@ def evaluate(
     for scorer in scorers:
         scorer.reset()
     device = torch.device(device)
-    total = len(loader) if hasattr(loader, "__len__") else None  # ty: ignore[invalid-argument-type]
+    total = len(loader) if isinstance(loader, Sized) else None
     mixed = torch.autocast(device.type, dtype=autocast, enabled=autocast is not None)
     # no_grad, because anchors cached in inference mode could not be used for training afterwards.
     with evaluating(detector.to(device)), torch.no_grad(), mixed:
@@ -56,7 +69,7 @@ def evaluate(
                 scorer.update(batch, detections)
             if progress is not None:
                 progress(done, total)
-    return join_results([scorer.compute() for scorer in scorers])
+    return cast(Metrics, join_results([scorer.compute() for scorer in scorers]))
 
 
 @contextmanager
@@ -71,15 +84,17 @@ def evaluating(module: nn.Module) -> Generator[None, None, None]:
             part.training = mode
 
 
-def join_results(results: list[dict]) -> dict:
-    """Dictionaries of numbers as one, nested ones joined the same way."""
-    joined: dict = {}
+def join_results(results: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """Dictionaries of numbers as one, nested ones joined the same way.
+
+    Raises ValueError if two give the same name different values.
+    """
+    joined: dict[str, object] = {}
     for result in results:
         for name, value in result.items():
-            if name not in joined:
-                joined[name] = value
-            elif isinstance(value, dict) and isinstance(joined[name], dict):
-                joined[name] = join_results([joined[name], value])
-            elif joined[name] != value:
-                raise ValueError(f"two scorers give {name!r} different values, {joined[name]} and {value}")
+            before = joined.setdefault(name, value)
+            if isinstance(value, dict) and isinstance(before, dict):
+                joined[name] = join_results([before, value])
+            elif before != value:
+                raise ValueError(f"two scorers give {name!r} different values, {before} and {value}")
     return joined

@@ -26,7 +26,7 @@ class DetectionTable:
         return len(self.owners)
 
     def without(self, images: np.ndarray) -> DetectionTable:
-        """The same table without the given images and their rows."""
+        """The same table without the given images (ids, any number of them) and their rows."""
         rows = ~np.isin(self.owners, images)
         return DetectionTable(
             self.images[~np.isin(self.images, images)],
@@ -67,6 +67,6 @@ def gather(table: DetectionTable) -> DetectionTable:
     """
     if not (dist.is_available() and dist.is_initialized()):
         return join([table])
-    tables: list = [None] * dist.get_world_size()
+    tables: list[DetectionTable | None] = [None] * dist.get_world_size()
     dist.all_gather_object(tables, table)
-    return join(tables)
+    return join([found for found in tables if found is not None])

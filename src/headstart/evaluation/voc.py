@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from headstart.evaluation.collect import Collector
+from headstart.evaluation.metrics import Metrics, Scores
 
 RECALLS = 11
 """Points of the older, interpolated measure: recall 0, 0.1 ... 1."""
@@ -63,9 +64,11 @@ def average_precision(hits: np.ndarray, wanted: int) -> tuple[float, float]:
 def voc_class(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray], threshold: float) -> list[float] | None:
     """Both measures for one class, or None when nothing but difficult objects exists.
 
-    found: images, boxes, scores; wanted: images, boxes, ignored. Every detection belongs to the object it overlaps
-    most. It is a hit if the overlap reaches the threshold and no better-scored detection has claimed the object; it
-    does not count at all if that object is ignored; else it is a mistake.
+    found   images (N,), boxes (N, 4) xyxy, scores (N,);  wanted  images (M,), boxes (M, 4) xyxy, ignored (M,) bool
+
+    Every detection belongs to the object it overlaps most. It is a hit if the overlap reaches the threshold and no
+    better-scored detection has claimed the object; it does not count at all if that object is ignored; else it is a
+    mistake.
     """
     order = np.argsort(-found["scores"], kind="stable")
     truth = np.argsort(wanted["images"], kind="stable")
@@ -95,18 +98,23 @@ class VocScorer(Collector):
 
     threshold = 0.5
 
-    def compute(self) -> dict:
+    def compute(self) -> Metrics:
+        """The numbers above; a collective call in a distributed run."""
         table = self.table()
         images, boxes, labels, ignored = self._wanted(table.images)
-        per_class = {}
+        per_class: dict[str, Scores] = {}
         for label, name in enumerate(self.dataset.classes):
             mine, theirs = table.labels == label, labels == label
             found = {"images": table.owners[mine], "boxes": table.boxes[mine], "scores": table.scores[mine]}
             wanted = {"images": images[theirs], "boxes": boxes[theirs], "ignored": ignored[theirs]}
             area, points = voc_class(found, wanted, self.threshold) or (None, None)
             per_class[name] = {"VOC_AP": _percent(area), "VOC_AP11": _percent(points)}
-        means = {key: _mean([numbers[key] for numbers in per_class.values()]) for key in ("VOC_AP", "VOC_AP11")}
-        return {**means, "per_class": per_class, "images": len(table.images)}
+        return {
+            "VOC_AP": _mean([scores["VOC_AP"] for scores in per_class.values()]),
+            "VOC_AP11": _mean([scores["VOC_AP11"] for scores in per_class.values()]),
+            "per_class": per_class,
+            "images": len(table.images),
+        }
 
     def _wanted(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         scored = set(images.tolist())

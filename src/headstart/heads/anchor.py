@@ -9,39 +9,32 @@ from torch import Tensor
 
 from headstart.assign.assignment import collect_assignment
 from headstart.boxes import decode_deltas
-from headstart.heads.convention import OWN, Convention
-from headstart.heads.dense import DenseHead, Selection, shapes
+from headstart.heads.cells import CellHead, shapes
 from headstart.priors import base_anchors, place_anchors, valid_flags
 from headstart.structures import Assignment, CellIndex, DenseOutputs, Size, Targets
 
 
-class AnchorHead(DenseHead):
-    """A dense head whose box code is (dx, dy, dw, dh) relative to anchors, in units of `stds`.
+class AnchorHead(CellHead):
+    """A head whose box code is (dx, dy, dw, dh) relative to anchors, in units of `stds`.
 
-    scales  anchors' sides in strides;  sizes  or in pixels, the same on every level
-
-    `assigner(anchors, targets, usable)` says which ground truth every anchor answers for (`assign.max_iou`).
+    Its constructor calls `make_anchors`. `assigner(anchors, targets, usable)` says which ground truth every anchor
+    answers for (`assign.max_iou`).
     """
 
     assigner: Callable[..., Tensor]
     stds: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
 
-    def __init__(
-        self,
-        num_classes: int,
-        strides: Sequence[int],
-        selection: Selection,
-        scales: Sequence[float],
-        ratios: Sequence[float],
-        *,
-        sizes: Sequence[float] | None = None,
-        convention: Convention = OWN,
+    def make_anchors(
+        self, scales: Sequence[float], ratios: Sequence[float], sizes: Sequence[float] | None = None
     ) -> None:
-        super().__init__(num_classes, strides, selection, convention)
+        """Makes the anchors of a cell, one for each side and ratio (height / width).
+
+        `scales` are their sides in strides, or `sizes` in pixels, the same on every level.
+        """
         self.num_anchors = len(scales if sizes is None else sizes) * len(ratios)
         for level, stride in enumerate(self.strides):
             unit, sides = (stride, scales) if sizes is None else (1, sizes)
-            base = base_anchors(unit, sides, ratios, whole=convention.whole_anchors)
+            base = base_anchors(unit, sides, ratios, whole=self.convention.whole_anchors)
             self.register_buffer(f"base{level}", base, persistent=False)
 
     def level_anchors(self, level: int, shape: Size, step: Size | None = None) -> Tensor:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from headstart.boxes import centers, centreness, decode_deltas, encode_distances
-from headstart.heads.dense import Selection, flatten
+from headstart.heads.cells import flatten
 from headstart.heads.init import draw_normal
-from headstart.heads.single_anchor import DETECTIONS, SingleAnchorHead
+from headstart.heads.single_anchor import SingleAnchorHead, SingleAnchorOptions
 from headstart.losses.box import giou
 from headstart.losses.classification import bce_with_logits, focal
 from headstart.losses.normalise import mean_over_ranks
 from headstart.structures import Assignment, DenseOutputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class ATSSOptions(SingleAnchorOptions):
+    """Options of ATSS's head: those of every head with one square anchor per cell."""
 
 
 class ATSSHead(SingleAnchorHead):
@@ -23,23 +29,15 @@ class ATSSHead(SingleAnchorHead):
     `quality` BCE of the centreness / positives. Checked against mmdetection (tests/parity, dense_atss).
     """
 
+    Options = ATSSOptions
+    has_quality = True
     stds = (0.1, 0.1, 0.2, 0.2)
 
     def __init__(
-        self,
-        num_classes: int,
-        channels: int,
-        strides: Sequence[int],
-        *,
-        width: int = 256,
-        depth: int = 4,
-        anchor_scale: float = 8.0,
-        selection: Selection = DETECTIONS,
+        self, num_classes: int, channels: int, strides: Sequence[int], options: ATSSOptions = ATSSOptions()
     ) -> None:
-        super().__init__(
-            num_classes, channels, strides, width=width, depth=depth, anchor_scale=anchor_scale, selection=selection
-        )
-        self.centreness = nn.Conv2d(width, 1, 3, padding=1)
+        super().__init__(num_classes, channels, strides, options)
+        self.centreness = nn.Conv2d(self.width, 1, 3, padding=1)
         draw_normal(self.centreness, 0.01)
 
     def predict(self, cls: list[Tensor], reg: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from headstart.assign.sample import RegionSampler
-from headstart.heads.roi import BoxHead, Stds
-from headstart.heads.rpn import RPNHead
-from headstart.heads.two_stage import ProposalOutputs, RPNBasedHead
-from headstart.structures import Assignment, Detections, Features, RegionOutputs, Regions, Size, Targets, ToDevice
+from headstart.heads.rebuildable import Rebuildable
+from headstart.heads.roi import BoxHead, BoxHeadOptions, RegionOptions, Stds
+from headstart.heads.two_stage import RPNBasedHead, StageOutputs, TwoStageOutputs
+from headstart.options import Count, part_of
+from headstart.structures import Assignment, Detections, Features, RegionOutputs, Regions, Size, Targets
 
 
 @dataclass(frozen=True)
@@ -35,75 +36,44 @@ STAGES = (
 )
 
 
-@dataclass(frozen=True)
-class StageOutputs(ToDevice):
-    """proposals: the boxes offered to a stage; regions: those sampled from them when training, else empty.
+@dataclass(frozen=True, kw_only=True)
+class CascadeOptions(RegionOptions):
+    """Options of Cascade R-CNN's box heads, which are all made alike but for what `stages` say.
 
-    roi: what the stage predicts for `read_boxes`.
+    stages   from the first to the last
+    regions  sampled per image and stage, a quarter of them objects
     """
 
-    proposals: list[Detections]
-    regions: list[Regions]
-    roi: RegionOutputs
-
-    @property
-    def read_boxes(self) -> list[Regions] | list[Detections]:
-        """What the stage read, image by image: the sampled regions, or all proposals where none were sampled."""
-        return self.regions or self.proposals
+    stages: tuple[Stage, ...] = STAGES
+    regions: Count = 512
 
 
-@dataclass(frozen=True)
-class CascadeOutputs(ProposalOutputs):
-    """stages: what each box head read and said."""
-
-    stages: list[StageOutputs]
-
-    @property
-    def first(self) -> StageOutputs:
-        """The stage that reads the proposals."""
-        return self.stages[0]
-
-
-class CascadeRoIHead(nn.Module):
+class CascadeRoIHead(Rebuildable[CascadeOptions]):
     """Box heads that give one box for all classes, one after the other; who offers the first boxes stands outside.
 
     A step in training: for each stage `samplers[s]` assigns and samples anew, ground truth added, `heads[s]` reads, and
     `refine_regions` says what the next stage is offered. The three are separate and pure, so that two cascades can
     read the same regions stage by stage.
 
-    regions  sampled per image and stage, a quarter of them objects
-    options  of every box head (`hidden`, `grid` ...)
-
     Losses `stage0_cls`, `stage0_box` ...: the box heads' (smooth L1, beta 1), times the stages' weights. Detections
     have the last stage's boxes and the softmax of the mean of all stages' logits.
     Checked against mmdetection (tests/parity, two_stage_cascade).
     """
 
-    heads: Any
-    num_classes: int
+    Options = CascadeOptions
+    heads: Sequence[BoxHead]
 
     def __init__(
-        self,
-        num_classes: int,
-        channels: int,
-        strides: Sequence[int],
-        *,
-        stages: Sequence[Stage] = STAGES,
-        regions: int = 512,
-        **options: Any,
+        self, num_classes: int, channels: int, strides: Sequence[int], options: CascadeOptions = CascadeOptions()
     ) -> None:
         super().__init__()
-        self.num_classes, self.stages = num_classes, tuple(stages)
-        self.hparams: dict[str, Any] = {"stages": stages, "regions": regions, **options}
-        self.samplers = [RegionSampler(regions, pos_iou=stage.pos_iou) for stage in stages]
-        self.heads = nn.ModuleList(
-            BoxHead(num_classes, channels, strides, class_agnostic=True, stds=stage.stds, beta=1.0, **options)
-            for stage in stages
-        )
-
-    def rebuild(self, channels: int, strides: Sequence[int], num_classes: int | None = None) -> CascadeRoIHead:
-        """A new cascade with the same options, for another pyramid and, if given, another number of classes."""
-        return type(self)(self.num_classes if num_classes is None else num_classes, channels, strides, **self.hparams)
+        self.hparams, self.num_classes, self.stages = options, num_classes, options.stages
+        self.samplers = [RegionSampler(options.regions, pos_iou=stage.pos_iou) for stage in self.stages]
+        every = [
+            part_of(BoxHeadOptions, options, class_agnostic=True, stds=stage.stds, beta=1.0) for stage in self.stages
+        ]
+        heads = nn.ModuleList(BoxHead(num_classes, channels, strides, own) for own in every)
+        self.heads = cast("Sequence[BoxHead]", heads)  # a ModuleList does not say what it holds
 
     def forward(
         self,
@@ -133,7 +103,7 @@ class CascadeRoIHead(nn.Module):
                 proposals = refine_regions(head, roi, read, sizes)
         return outputs
 
-    def loss(self, outputs: list[StageOutputs]) -> dict[str, Tensor]:
+    def loss(self, outputs: Sequence[StageOutputs]) -> dict[str, Tensor]:
         """{"stage0_cls", "stage0_box", "stage1_cls" ...}: weighted scalars, of outputs made with targets."""
         losses = {}
         for index, (head, stage, read) in enumerate(zip(self.heads, self.stages, outputs)):
@@ -141,7 +111,7 @@ class CascadeRoIHead(nn.Module):
                 losses[f"stage{index}_{name}"] = value * stage.weight
         return losses
 
-    def decode(self, outputs: list[StageOutputs], sizes: list[Size]) -> list[Detections]:
+    def decode(self, outputs: Sequence[StageOutputs], sizes: list[Size]) -> list[Detections]:
         """Detections per image, of outputs made without targets."""
         logits = torch.stack([read.roi.cls.float() for read in outputs]).mean(dim=0)
         last = outputs[-1]
@@ -166,12 +136,8 @@ def refine_regions(
     return offered
 
 
-class CascadeHead(RPNBasedHead):
+class CascadeHead(RPNBasedHead[CascadeRoIHead]):
     """Cascade R-CNN's head: what Faster R-CNN's is with one box head, with several."""
-
-    def __init__(self, rpn: RPNHead, roi: CascadeRoIHead) -> None:
-        super().__init__(rpn, roi.num_classes)
-        self.roi = roi
 
     @property
     def box_heads(self) -> list[BoxHead]:
@@ -185,15 +151,16 @@ class CascadeHead(RPNBasedHead):
 
     def forward(
         self, features: Features, sizes: list[Size], targets: list[Targets] | None = None, *, trace: bool = False
-    ) -> CascadeOutputs:
+    ) -> TwoStageOutputs:
         rpn = self.rpn(features, sizes, trace=trace)
         proposals = self.candidates(rpn, sizes, training=targets is not None)
-        return CascadeOutputs(rpn, self.roi(features.pyramid, proposals, sizes, targets))
+        *earlier, last = self.roi(features.pyramid, proposals, sizes, targets)
+        return TwoStageOutputs(rpn, last.proposals, last.regions, last.roi, tuple(earlier))
 
-    def loss(self, outputs: CascadeOutputs, assignment: Assignment) -> dict[str, Tensor]:
+    def loss(self, outputs: TwoStageOutputs, assignment: Assignment) -> dict[str, Tensor]:
         """{"rpn_cls", "rpn_box"} and the stages' losses: scalars."""
         rpn = self.rpn.loss(outputs.rpn, assignment)
         return {"rpn_cls": rpn["cls"], "rpn_box": rpn["box"], **self.roi.loss(outputs.stages)}
 
-    def decode(self, outputs: CascadeOutputs, sizes: list[Size]) -> list[Detections]:
+    def decode(self, outputs: TwoStageOutputs, sizes: list[Size]) -> list[Detections]:
         return self.roi.decode(outputs.stages, sizes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class Convention:
 
 OWN = Convention()
 
-CONVENTIONS = {
+ConventionName = Literal["mmdetection", "torchvision"]
+
+CONVENTIONS: dict[ConventionName, Convention] = {
     "mmdetection": OWN,
     "torchvision": Convention(
         whole_anchors=True,
@@ -45,4 +48,4 @@ CONVENTIONS = {
         sampling_ratio=2,
     ),
 }
-"""By the name that a detector's recipe has."""
+"""By the name that options have for them."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,24 +13,49 @@ from torch.nn import functional
 from headstart.assign.assignment import collect_assignment
 from headstart.assign.center import CenterRange
 from headstart.boxes import centreness, decode_distances, encode_distances
-from headstart.heads.convention import OWN, Convention
-from headstart.heads.dense import DETECTIONS, DenseHead, Selection, flatten, shapes
+from headstart.heads.cells import CellOptions, flatten, shapes
+from headstart.heads.convention import CONVENTIONS, ConventionName
+from headstart.heads.dense import DenseHead
 from headstart.heads.init import PRIOR_BIAS, draw_normal
-from headstart.heads.tower import Tower
 from headstart.losses.box import giou, iou_log
 from headstart.losses.classification import bce_with_logits, focal
 from headstart.losses.normalise import mean_over_ranks
+from headstart.options import Positive
 from headstart.priors import place_points
 from headstart.structures import Assignment, DenseOutputs, Size, Targets
 
 BOX_LOSSES = {"iou": iou_log, "giou": giou}
 
+Choice = TypeVar("Choice")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FCOSOptions(CellOptions):
+    """Options of FCOS's head.
+
+    range_scale        the largest distance that each level but the last answers for, in strides
+    convention         whose weights these are
+    improved           all of the later improvements together; each of them alone is None (as `improved` says) or:
+    normalised         distances in strides, rectified linearly; else in pixels, by exp
+    centre_sampling    only points within 1.5 strides of an object's centre are its own; else all inside its box
+    centreness_on_box  the centreness is read from the box tower; else from the class tower
+    box_loss           "giou", else "iou"
+    conv_bias          the towers' convolutions have a bias beside their norm
+    """
+
+    range_scale: Positive = 8.0
+    convention: ConventionName = "mmdetection"
+    improved: bool = False
+    normalised: bool | None = None
+    centre_sampling: bool | None = None
+    centreness_on_box: bool | None = None
+    box_loss: Literal["iou", "giou"] | None = None
+    conv_bias: bool | None = None
+
 
 class FCOSHead(DenseHead):
     """Two towers with GroupNorm, one point per cell, distances to the four sides, and a centreness.
 
-    The improved options: `normalised` (distances in strides, rectified linearly instead of by exp), `centre_sampling`
-    (radius 1.5 strides), `centreness_on_box` (centreness read from the box tower), `box_loss` "giou", `conv_bias`.
     Outputs' `reg` are distances after exp (pixels), or rectified (strides) when normalised, in training and
     evaluation alike; `decode` multiplies by the stride.
 
@@ -37,41 +63,27 @@ class FCOSHead(DenseHead):
     Checked against mmdetection (tests/parity, dense_fcos and dense_fcos_tricks).
     """
 
+    Options = FCOSOptions
+    has_quality = True
+
     def __init__(
-        self,
-        num_classes: int,
-        channels: int,
-        strides: Sequence[int],
-        *,
-        width: int = 256,
-        depth: int = 4,
-        normalised: bool = False,
-        centre_sampling: bool = False,
-        centreness_on_box: bool = False,
-        box_loss: Literal["iou", "giou"] = "iou",
-        conv_bias: bool | None = None,
-        range_scale: float = 8.0,
-        selection: Selection = DETECTIONS,
-        convention: Convention = OWN,
+        self, num_classes: int, channels: int, strides: Sequence[int], options: FCOSOptions = FCOSOptions()
     ) -> None:
-        super().__init__(num_classes, strides, selection, convention)
-        self.width, self.normalised, self.centreness_on_box = width, normalised, centreness_on_box
-        self.hparams = {
-            "width": width,
-            "depth": depth,
-            "normalised": normalised,
-            "centre_sampling": centre_sampling,
-            "centreness_on_box": centreness_on_box,
-            "box_loss": box_loss,
-            "conv_bias": conv_bias,
-            "range_scale": range_scale,
-            "selection": selection,
-            "convention": convention,
-        }
-        self.box_loss = BOX_LOSSES[box_loss]
-        self.assigner = CenterRange(level_ranges(self.strides, range_scale), 1.5 if centre_sampling else None)
-        self.cls_tower = Tower(channels, width, depth, norm=True, bias=conv_bias)
-        self.reg_tower = Tower(channels, width, depth, norm=True, bias=conv_bias)
+        width, improved = options.width, options.improved
+        super().__init__(
+            num_classes,
+            channels,
+            strides,
+            options,
+            norm=True,
+            bias=_choose(options.conv_bias, improved),
+            convention=CONVENTIONS[options.convention],
+        )
+        self.normalised = _choose(options.normalised, improved)
+        self.centreness_on_box = _choose(options.centreness_on_box, improved)
+        self.box_loss = BOX_LOSSES[_choose(options.box_loss, "giou" if improved else "iou")]
+        radius = 1.5 if _choose(options.centre_sampling, improved) else None
+        self.assigner = CenterRange(level_ranges(self.strides, options.range_scale), radius)
         self.cls = nn.Conv2d(width, num_classes, 3, padding=1)
         self.reg = nn.Conv2d(width, 4, 3, padding=1)
         self.centreness = nn.Conv2d(width, 1, 3, padding=1)
@@ -126,6 +138,10 @@ class FCOSHead(DenseHead):
         box = self.box_loss(found, decode_distances(place, goal), centred)
         quality = bce_with_logits(flatten(outputs.quality or [], 1)[image, row, 0].float(), centred)
         return {"cls": cls / count, "box": box / total, "quality": quality / count}
+
+
+def _choose(given: Choice | None, otherwise: Choice) -> Choice:
+    return otherwise if given is None else given
 
 
 def level_ranges(strides: Sequence[int], scale: float) -> list[tuple[float, float]]:

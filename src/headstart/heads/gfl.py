@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from headstart.boxes import aligned_iou, centers, decode_distances, encode_distances
-from headstart.heads.dense import Selection, flatten
-from headstart.heads.single_anchor import DETECTIONS, SingleAnchorHead
+from headstart.heads.cells import flatten
+from headstart.heads.single_anchor import SingleAnchorHead, SingleAnchorOptions
 from headstart.losses.box import giou
 from headstart.losses.classification import quality_focal
 from headstart.losses.distribution import distribution_focal, integral
 from headstart.losses.normalise import mean_over_ranks
+from headstart.options import Count
 from headstart.structures import Assignment, DenseOutputs, Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class GFLOptions(SingleAnchorOptions):
+    """Options of GFL's head.
+
+    reg_max  how many strides away an edge can be
+    """
+
+    reg_max: Count = 16
+
+    aliases: ClassVar[Mapping[str, str]] = {"reach": "reg_max"}
 
 
 class GFLHead(SingleAnchorHead):
@@ -27,30 +42,13 @@ class GFLHead(SingleAnchorHead):
     Checked against mmdetection (tests/parity, dense_gfl).
     """
 
+    Options = GFLOptions
+
     def __init__(
-        self,
-        num_classes: int,
-        channels: int,
-        strides: Sequence[int],
-        *,
-        width: int = 256,
-        depth: int = 4,
-        anchor_scale: float = 8.0,
-        reg_max: int = 16,
-        selection: Selection = DETECTIONS,
+        self, num_classes: int, channels: int, strides: Sequence[int], options: GFLOptions = GFLOptions()
     ) -> None:
-        super().__init__(
-            num_classes,
-            channels,
-            strides,
-            width=width,
-            depth=depth,
-            anchor_scale=anchor_scale,
-            code_size=4 * (reg_max + 1),
-            selection=selection,
-        )
-        self.reg_max = reg_max
-        self.hparams["reg_max"] = reg_max
+        super().__init__(num_classes, channels, strides, options, code_size=4 * (options.reg_max + 1))
+        self.reg_max = options.reg_max
 
     def distances(self, reg: Tensor) -> Tensor:
         """(..., 4 * (reg_max + 1)) logits to the four expected distances (..., 4), in strides."""

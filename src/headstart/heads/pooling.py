@@ -9,10 +9,11 @@ result is the same up to rounding; benchmarks/pooling.py has the ratio. Elsewher
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction, FunctionCtx
 from torch.nn import functional
 from torchvision.ops import roi_align
 
@@ -161,17 +162,16 @@ class _WeightedRows(torch.autograd.Function):
     """Sums of weighted rows of a table, bag by bag; the gradient is the same operation on the transposed matrix."""
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, index: Tensor, weight: Tensor, bags: Tensor) -> Tensor:
-        ctx.save_for_backward(index, weight, bags)
-        ctx.rows = len(table)
+    def forward(ctx: FunctionCtx, table: Tensor, index: Tensor, weight: Tensor, bags: Tensor) -> Tensor:
+        ctx.save_for_backward(index, weight, bags, torch.tensor(len(table)))
         return _sum_bags(table, index, weight, bags)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        index, weight, bags = ctx.saved_tensors
+    def backward(ctx: BackwardCFunction, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        index, weight, bags, rows = cast("tuple[Tensor, ...]", ctx.saved_tensors)
         order = index.argsort()
         sources = torch.repeat_interleave(bags).index_select(0, order)
-        counts = torch.bincount(index, minlength=ctx.rows)
+        counts = torch.bincount(index, minlength=int(rows))
         weight = weight.index_select(0, order)
         return _sum_bags(grads[0].contiguous(), sources, weight, counts), None, None, None
 

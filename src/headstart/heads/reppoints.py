@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,14 @@ from torch.nn import functional
 from headstart.assign.assignment import collect_assignment
 from headstart.assign.max_iou import MaxIoU
 from headstart.assign.points import NearestPoints
+from headstart.heads.cells import CellOptions, flatten, shapes
 from headstart.heads.deformable import TAPS, DeformableConv, base_taps
-from headstart.heads.dense import DETECTIONS, DenseHead, Selection, flatten, run_tower, shapes
+from headstart.heads.dense import DenseHead, run_tower
 from headstart.heads.init import PRIOR_BIAS, draw_normal
-from headstart.heads.tower import Tower
 from headstart.losses.box import smooth_l1
 from headstart.losses.classification import focal
 from headstart.losses.normalise import mean_over_ranks
+from headstart.options import Count, Positive
 from headstart.priors import place_points, valid_flags
 from headstart.structures import Assignment, DenseOutputs, Size, Targets
 
@@ -28,13 +29,26 @@ TOLERANCE = 0.11
 """Error, in units of `point_scale` strides, up to which the box losses are squared."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class RepPointsOptions(CellOptions):
+    """Options of RepPoints' head.
+
+    point_scale  size of the objects of a level, in strides (up to twice that)
+    norm         GroupNorm in the towers
+    """
+
+    depth: Count = 3
+    point_scale: Positive = 4.0
+    norm: bool = True
+
+
 class RepPointsHead(DenseHead):
     """Nine points per cell in two stages: the first are moved by the second, which reads the map at them.
 
-    Both `initial` and `reg` of the outputs are points: dy and dx of each in strides from the cell's upper left corner.
-    Their box has its centre at their mean and half sides of their standard deviation times a learned factor (the
-    moment transform). Classes and second stage are deformable convolutions at the first stage's points, to which only
-    a tenth of their gradient flows back.
+    Both `earlier[0]` and `reg` of the outputs are points: dy and dx of each in strides from the cell's upper left
+    corner. Their box has its centre at their mean and half sides of their standard deviation times a learned factor
+    (the moment transform). Classes and second stage are deformable convolutions at the first stage's points, to which
+    only a tenth of their gradient flows back.
 
     The first stage trains the point nearest to each object, on the level of its size (`point_scale` strides and up to
     twice that); the second those whose first box overlaps it. Losses: `cls` focal, `box` and half of `initial_box`
@@ -42,35 +56,18 @@ class RepPointsHead(DenseHead):
     one per image). Checked against mmdetection (tests/parity, dense_reppoints).
     """
 
+    Options = RepPointsOptions
     code_size = 2 * TAPS
     layer_names = (*DenseHead.layer_names, "initial_conv", "cls_conv", "reg_conv")
     taps: Tensor
 
     def __init__(
-        self,
-        num_classes: int,
-        channels: int,
-        strides: Sequence[int],
-        *,
-        width: int = 256,
-        depth: int = 3,
-        point_scale: float = 4.0,
-        norm: bool = True,
-        selection: Selection = DETECTIONS,
+        self, num_classes: int, channels: int, strides: Sequence[int], options: RepPointsOptions = RepPointsOptions()
     ) -> None:
-        super().__init__(num_classes, strides, selection)
-        self.width, self.point_scale = width, point_scale
-        self.hparams = {
-            "width": width,
-            "depth": depth,
-            "point_scale": point_scale,
-            "norm": norm,
-            "selection": selection,
-        }
-        self.nearest = NearestPoints(point_scale)
+        super().__init__(num_classes, channels, strides, options, norm=options.norm)
+        width, self.point_scale = options.width, options.point_scale
+        self.nearest = NearestPoints(options.point_scale)
         self.assigner = MaxIoU(pos_iou=0.5, neg_iou=0.4, min_pos_iou=0.0)
-        self.cls_tower = Tower(channels, width, depth, norm=norm)
-        self.reg_tower = Tower(channels, width, depth, norm=norm)
         self.initial_conv = nn.Conv2d(width, width, 3, padding=1)
         self.initial = nn.Conv2d(width, self.code_size, 1)
         self.cls_conv, self.reg_conv = DeformableConv(width, width), DeformableConv(width, width)
@@ -92,7 +89,7 @@ class RepPointsHead(DenseHead):
         sizes: list[Size],
         trace: bool = False,
     ) -> DenseOutputs:
-        """As for every dense head. Traced outputs hold the layers between towers and predictions as `inner`."""
+        """As for every dense head. The first stage's points are `earlier`, traced inner layers `inner`."""
         cls, cls_trace = run_tower(self.cls_tower, cls_maps, start, trace)
         reg, reg_trace = run_tower(self.reg_tower, reg_maps, start, trace)
         first = [self.initial_conv(x) for x in reg]
@@ -103,7 +100,7 @@ class RepPointsHead(DenseHead):
         logits = [self.cls(functional.relu(x)) for x in scored]
         points = [self.reg(functional.relu(x)).float() + base.detach() for x, base in zip(second, initial)]
         inner = {"initial_conv": first, "cls_conv": scored, "reg_conv": second} if trace else {}
-        return DenseOutputs(logits, points, None, sizes, cls_trace, reg_trace, initial=initial, inner=inner)
+        return DenseOutputs(logits, points, None, sizes, cls_trace, reg_trace, earlier=(initial,), inner=inner)
 
     def layers(self, outputs: DenseOutputs) -> dict[str, list[Tensor]]:
         """The towers' and the three inner layers' activated results, per level. Needs a trace."""
@@ -135,12 +132,12 @@ class RepPointsHead(DenseHead):
 
     def first_boxes(self, outputs: DenseOutputs) -> Tensor:
         """The first stage's boxes, (B, N, 4) xyxy pixels, in the order of the flattened outputs."""
-        boxes = self.boxes(flatten(outputs.initial, self.code_size))
+        boxes = self.boxes(flatten(outputs.earlier[0], self.code_size))
         return boxes * self.row_strides(outputs)[:, None] + self.all_points(outputs).repeat(1, 2)
 
     @torch.no_grad()
     def assign(self, outputs: DenseOutputs, targets: list[Targets]) -> Assignment:
-        """The second stage's assignment, by the IoU of the first stage's boxes, and the first stage's as `initial`.
+        """The second stage's assignment, by the IoU of the first stage's boxes, and the first stage's as `earlier`.
 
         Cells beyond an image's own padding are not trained.
         """
@@ -149,18 +146,17 @@ class RepPointsHead(DenseHead):
         nearest = [self.nearest(points, strides, target, own) for target, own in zip(targets, usable)]
         matched = [self.assigner(*image) for image in zip(self.first_boxes(outputs), targets, usable)]
         second = collect_assignment(matched, targets, self.num_classes)
-        return replace(second, initial=collect_assignment(nearest, targets, self.num_classes))
+        return replace(second, earlier=(collect_assignment(nearest, targets, self.num_classes),))
 
     def loss(self, outputs: DenseOutputs, assignment: Assignment) -> dict[str, Tensor]:
         """{"cls", "box", "initial_box"}: scalars."""
         logits = flatten(outputs.cls, self.num_classes).float()
         cls = focal(logits.flatten(0, 1), assignment.labels.flatten(), assignment.weight.flatten())
         count = _count(assignment)
-        losses = {"cls": cls / count, "box": self._corners(outputs, outputs.reg, assignment) / count}
-        if assignment.initial is not None:
-            first = self._corners(outputs, outputs.initial, assignment.initial)
-            losses["initial_box"] = INITIAL_WEIGHT * first / _count(assignment.initial)
-        return losses
+        box = self._corners(outputs, outputs.reg, assignment) / count
+        (first,) = assignment.earlier
+        initial = self._corners(outputs, outputs.earlier[0], first) / _count(first)
+        return {"cls": cls / count, "box": box, "initial_box": INITIAL_WEIGHT * initial}
 
     def _corners(self, outputs: DenseOutputs, points: list[Tensor], assignment: Assignment) -> Tensor:
         """The box loss of one stage, before it is divided."""

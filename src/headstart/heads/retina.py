@@ -3,62 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from headstart.assign.max_iou import MaxIoU
 from headstart.boxes import encode_deltas
 from headstart.heads.anchor import AnchorHead
-from headstart.heads.convention import OWN, Convention
-from headstart.heads.dense import DETECTIONS, Selection, flatten
+from headstart.heads.cells import CellOptions, flatten
+from headstart.heads.convention import CONVENTIONS, ConventionName
+from headstart.heads.dense import DenseHead
 from headstart.heads.init import PRIOR_BIAS, draw_normal
-from headstart.heads.tower import Tower
 from headstart.losses.box import smooth_l1
 from headstart.losses.classification import focal
 from headstart.losses.normalise import mean_over_ranks
+from headstart.options import Positive
 from headstart.structures import Assignment, DenseOutputs
 
 
-class RetinaHead(AnchorHead):
-    """Two towers of `depth` convolutions, `width` channels, shared by the levels; 9 anchors per cell by default.
+@dataclass(frozen=True, kw_only=True)
+class RetinaOptions(CellOptions):
+    """Options of RetinaNet's head.
+
+    anchor_scale  side of the smallest of three anchors per ratio, in strides; the others are 2^(1/3) and 2^(2/3) of it
+    ratios        heights of anchors divided by their widths
+    norm          GroupNorm in the towers
+    convention    whose weights these are
+    """
+
+    anchor_scale: Positive = 4.0
+    ratios: tuple[Positive, ...] = (0.5, 1.0, 2.0)
+    norm: bool = False
+    convention: ConventionName = "mmdetection"
+
+
+class RetinaHead(AnchorHead, DenseHead):
+    """Two towers of convolutions, shared by the levels; 9 anchors per cell by default.
 
     Losses: `cls` focal, `box` L1 on deltas, both divided by the number of positive anchors (at least one per image).
-    `anchor_scale` is the smallest anchor's side in strides; three octave steps of it, at three ratios. `norm`: towers
-    with GroupNorm.
     Checked against mmdetection (tests/parity, dense_retina).
     """
 
+    Options = RetinaOptions
+
     def __init__(
-        self,
-        num_classes: int,
-        channels: int,
-        strides: Sequence[int],
-        *,
-        width: int = 256,
-        depth: int = 4,
-        anchor_scale: float = 4.0,
-        ratios: Sequence[float] = (0.5, 1.0, 2.0),
-        norm: bool = False,
-        selection: Selection = DETECTIONS,
-        convention: Convention = OWN,
+        self, num_classes: int, channels: int, strides: Sequence[int], options: RetinaOptions = RetinaOptions()
     ) -> None:
-        scales = [anchor_scale * 2 ** (octave / 3) for octave in range(3)]
-        super().__init__(num_classes, strides, selection, scales, ratios, convention=convention)
-        self.width = width
-        self.hparams = {
-            "width": width,
-            "depth": depth,
-            "anchor_scale": anchor_scale,
-            "ratios": ratios,
-            "norm": norm,
-            "selection": selection,
-            "convention": convention,
-        }
+        convention = CONVENTIONS[options.convention]
+        super().__init__(num_classes, channels, strides, options, norm=options.norm, convention=convention)
+        self.make_anchors([options.anchor_scale * 2 ** (octave / 3) for octave in range(3)], options.ratios)
         self.assigner = MaxIoU(pos_iou=0.5, neg_iou=0.4, min_pos_iou=0.0)
-        self.cls_tower = Tower(channels, width, depth, norm=norm)
-        self.reg_tower = Tower(channels, width, depth, norm=norm)
-        self.cls = nn.Conv2d(width, self.num_anchors * num_classes, 3, padding=1)
-        self.reg = nn.Conv2d(width, self.num_anchors * 4, 3, padding=1)
+        self.cls = nn.Conv2d(self.width, self.num_anchors * num_classes, 3, padding=1)
+        self.reg = nn.Conv2d(self.width, self.num_anchors * 4, 3, padding=1)
         draw_normal(self.cls, 0.01, PRIOR_BIAS)
         draw_normal(self.reg, 0.01)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,37 +12,72 @@ from torch.nn import functional
 from torchvision.ops import nms
 
 from headstart.boxes import clip_boxes, decode_deltas, encode_deltas
-from headstart.heads.convention import OWN, Convention
-from headstart.heads.dense import DETECTIONS, Selection
+from headstart.heads.convention import CONVENTIONS, ConventionName
 from headstart.heads.init import draw_he, draw_normal, draw_xavier
 from headstart.heads.pooling import read_regions
+from headstart.heads.rebuildable import Rebuildable
+from headstart.heads.selection import DETECTIONS, Selection
 from headstart.losses.box import smooth_l1
 from headstart.losses.classification import cross_entropy
 from headstart.losses.normalise import mean_over_ranks
+from headstart.options import Count
 from headstart.structures import Detections, RegionOutputs, Regions, Size
 
 Stds = tuple[float, float, float, float]
 
 STDS: Stds = (0.1, 0.1, 0.2, 0.2)
 
-BOX_HEADS: dict[str, dict[str, Any]] = {"2fc": {"convs": 0, "fcs": 2}, "4conv1fc": {"convs": 4, "fcs": 1}}
-"""Box heads by name: Faster R-CNN's, and that of torchvision's second version."""
+BoxHeadName = Literal["2fc", "4conv1fc"]
+
+BOX_HEADS: dict[BoxHeadName, tuple[int, int]] = {"2fc": (0, 2), "4conv1fc": (4, 1)}
+"""`convs` and `fcs` of box heads by name: Faster R-CNN's, and those of torchvision's second version."""
 
 
-class BoxHead(nn.Module):
+@dataclass(frozen=True, kw_only=True)
+class RegionOptions:
+    """Options of everything that reads regions.
+
+    convs       3 x 3 convolutions of a crop, as wide as the pyramid, each with batch norm
+    fcs         fully connected layers after them, which `layers` names fc0, fc1 ...
+    hidden      width of these layers
+    grid        cells of a crop per side
+    selection   how detections are chosen
+    convention  whose weights these are
+    """
+
+    convs: int = 0
+    fcs: Count = 2
+    hidden: Count = 1024
+    grid: Count = 7
+    selection: Selection = DETECTIONS
+    convention: ConventionName = "mmdetection"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxHeadOptions(RegionOptions):
+    """Options of Faster R-CNN's box head.
+
+    class_agnostic  one box per region whatever its class, as cascades need it; else one for each class
+    extra_logits    further class outputs, behind the background's, that belong to no class and only take part in the
+                    softmax (unused numbers of an imported file)
+    stds            the units of R-CNN's delta code
+    beta            where the smooth L1 of the box loss turns into L1; 0: L1
+    """
+
+    class_agnostic: bool = False
+    extra_logits: int = 0
+    stds: Stds = STDS
+    beta: float = 0.0
+
+    aliases: ClassVar[Mapping[str, str]] = {"agnostic": "class_agnostic", "void": "extra_logits"}
+
+
+class BoxHead(Rebuildable[BoxHeadOptions]):
     """The box head of Faster R-CNN on the first four levels of a pyramid.
 
-    strides   of the levels it pools from; a region of w x h pixels is read at level floor(log2(sqrt(w h) / 56)),
-              counted from the first level whatever its stride (HEAD pools the student from P3..P6, its teacher
-              from P2..P5: the same rule, index-aligned)
-    convs     3 x 3 convolutions of a crop of `grid` x `grid` cells, as wide as the pyramid, each with batch norm
-    fcs       fully connected layers after them, `hidden` wide, which `layers` names fc0, fc1 ...
-    stds      of R-CNN's delta code
-    beta      where the smooth L1 of the box loss turns into L1; 0: L1
-
-    `class_agnostic`: one box per region whatever its class, as cascades need it; else one for each class.
-    `extra_logits`: further class outputs, behind the background's, that belong to no class and only take part in the
-    softmax (unused numbers of an imported file).
+    `strides` are those of the levels it pools from; a region of w x h pixels is read at level
+    floor(log2(sqrt(w h) / 56)), counted from the first level whatever its stride (HEAD pools the student from P3..P6,
+    its teacher from P2..P5: the same rule, index-aligned).
 
     The first fully connected layer reads a crop cell by cell, all channels of a cell together: as pooling leaves it,
     so that nothing is copied. Others read channel by channel; `cell_by_cell` reorders their weights.
@@ -50,51 +86,26 @@ class BoxHead(nn.Module):
     Checked against mmdetection (tests/parity, two_stage_faster and two_stage_cascade).
     """
 
+    Options = BoxHeadOptions
     finest_scale = 56.0
-    hidden: int
-    grid: int
-    num_classes: int
 
     def __init__(
-        self,
-        num_classes: int,
-        channels: int,
-        strides: Sequence[int],
-        *,
-        convs: int = 0,
-        fcs: int = 2,
-        hidden: int = 1024,
-        grid: int = 7,
-        class_agnostic: bool = False,
-        extra_logits: int = 0,
-        stds: Stds = STDS,
-        beta: float = 0.0,
-        selection: Selection = DETECTIONS,
-        convention: Convention = OWN,
+        self, num_classes: int, channels: int, strides: Sequence[int], options: BoxHeadOptions = BoxHeadOptions()
     ) -> None:
         super().__init__()
-        self.extra_logits, self.convention = extra_logits, convention
-        self.num_classes, self.strides, self.grid, self.hidden = num_classes, list(strides)[:4], grid, hidden
-        self.class_agnostic, self.stds, self.beta, self.selection = class_agnostic, stds, beta, selection
-        self.hparams: dict[str, Any] = {
-            "convs": convs,
-            "fcs": fcs,
-            "hidden": hidden,
-            "grid": grid,
-            "class_agnostic": class_agnostic,
-            "stds": stds,
-            "beta": beta,
-            "selection": selection,
-            "convention": convention,
-        }
-        crops = [nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(convs)]
-        sides = [channels * grid * grid] + [hidden] * (fcs - 1)
-        vectors = [nn.Linear(side, hidden) for side in sides]
+        self.hparams = options
+        self.num_classes, self.strides = num_classes, list(strides)[:4]
+        self.grid, self.hidden, self.stds, self.beta = options.grid, options.hidden, options.stds, options.beta
+        self.class_agnostic, self.selection = options.class_agnostic, options.selection
+        self.convention = CONVENTIONS[options.convention]
+        crops = [nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(options.convs)]
+        sides = [channels * self.grid * self.grid] + [self.hidden] * (options.fcs - 1)
+        vectors = [nn.Linear(side, self.hidden) for side in sides]
         self.convs, self.fcs = nn.ModuleList(crops), nn.ModuleList(vectors)
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in crops)
-        self.layers = tuple(f"fc{index}" for index in range(fcs))
-        self.cls = nn.Linear(hidden, num_classes + 1 + extra_logits)
-        self.reg = nn.Linear(hidden, 4 if class_agnostic else num_classes * 4)
+        self.layers = tuple(f"fc{index}" for index in range(options.fcs))
+        self.cls = nn.Linear(self.hidden, num_classes + 1 + options.extra_logits)
+        self.reg = nn.Linear(self.hidden, 4 if self.class_agnostic else num_classes * 4)
         for conv in crops:
             draw_he(conv)
         for fc in vectors:
@@ -102,12 +113,9 @@ class BoxHead(nn.Module):
         draw_normal(self.cls, 0.01)
         draw_normal(self.reg, 0.001)
 
-    def rebuild(self, channels: int, strides: Sequence[int], num_classes: int | None = None) -> BoxHead:
-        """A new head with the same options, for another pyramid and, if given, another number of classes.
-
-        It has no `extra_logits`.
-        """
-        return type(self)(self.num_classes if num_classes is None else num_classes, channels, strides, **self.hparams)
+    def rebuild_options(self) -> BoxHeadOptions:
+        """Its own but for `extra_logits`, which only mean something in the file that has them."""
+        return replace(self.hparams, extra_logits=0)
 
     def pool(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
         """(R, C, grid, grid) crops of every image's boxes, in order, by RoIAlign."""

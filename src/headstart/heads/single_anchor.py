@@ -3,44 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from headstart.assign.atss import ATSS
 from headstart.heads.anchor import AnchorHead
-from headstart.heads.dense import Selection
+from headstart.heads.cells import CellOptions
+from headstart.heads.dense import DenseHead
 from headstart.heads.init import PRIOR_BIAS, draw_normal
-from headstart.heads.tower import Tower
+from headstart.heads.selection import Selection
+from headstart.options import Positive
 from headstart.structures import Targets
 
 DETECTIONS = Selection(nms_pre=1000, score_threshold=0.05, iou_threshold=0.6, max_detections=100)
 """Both papers' NMS lets boxes overlap a little more than RetinaNet's."""
 
 
-class SingleAnchorHead(AnchorHead):
-    """Two towers with GroupNorm and a learned factor per level for the box code; anchors are `anchor_scale` strides."""
+@dataclass(frozen=True, kw_only=True)
+class SingleAnchorOptions(CellOptions):
+    """Options of heads with one square anchor per cell.
+
+    anchor_scale  the anchor's side in strides
+    """
+
+    anchor_scale: Positive = 8.0
+    selection: Selection = DETECTIONS
+
+
+class SingleAnchorHead(AnchorHead, DenseHead):
+    """Two towers with GroupNorm and a learned factor per level for the box code, of `code_size` numbers."""
 
     def __init__(
         self,
         num_classes: int,
         channels: int,
         strides: Sequence[int],
+        options: SingleAnchorOptions,
         *,
-        width: int = 256,
-        depth: int = 4,
-        anchor_scale: float = 8.0,
         code_size: int = 4,
-        selection: Selection = DETECTIONS,
     ) -> None:
-        super().__init__(num_classes, strides, selection, [anchor_scale], [1.0])
-        self.width, self.code_size = width, code_size
-        self.hparams = {"width": width, "depth": depth, "anchor_scale": anchor_scale, "selection": selection}
+        super().__init__(num_classes, channels, strides, options, norm=True)
+        self.make_anchors([options.anchor_scale], [1.0])
+        self.code_size = code_size
         self.assigner = ATSS()
-        self.cls_tower = Tower(channels, width, depth, norm=True)
-        self.reg_tower = Tower(channels, width, depth, norm=True)
-        self.cls = nn.Conv2d(width, num_classes, 3, padding=1)
-        self.reg = nn.Conv2d(width, code_size, 3, padding=1)
+        self.cls = nn.Conv2d(self.width, num_classes, 3, padding=1)
+        self.reg = nn.Conv2d(self.width, code_size, 3, padding=1)
         self.scales = nn.ParameterList(nn.Parameter(torch.ones(())) for _ in self.strides)
         draw_normal(self.cls, 0.01, PRIOR_BIAS)
         draw_normal(self.reg, 0.01)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Generic, Literal, TypeVar
 
 from torch import Tensor, nn
 
 from headstart.assign.sample import RegionSampler
+from headstart.heads.rebuildable import Rebuildable
 from headstart.heads.roi import BoxHead
 from headstart.heads.rpn import RPNHead
 from headstart.structures import (
@@ -25,46 +26,76 @@ from headstart.structures import (
 
 
 @dataclass(frozen=True)
-class ProposalOutputs(ToDevice):
-    """rpn: the dense outputs of what proposes."""
+class StageOutputs(ToDevice):
+    """What one box head read and said.
 
-    rpn: DenseOutputs
-
-
-@dataclass(frozen=True)
-class TwoStageOutputs(ProposalOutputs):
-    """proposals: boxes read when detecting; regions: boxes read when training, else empty."""
+    proposals  the boxes offered to it, per image
+    regions    those sampled from them when training, per image; else empty
+    roi        its outputs at `read_boxes`
+    """
 
     proposals: list[Detections]
     regions: list[Regions]
     roi: RegionOutputs
 
     @property
-    def first(self) -> TwoStageOutputs:
-        """What the only box head read and said, as `first` of a cascade is its first stage."""
-        return self
+    def read_boxes(self) -> list[Regions] | list[Detections]:
+        """What it read, image by image: the sampled regions, or all proposals where none were sampled."""
+        return self.regions or self.proposals
 
 
-class RPNBasedHead(nn.Module):
+@dataclass(frozen=True)
+class TwoStageOutputs(ToDevice):
+    """What a two-stage head says.
+
+    rpn      the dense outputs of what proposes
+    proposals, regions, roi   of the last box head, as in `StageOutputs`
+    earlier  the box heads before it, in heads that refine their boxes; the first one reads the RPN's proposals
+    """
+
+    rpn: DenseOutputs
+    proposals: list[Detections]
+    regions: list[Regions]
+    roi: RegionOutputs
+    earlier: tuple[StageOutputs, ...] = ()
+
+    @property
+    def stages(self) -> tuple[StageOutputs, ...]:
+        """Every box head's, from the first to the last."""
+        return (*self.earlier, StageOutputs(self.proposals, self.regions, self.roi))
+
+    @property
+    def first(self) -> StageOutputs:
+        """That of the box head which reads the RPN's proposals."""
+        return self.stages[0]
+
+
+RoI = TypeVar("RoI", bound=Rebuildable)
+
+
+class RPNBasedHead(nn.Module, Generic[RoI]):
     """What two-stage heads share: an RPN whose boxes are read by something (`roi`)."""
 
     predicts_at: Literal["regions"] = "regions"
-    roi: nn.Module
-    box_heads: Sequence[BoxHead]
 
-    def __init__(self, rpn: RPNHead, num_classes: int) -> None:
+    def __init__(self, rpn: RPNHead, roi: RoI) -> None:
         super().__init__()
-        self.rpn = rpn
-        self.num_classes, self.strides = num_classes, rpn.strides
+        self.rpn, self.roi = rpn, roi
+        self.num_classes, self.strides = roi.num_classes, rpn.strides
 
     @property
-    def predictor(self) -> nn.Module:
+    def predictor(self) -> RoI:
         """What makes the final predictions: what reads the regions."""
         return self.roi
 
     @property
+    def box_heads(self) -> Sequence[BoxHead]:
+        """What reads regions, one after the other."""
+        raise NotImplementedError
+
+    @property
     def tower_shape(self) -> None:
-        """There are no towers."""
+        """It has no two towers."""
         return
 
     @property
@@ -80,33 +111,37 @@ class RPNBasedHead(nn.Module):
         """Channels of such a place."""
         return self.box_heads[0].hidden
 
-    def read_tap(self, name: str, outputs: ProposalOutputs) -> list[Tensor]:
+    def sampled_regions(self, outputs: TwoStageOutputs) -> list[Regions]:
+        """The regions that the first box head read in training, one entry per image."""
+        return outputs.first.regions
+
+    def read_tap(self, name: str, outputs: TwoStageOutputs) -> list[Tensor]:
         """The values of such a place for all images' regions, before their activation: one (R, D)."""
         return [outputs.first.roi.hidden[self.tap_names().index(name)]]
 
-    def keep_taps(self, outputs: ProposalOutputs, names: Collection[str]) -> ProposalOutputs:
-        """The outputs as they are: nothing of them is there for tracing alone."""
-        return outputs
+    def keep_taps(self, outputs: TwoStageOutputs, names: Collection[str]) -> TwoStageOutputs:
+        """The outputs without the RPN's trace, so that its memory can be used again: no place is inside the RPN."""
+        return replace(outputs, rpn=self.rpn.keep_taps(outputs.rpn, ()))
 
     def candidates(self, rpn: DenseOutputs, sizes: list[Size], *, training: bool) -> list[Detections]:
         """The boxes to read, or in training to sample from: there are more of those."""
         return self.rpn.propose(rpn, sizes, self.rpn.proposing if training else self.rpn.selection)
 
-    def assign(self, outputs: ProposalOutputs, targets: list[Targets]) -> Assignment:
+    def assign(self, outputs: TwoStageOutputs, targets: list[Targets]) -> Assignment:
         """The RPN's assignment; the regions were assigned when they were sampled."""
         return self.rpn.assign(outputs.rpn, targets)
 
-    def proposals(self, outputs: ProposalOutputs, sizes: list[Size]) -> list[Detections]:
+    def proposals(self, outputs: TwoStageOutputs, sizes: list[Size]) -> list[Detections]:
         """The RPN's, each with its cell."""
         return self.rpn.proposals(outputs.rpn, sizes)
 
 
-class TwoStageHead(RPNBasedHead):
+class TwoStageHead(RPNBasedHead[BoxHead]):
     """Faster R-CNN's head. With targets, regions are sampled for training; without, the proposals are read."""
 
     def __init__(self, rpn: RPNHead, roi: BoxHead, sampler: RegionSampler | None = None) -> None:
-        super().__init__(rpn, roi.num_classes)
-        self.roi, self.sampler = roi, sampler or RegionSampler()
+        super().__init__(rpn, roi)
+        self.sampler = sampler or RegionSampler()
 
     @property
     def box_heads(self) -> list[BoxHead]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import BackwardCFunction, FunctionCtx, once_differentiable
 from torch.nn import functional
 
 
@@ -25,7 +23,7 @@ class _Focal(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, weight: Tensor, alpha: float, gamma: float) -> Tensor:
+    def forward(ctx: FunctionCtx, logits: Tensor, labels: Tensor, weight: Tensor, alpha: float, gamma: float) -> Tensor:
         rows = (labels < logits.shape[1]).nonzero().flatten()
         columns, own = labels[rows], weight[rows]
         hit = logits[rows, columns]
@@ -42,7 +40,7 @@ class _Focal(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: BackwardCFunction, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return gradient * grads[0], None, None, None, None
 

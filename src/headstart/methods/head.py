@@ -166,7 +166,7 @@ def ckd_places(student: Detector, assistant: Assistant, *, taught: bool) -> dict
     """
     if student.head.predicts_at == "regions":
         return {"": (student.head.tap_names()[-1], assistant.target_layer)}
-    depth = len(student.head.cls_tower)
+    _, depth = student.head.tower_shape or (0, 1)
     if taught and assistant.predicts_at == "cells":
         return {f"/{side}": (f"{side}_tower/{(depth - 1) // 2}", f"{side}_tower") for side in ("cls", "reg")}
     return {"": (f"cls_tower/{depth - 1}", assistant.target_layer)}

@@ -59,7 +59,7 @@ class Imitation(Guidance):
         super().__init__()
         self.name, self.source, self.target = name, source, target
         self.adapter, self.weight = adapter or Identity(), weight
-        self.criterion: Criterion = criterion or MSE()
+        self.criterion = MSE() if criterion is None else criterion
         self.match = match or SamePlaces()
         self.needs = source.needs | target.needs | (reads or Needs())
 

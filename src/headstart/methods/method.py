@@ -66,4 +66,4 @@ class Method(nn.Module):
         return [f"{guidance.name}: {problem}" for guidance in self for problem in guidance.problems(step)]
 
     def __iter__(self) -> Iterator[Guidance]:
-        return iter(self.guidances.values())  # ty: ignore[invalid-return-type]
+        return iter(self.guidances.values())  # ty: ignore[invalid-explicit-return]

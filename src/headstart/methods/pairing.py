@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from headstart.cached_tensor import cached_tensor
 from headstart.errors import UserError
-from headstart.heads.dense import flatten
+from headstart.heads.cells import flatten
 from headstart.methods.step import Step
 from headstart.structures import CellIndex, Regions, Signal, tensors_of
 

@@ -87,7 +87,7 @@ class Step:
             return [], None
         sampler = RegionSampler(count)
         if head.predicts_at == "regions":
-            own = self.outputs.first.regions
+            own = head.sampled_regions(self.outputs)
             return sampler.subsample(own, head.num_classes) if count < head.regions_per_image else (own, None)
         proposals = head.proposals(self.outputs, self.batch.sizes)
         return [sampler(p, t, head.num_classes) for p, t in zip(proposals, self.targets)], None

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headstart.errors import UserError
+from headstart.necks.neck import Neck
 from headstart.norm import group_norm
 
-EXTRAS = ("on_input", "on_lateral", "on_output", "maxpool")
-NORMS = (None, "batch", "group")
+Extra = Literal["on_input", "on_lateral", "on_output", "maxpool"]
+Norm = Literal["batch", "group"] | None
 
 
-class FPN(nn.Module):
+class FPN(Neck):
     """Stages C_i to a pyramid of one width: 1x1 lateral, top-down sum (nearest), 3x3 output.
 
     in_channels, in_strides   of all stages; `start` is the index of the first one used (1: from C3)
@@ -36,16 +38,16 @@ class FPN(nn.Module):
         width: int = 256,
         start: int = 1,
         levels: int = 5,
-        extra: str = "on_input",
+        extra: Extra = "on_input",
         relu_extra: bool = False,
-        norm: str | None = None,
+        norm: Norm = None,
     ):
         super().__init__()
         used = list(in_channels)[start:]
-        if extra not in EXTRAS:
-            raise UserError(f"FPN's extra levels must be one of {', '.join(EXTRAS)}, not '{extra}'")
-        if norm not in NORMS:
-            raise UserError(f"FPN's norm must be one of {', '.join(map(str, NORMS))}, not '{norm}'")
+        if extra not in get_args(Extra):
+            raise UserError(f"FPN's extra levels must be one of {', '.join(get_args(Extra))}, not '{extra}'")
+        if norm not in (None, "batch", "group"):
+            raise UserError(f"FPN's norm must be one of None, batch, group, not '{norm}'")
         if not used or levels < len(used):
             raise UserError(
                 f"an FPN over stages {start} to {len(in_channels) - 1} needs at least {len(used)} levels, not {levels}"
@@ -92,7 +94,7 @@ class FPN(nn.Module):
         return pyramid
 
 
-def _layer(channels: int, width: int, size: int, norm: str | None, stride: int = 1) -> nn.Module:
+def _layer(channels: int, width: int, size: int, norm: Norm, stride: int = 1) -> nn.Module:
     conv = nn.Conv2d(channels, width, size, stride=stride, padding=size // 2, bias=norm is None)
     if norm is None:
         return conv

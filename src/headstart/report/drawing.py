@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from headstart.report.colours import LIGHT, Colour, class_colour, ink_on
 from headstart.report.font import font_for, shorten, text_width
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from headstart.structures import Detections
 
 GREY = (150, 150, 158)
 SHADE = (20, 20, 24, 150)
@@ -29,9 +34,9 @@ class Drawn:
     ignored: np.ndarray | None = None
 
     @staticmethod
-    def of(detections: Any, *, threshold: float = 0.3, most: int = 50) -> Drawn:
+    def of(detections: Detections, *, threshold: float = 0.3, most: int = 50) -> Drawn:
         """The best detections of at least this score, at most `most`; they are already in pixels of the image."""
-        boxes, scores, labels = (_numpy(getattr(detections, name)) for name in ("boxes", "scores", "labels"))
+        boxes, scores, labels = (_numpy(part) for part in (detections.boxes, detections.scores, detections.labels))
         best = np.argsort(-scores, kind="stable")[:most]
         best = best[scores[best] >= threshold]
         return Drawn(boxes[best], labels[best], scores[best])
@@ -46,6 +51,7 @@ class Style:
 
     @staticmethod
     def of(height: int, width: int) -> Style:
+        """For a picture of this height and width in pixels."""
         side = max(height, width)
         return Style(line=max(3, round(side / 220)), text=min(max(12, round(side / 32)), 44))
 
@@ -66,7 +72,10 @@ def draw_boxes(
 def paint(
     image: np.ndarray, drawn: Drawn, classes: Sequence[str], scale: float, missed: np.ndarray | None = None
 ) -> np.ndarray:
-    """`draw_boxes` at a given scale: the picture is resized first, so that lines and letters stay sharp."""
+    """`draw_boxes` at a given scale: (H, W, 3) becomes (scale * H, scale * W, 3), rounded.
+
+    The picture is resized first, so that lines and letters stay sharp.
+    """
     _check_labels(drawn.labels, len(classes))
     height, width = (max(1, round(side * scale)) for side in check_image(image).shape[:2])
     canvas = Image.fromarray(image)
@@ -172,8 +181,6 @@ def _shared(first: Rectangle, second: Rectangle) -> float:
     return max(wide, 0.0) * max(high, 0.0)
 
 
-def _numpy(values: Any) -> np.ndarray:
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        values = values.float() if values.is_floating_point() else values
-    return np.asarray(values)
+def _numpy(values: Tensor) -> np.ndarray:
+    values = values.detach().cpu()
+    return (values.float() if values.is_floating_point() else values).numpy()

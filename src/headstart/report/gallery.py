@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from headstart.atomic import atomically
 from headstart.report.drawing import Drawn, check_image, draw_boxes, paint
-from headstart.report.files import replace_file
 from headstart.report.font import font_for, shorten
 from headstart.report.tally import tally
 
@@ -74,9 +73,9 @@ def save_picture(path: Path | str, picture: np.ndarray) -> None:
     kind = Image.registered_extensions().get(Path(path).suffix.lower())
     if kind is None:
         raise ValueError(f"{path}: the ending names no picture format; use .png or .jpg")
-    buffer = BytesIO()
-    Image.fromarray(check_image(picture)).save(buffer, kind, **({"quality": 92} if kind == "JPEG" else {}))
-    replace_file(path, buffer.getvalue())
+    image = Image.fromarray(check_image(picture))
+    with atomically(path) as partial:
+        image.save(partial, kind, **({"quality": 92} if kind == "JPEG" else {}))
 
 
 def _header(names: list[str], notes: dict[str, str], cell: int, gap: int, text: int) -> Image.Image:

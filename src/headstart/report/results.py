@@ -4,28 +4,110 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeAlias, TypedDict, cast, runtime_checkable
 
 import headstart
+from headstart.atomic import atomically
 from headstart.errors import UserError
-from headstart.report.files import replace_file
+from headstart.evaluation.metrics import Metrics
 
 SCHEMA = 2
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+"""What `json` reads and writes."""
+
+
+@runtime_checkable
+class Array(Protocol):
+    """An array or a number of numpy or torch."""
+
+    def tolist(self) -> object: ...
+
+
+class TeacherFacts(TypedDict, total=False):
+    """teacher -> checksum of its weights; teacher -> its class -> the data's class, for teachers with other classes."""
+
+    teacher_weights: dict[str, str]
+    class_map: dict[str, dict[str, str]]
+
+
+class DataFacts(TeacherFacts):
+    """What a run was trained and scored on; a run that is continued must find the same.
+
+    `val_images` is None without evaluation.
+    """
+
+    path: str
+    name: str
+    classes: list[str]
+    train_images: int
+    val_images: int | None
+    batch: int
+    steps_per_epoch: int
+    seed: int
+
+
+class BestScore(TypedDict):
+    """The highest AP during the training, in percent, and where it was reached."""
+
+    step: int
+    epoch: int
+    AP: float | None
+
+
+class HistoryRow(TypedDict):
+    """One evaluation, in percent."""
+
+    step: int
+    AP: float | None
+    AP50: float | None
+
+
+class LaneResults(TypedDict):
+    """One student: its method with the options that were set, its numbers at the end, and how it got there."""
+
+    method: dict[str, object]
+    metrics: Metrics
+    best: BestScore | None
+    history: list[HistoryRow]
+    steps: int
+    seconds: float
+    terms: dict[str, float]
+
+
+class Gain(TypedDict):
+    """lane -> its numbers minus those of the lane `against`, in percent points; None where either is undefined."""
+
+    against: str | None
+    lanes: dict[str, dict[str, float | None]]
+
+
+class Results(TypedDict):
+    """The content of `results.json`. What it holds is described in docs/results.md."""
+
+    schema: int
+    headstart: str
+    run: str
+    data: DataFacts
+    teachers: dict[str, Metrics]
+    lanes: dict[str, LaneResults]
+    gain: Gain
 
 
 def run_results(
     run: str,
-    data: dict,
-    lanes: dict[str, dict],
+    data: DataFacts,
+    lanes: dict[str, LaneResults],
     *,
-    teachers: dict[str, dict] | None = None,
+    teachers: dict[str, Metrics] | None = None,
     baseline: str | None = None,
-) -> dict:
-    """The dictionary of `results.json`.
+) -> Results:
+    """The content of `results.json` of the run called `run`.
 
-    lanes: name to {"method", "metrics", "best", "steps", "seconds", "terms"}; teachers: name to metrics.
-    baseline names the lane that the gains of the others are counted from. Raises ValueError if there is no such lane.
+    lanes     name -> results;  teachers  name -> metrics
+    baseline  the lane that the gains of the others are counted from. Raises ValueError if there is no such lane
     """
     if baseline is not None and baseline not in lanes:
         raise ValueError(f"baseline {baseline!r} is not one of the lanes {', '.join(lanes)}")
@@ -42,30 +124,29 @@ def run_results(
     }
 
 
-def gain(metrics: dict, baseline: dict) -> dict[str, float | None]:
+def gain(metrics: Metrics, baseline: Metrics) -> dict[str, float | None]:
     """How much higher each number is than the baseline's; None where either is undefined, counts are left out."""
-    names = [name for name in metrics if name in baseline and _is_score(metrics[name]) and _is_score(baseline[name])]
-    return {
-        name: None if metrics[name] is None or baseline[name] is None else metrics[name] - baseline[name]
-        for name in names
-    }
+    own, other = _scores(metrics), _scores(baseline)
+    both = {name: (value, other[name]) for name, value in own.items() if name in other}
+    return {name: None if a is None or b is None else a - b for name, (a, b) in both.items()}
 
 
-def _is_score(value: Any) -> bool:
-    return value is None or isinstance(value, float)
+def _scores(metrics: Metrics) -> dict[str, float | None]:
+    return {name: value for name, value in metrics.items() if value is None or isinstance(value, float)}
 
 
-def write_json(path: Path | str, value: Any) -> None:
+def write_json(path: Path | str, value: object) -> None:
     """Write JSON so that a reader sees the old file or the whole new one, never a part.
 
     Numbers of numpy and torch become plain ones, paths become text, and numbers that are not finite become null.
     Raises TypeError, naming the place, for a value that JSON has no word for.
     """
     text = json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    replace_file(path, text.encode())
+    with atomically(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
 
 
-def read_results(path: Path | str) -> dict:
+def read_results(path: Path | str) -> Results:
     """A `results.json` of this schema. Raises UserError if it is missing, damaged or of another schema."""
     path = Path(path)
     try:
@@ -80,21 +161,21 @@ def read_results(path: Path | str) -> dict:
             f"{path} has schema {found}, this version of headstart reads schema {SCHEMA}; "
             "read it with the version that wrote it."
         )
-    return results
+    return cast(Results, results)
 
 
-def plain(value: Any, place: str = "value") -> Any:
-    """The same value in JSON's own types; see `write_json`."""
+def plain(value: object, place: str = "value") -> Json:
+    """The same value in JSON's own types; see `write_json`. `place` is how an error calls it."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): plain(item, f"{place}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item, f"{place}[{number}]") for number, item in enumerate(value)]
-    if hasattr(value, "tolist"):
+    if isinstance(value, Array):
         return plain(value.tolist(), place)
     raise TypeError(f"{place} is a {type(value).__name__}, which JSON cannot hold")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from io import BytesIO, TextIOWrapper
-from typing import Any, TextIO
+from typing import Literal, TextIO
 
 from rich import box
 from rich.cells import cell_len
@@ -14,12 +14,15 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-METRICS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")
+from headstart.evaluation.metrics import Metrics
+
+Score = Literal["AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L"]
+METRICS: tuple[Score, ...] = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")
 UNDEFINED = "-"
 
 
 def results_table(
-    results: dict[str, dict],
+    results: Mapping[str, Metrics],
     *,
     baseline: str | None = None,
     teachers: Collection[str] = ("teacher",),
@@ -47,11 +50,11 @@ def results_table(
 
 
 def per_class_table(
-    results: dict[str, dict],
+    results: Mapping[str, Metrics],
     *,
     baseline: str | None = None,
     teachers: Collection[str] = ("teacher",),
-    metric: str = "AP",
+    metric: Score = "AP",
     title: str | None = None,
 ) -> Table:
     """One row per class, one column per detector, and for each lane other than the baseline its gain.
@@ -74,12 +77,12 @@ def per_class_table(
     return table
 
 
-def pairing_table(rows: Sequence[dict], *, title: str | None = "What imitates what") -> Table:
+def pairing_table(rows: Sequence[Mapping[str, object]], *, title: str | None = "What imitates what") -> Table:
     """Who imitates whom, one dictionary per row as `Method.describe()` gives them."""
     return listing(rows, title=title)
 
 
-def listing(rows: Sequence[dict], *, title: str | None = None) -> Table:
+def listing(rows: Sequence[Mapping[str, object]], *, title: str | None = None) -> Table:
     """Any rows as a table: the keys are the columns, in the order they first appear; without rows it says "none"."""
     table = _table(title)
     columns = dict.fromkeys(key for row in rows for key in row)
@@ -154,7 +157,7 @@ def _number_column(table: Table, name: str) -> None:
     table.add_column(name, justify="right", no_wrap=True)
 
 
-def _cell(value: Any) -> Text:
+def _cell(value: object) -> Text:
     if value is None:
         return Text(UNDEFINED, style="dim")
     if isinstance(value, float):
@@ -162,7 +165,7 @@ def _cell(value: Any) -> Text:
     return Text(str(value))
 
 
-def _reference(results: dict[str, dict], baseline: str | None) -> dict | None:
+def _reference(results: Mapping[str, Metrics], baseline: str | None) -> Metrics | None:
     if baseline is not None and baseline not in results:
         raise ValueError(f"baseline {baseline!r} is not one of {', '.join(results)}")
     return results[baseline] if baseline is not None else None

@@ -23,6 +23,7 @@ class Tally:
 
     @property
     def wanted(self) -> int:
+        """How many objects were to be found."""
         return self.found + len(self.missed)
 
     def __str__(self) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from headstart.classmap import ClassMap, match_classes
 from headstart.detectors.detector import Detector
 from headstart.detectors.taps import read_tap
+from headstart.heads.dense import DenseHead
 from headstart.heads.protocol import HeadOutputs
 from headstart.structures import DenseOutputs, Features, ImageBatch, RegionOutputs, Size
 from headstart.teachers.base import TEACHER
@@ -55,9 +56,12 @@ class Frozen:
 
     def require(self, names: Sequence[str]) -> None:
         """These places will be read in every batch, so what they need is kept from the first reading on."""
-        if not self._required.issuperset(names):
-            self._required |= set(names)
+        fresh = set(names) - self._required
+        self._required |= fresh
+        if any(name.startswith("backbone") for name in fresh):
             self.clear()
+        elif not all(name.startswith(("neck", "output")) for name in fresh):
+            self._outputs = None  # what is remembered of the batch lacks them; its pyramid serves on
 
     def features(self, batch: ImageBatch) -> Features:
         """The pyramid for this batch, and the backbone's stages if they are required (else `stages` is empty)."""
@@ -93,7 +97,10 @@ class Frozen:
 
     def resume(self, cls_maps: list[Tensor], reg_maps: list[Tensor], *, start: int, sizes: list[Size]) -> DenseOutputs:
         """Somebody else's maps through the dense head from block `start` on; gradients reach the maps."""
-        return self.model.head.resume(cls_maps, reg_maps, start=start, sizes=sizes)
+        head = self.model.head
+        if not isinstance(head, DenseHead):
+            raise TypeError(f"{self.title} has no towers to enter: its head is a {type(head).__name__}")
+        return head.resume(cls_maps, reg_maps, start=start, sizes=sizes)
 
     def read_regions(self, pyramid: list[Tensor], boxes: list[Tensor], *, stage: int = 0) -> RegionOutputs:
         """Somebody else's pyramid through box head `stage` at boxes (R_i, 4) of each image; gradients reach it."""

@@ -4,9 +4,16 @@ import pytest
 import timm
 import torch
 
-from headstart.detectors.weights.architecture import RESNETS, count_layers, name_resnet, order_crops, shape_of, take
+from headstart.detectors.weights.architecture import (
+    RESNETS,
+    count_layers,
+    name_resnet,
+    order_crops,
+    shape_of,
+    take_rows,
+)
 from headstart.detectors.weights.hints import Hints
-from headstart.detectors.weights.mmdetection.bodies import SWINS, read_body
+from headstart.detectors.weights.mmdetection.backbones import SWINS, read_backbone
 from headstart.errors import UserError
 
 
@@ -28,10 +35,10 @@ def test_swins_of_every_size(channels, blocks):
     state = {f"backbone.stages.{s}.blocks.{b}.norm1.weight": torch.ones(1) for s in range(4) for b in range(blocks[s])}
     state["backbone.patch_embed.projection.weight"] = torch.zeros(channels, 3, 4, 4)
     state["backbone.stages.0.blocks.0.attn.w_msa.relative_position_bias_table"] = torch.zeros(169, 3)
-    assert read_body(state, {}, Hints("x"), plain_fcos=False, assisted=False).name == name
+    assert read_backbone(state, {}, Hints("x"), plain_fcos=False, assisted=False).name == name
     state["backbone.stages.0.blocks.0.attn.w_msa.relative_position_bias_table"] = torch.zeros(529, 3)
     with pytest.raises(UserError, match="windows of 7"):
-        read_body(state, {}, Hints("x"), plain_fcos=False, assisted=False)
+        read_backbone(state, {}, Hints("x"), plain_fcos=False, assisted=False)
 
 
 @pytest.mark.parametrize(
@@ -41,22 +48,22 @@ def test_swins_of_every_size(channels, blocks):
 def test_the_resnext_of_detectron2(hints, order, deviation):
     with torch.device("meta"):
         state = {f"backbone.{k}": v for k, v in timm.create_model("resnext101_32x8d").state_dict().items()}
-    body = read_body(state, {}, Hints(hints), plain_fcos=False, assisted=False)
+    body = read_backbone(state, {}, Hints(hints), plain_fcos=False, assisted=False)
     assert body.name == "resnext101_32x8d" and body.pixels[2] == order and body.pixels[1][0] == deviation
     with pytest.raises(UserError, match="two ways are common: give --as detectron2"):
-        read_body(state, {}, Hints("epoch_12"), plain_fcos=False, assisted=False)
+        read_backbone(state, {}, Hints("epoch_12"), plain_fcos=False, assisted=False)
 
 
 def test_what_is_looked_up_must_be_there():
     tensors = {"a": torch.zeros(2, 3), "b.0.c": torch.zeros(1), "b.1.c": torch.zeros(1), "n": torch.tensor(0)}
     assert shape_of(tensors, "a", 2) == (2, 3) and count_layers(tensors, r"b\.(\d)\.c") == 2
-    for wrong in (lambda: shape_of(tensors, "x", 2), lambda: take(tensors, "x", 2, {})):
+    for wrong in (lambda: shape_of(tensors, "x", 2), lambda: take_rows(tensors, "x", 2, {})):
         with pytest.raises(UserError, match="lacks x"):
             wrong()
     for wrong in (
         lambda: shape_of(tensors, "a", 4),
-        lambda: take(tensors, "a", 3, {}),
-        lambda: take(tensors, "n", 1, {}),
+        lambda: take_rows(tensors, "a", 3, {}),
+        lambda: take_rows(tensors, "n", 1, {}),
     ):
         with pytest.raises(UserError, match="of shape"):
             wrong()

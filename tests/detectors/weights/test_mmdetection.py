@@ -9,10 +9,10 @@ import torchvision
 
 from detectors.weights.official_names import SECTIONS, fill, make_state
 from headstart.backbones.swin import DetectionSwin
-from headstart.detectors.weights import foreign, import_detector, load_detector, read_metadata, save_detector
+from headstart.detectors.weights import import_detector, importing, load_detector, read_metadata, save_detector
 from headstart.detectors.weights.architecture import count_layers
 from headstart.detectors.weights.hints import Hints
-from headstart.detectors.weights.matching import fit
+from headstart.detectors.weights.key_mapping import fit_state_dict
 from headstart.detectors.weights.mmdetection.config import BOTTLENECKS
 from headstart.detectors.weights.mmdetection.reader import read_mmdetection
 from headstart.detectors.zoo import build_detector
@@ -53,17 +53,17 @@ def test_every_tensor_is_used_or_left_out_for_a_reason(name):
     """The architecture is found out, and what is built has exactly the official number of parameters."""
     family, backbone, options = RECOGNISED[name]
     state, (_, parameters) = make_state(name), SECTIONS[name]
-    reading = read_mmdetection(state, hints_for(name))
-    assert {"name": family, "backbone": backbone, "width": 256, **options}.items() <= reading.recipe.items()
-    assert len(reading.recipe["classes"]) == 80
-    aside = set(state) - set(reading.named.values())
+    parsed = read_mmdetection(state, hints_for(name))
+    assert {"name": family, "backbone": backbone, "width": 256, **options}.items() <= parsed.recipe.items()
+    assert len(parsed.recipe["classes"]) == 80
+    aside = set(state) - set(parsed.file_keys.values())
     masks = {key for key in aside if "mask_head" in key}
     unused = {key for key in aside if key.startswith("backbone.conv2.")}
     constants = {key for key in aside if key.endswith(("integral.project", "relative_position_index"))}
     assert aside == masks | unused | constants
     for kind, word in ((masks, "masks are left out"), (unused, "classifier"), (constants, "0, 1, 2|positions")):
-        assert bool(kind) == any(re.search(word, note) for note in reading.notes)
-    built = foreign._build(reading)
+        assert bool(kind) == any(re.search(word, note) for note in parsed.notes)
+    built = importing._build(parsed)
     left_out = sum(state[key].numel() for key in masks | {k for k in unused if k.endswith(("weight", "bias"))})
     assert sum(p.numel() for p in built.parameters()) == parameters - left_out
 
@@ -102,10 +102,10 @@ def test_tensors_come_to_their_places():
         },
     }.items():
         state = make_state(name)
-        reading = read_mmdetection(state, hints_for(name))
+        parsed = read_mmdetection(state, hints_for(name))
         for own, theirs in pairs.items():
-            assert reading.named[own] == theirs
-            assert torch.equal(reading.tensors[own].flatten()[:1], state[theirs].flatten()[:1])
+            assert parsed.file_keys[own] == theirs
+            assert torch.equal(parsed.tensors[own].flatten()[:1], state[theirs].flatten()[:1])
 
 
 # -- every family on every backbone ------------------------------------------------------------------------------------
@@ -159,11 +159,11 @@ def test_families_on_every_backbone(turn, backbone):
                         state[f"backbone.norm{stage}.{kind}"] = torch.ones(1).expand(channels[stage])
         style = "caffe" if family == "fcos" and backbone in BOTTLENECKS else "pytorch"
         hints = Hints(f"{style}_relu6_detectron2", meta=NAMED)
-        reading = read_mmdetection(state, hints)
-        assert reading.recipe["name"] == family
+        parsed = read_mmdetection(state, hints)
+        assert parsed.recipe["name"] == family
         with torch.device("meta"):
-            own = build_detector(**reading.recipe, pretrained=False).state_dict()
-        assert set(fit(reading.tensors, own, reading.named)) == set(own)
+            own = build_detector(**parsed.recipe, pretrained=False).state_dict()
+        assert set(fit_state_dict(parsed.tensors, own, parsed.file_keys)) == set(own)
 
 
 # -- heads -------------------------------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ def test_caffes_blocks_halve_their_maps_first():
     torch.manual_seed(0)
     official = torchvision.models.resnet50(weights=None).eval()
     state |= {f"backbone.{k}": v for k, v in official.state_dict().items() if not k.startswith("fc.")}
-    built = foreign._build(read_mmdetection(state, hints_for(name)))
+    built = importing._build(read_mmdetection(state, hints_for(name)))
     for layer in (official.layer2, official.layer3, official.layer4):
         layer[0].conv1.stride, layer[0].conv2.stride = (2, 2), (1, 1)
     x = torch.randn(1, 3, 64, 96)
@@ -322,7 +322,7 @@ def test_merged_patches_are_read_in_timms_order():
     start = "backbone.stages.0.downsample"
     for part, spread in (("norm.weight", 1.0), ("norm.bias", 1.0), ("reduction.weight", 0.1)):
         state[f"{start}.{part}"] = spread * torch.randn(state[f"{start}.{part}"].shape)
-    built = foreign._build(read_mmdetection(state, hints_for(name)))
+    built = importing._build(read_mmdetection(state, hints_for(name)))
     assert isinstance(built.backbone.body, DetectionSwin) and built.backbone.strides == [8, 16, 32]
     x = torch.randn(1, 96, 8, 12)
     patches = torch.nn.functional.unfold(x, 2, stride=2).transpose(1, 2)
@@ -368,19 +368,19 @@ def test_what_the_configuration_says(version):
     classes = tuple(f"thing {i}" for i in range(80))
     meta = {"config": V2, "CLASSES": classes} if version == 2 else {"cfg": V3, "dataset_meta": {"classes": classes}}
     name = "fcos_r50-caffe_fpn_gn-head_1x_coco" if version == 3 else "fcos_r50_fpn_gn-head_1x_coco"
-    reading = read_mmdetection(make_state("fcos_r50-caffe_fpn_gn-head_1x_coco"), Hints(name, meta=meta))
-    assert reading.order == "BGR" and reading.recipe["classes"] == list(classes)
+    parsed = read_mmdetection(make_state("fcos_r50-caffe_fpn_gn-head_1x_coco"), Hints(name, meta=meta))
+    assert parsed.order == "BGR" and parsed.recipe["classes"] == list(classes)
     if version == 2:
-        assert reading.mean == (102.9801, 115.9465, 122.7717) and reading.std == (1.0, 1.0, 1.0)
-        assert reading.size == {"short": 600, "long": 1000, "resize": "opencv"}
-        assert reading.recipe["body_options"] == {"first_stride": True} and reading.recipe["relu_extra"]
+        assert parsed.mean == (102.9801, 115.9465, 122.7717) and parsed.std == (1.0, 1.0, 1.0)
+        assert parsed.size == {"short": 600, "long": 1000, "resize": "opencv"}
+        assert parsed.recipe["body_options"] == {"first_stride": True} and parsed.recipe["relu_extra"]
         chosen = {"nms_pre": 500, "score_threshold": 0.1, "iou_threshold": 0.55, "max_detections": 50}
     else:
-        assert reading.mean == (103.53, 116.28, 123.675)
-        assert reading.size == {"short": 700, "long": 900, "resize": "opencv"}
-        assert "body_options" not in reading.recipe and not reading.recipe["relu_extra"]
+        assert parsed.mean == (103.53, 116.28, 123.675)
+        assert parsed.size == {"short": 700, "long": 900, "resize": "opencv"}
+        assert "body_options" not in parsed.recipe and not parsed.recipe["relu_extra"]
         chosen = {"score_threshold": 0.2}
-    assert reading.recipe["selection"] == chosen
+    assert parsed.recipe["selection"] == chosen
 
 
 def test_small_print_of_configurations():
@@ -390,11 +390,11 @@ def test_small_print_of_configurations():
         "bbox_head=dict(anchor_generator=dict(type='mmdet.AnchorGenerator', octave_base_scale=6)), "
         "test_cfg=dict(nms_pre=-1, min_bbox_size=2, nms=dict(type='soft_nms', iou_threshold=0.5)))"
     )
-    reading = read("gfl_r18_fpn_student", settings(text))
-    assert reading.recipe["selection"] == {"nms_pre": 1_000_000, "iou_threshold": 0.5, "min_size": 2}
-    assert reading.recipe["anchor_scale"] == 6.0
-    assert any("multiples of 1 there" in note for note in reading.notes)
-    assert any("soft-NMS" in note for note in reading.notes)
+    parsed = read("gfl_r18_fpn_student", settings(text))
+    assert parsed.recipe["selection"] == {"nms_pre": 1_000_000, "iou_threshold": 0.5, "min_size": 2}
+    assert parsed.recipe["anchor_scale"] == 6.0
+    assert any("multiples of 1 there" in note for note in parsed.notes)
+    assert any("soft-NMS" in note for note in parsed.notes)
 
 
 def test_more_small_print():
@@ -403,10 +403,10 @@ def test_more_small_print():
         "model = dict(backbone=dict(depth=18), bbox_head=dict(type='MyHead', anchor_generator=dict(scales=[6])))\n"
         "test_pipeline = [dict(type='Resize', scale=(512, 512), keep_ratio=False)]"
     )
-    reading = read("gfl_r18_fpn_student", settings(text))
-    assert reading.recipe["anchor_scale"] == 6.0
-    assert any("called MyHead in the configuration, and is read as GFLHead" in note for note in reading.notes)
-    assert any("stretched to one size there" in note for note in reading.notes)
+    parsed = read("gfl_r18_fpn_student", settings(text))
+    assert parsed.recipe["anchor_scale"] == 6.0
+    assert any("called MyHead in the configuration, and is read as GFLHead" in note for note in parsed.notes)
+    assert any("stretched to one size there" in note for note in parsed.notes)
     plain = read("gfl_r18_fpn_student", settings("model = dict(bbox_head=dict(type='LDHead'))"))
     assert not any("is read as" in note or "stretched" in note for note in plain.notes)
 
@@ -415,17 +415,17 @@ def test_more_small_print():
 def test_caffes_small_resnets(where):
     """Blocks of two convolutions are the same in both styles; only the images differ."""
     text = "model = dict(backbone=dict(depth=18, style='caffe'))" if where == "configuration" else ""
-    reading = read("gfl_r18_fpn_student", Hints("gfl_r18_caffe", meta={"cfg": text, **NAMED}))
-    assert reading.order == "BGR" and "body_options" not in reading.recipe
-    foreign._build(reading)
+    parsed = read("gfl_r18_fpn_student", Hints("gfl_r18_caffe", meta={"cfg": text, **NAMED}))
+    assert parsed.order == "BGR" and "body_options" not in parsed.recipe
+    importing._build(parsed)
 
 
 def test_bgr_images(tmp_path):
     """The detector turns RGB batches round itself, and its file remembers it."""
-    reading = read_mmdetection(
+    parsed = read_mmdetection(
         make_state("fcos_r50-caffe_fpn_gn-head_1x_coco"), hints_for("fcos_r50-caffe_fpn_gn-head_1x_coco")
     )
-    built = foreign._build(reading)
+    built = importing._build(parsed)
     again = load_detector(save_detector(built, tmp_path / "w.safetensors"))
     assert read_metadata(tmp_path / "w.safetensors")["preprocessing"]["order"] == "BGR"
     pixels = torch.tensor([200, 100, 50], dtype=torch.uint8)[None, :, None, None].expand(1, 3, 32, 32)
@@ -457,9 +457,9 @@ NAMED = {"CLASSES": tuple(map(str, range(80)))}
     ],
 )
 def test_names_say_which_resnet(hints, order):
-    reading = read("retinanet_r50_fpn_1x_coco", Hints(hints, meta=NAMED))
-    assert reading.order == order and ("body_options" in reading.recipe) == (order == "BGR")
-    assert any("taken from its name" in note for note in reading.notes)
+    parsed = read("retinanet_r50_fpn_1x_coco", Hints(hints, meta=NAMED))
+    assert parsed.order == order and ("body_options" in parsed.recipe) == (order == "BGR")
+    assert any("taken from its name" in note for note in parsed.notes)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from torchvision.models import detection
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
-from detectors.weights.strangers import SMALL, build, compare, found_by_both, imported, picture, stir
-from headstart.detectors.weights import foreign, import_detector, import_file, load_detector
+from detectors.weights.torchvision_models import SMALL, build, compare, found_by_both, imported, picture, stir
+from headstart.detectors.weights import import_detector, import_file, importing, load_detector
 from headstart.detectors.weights.torchvision.names import coco_classes, coco_outputs, official_files
 from headstart.engine.predict import find_objects
 from headstart.errors import UserError
@@ -179,5 +179,5 @@ def test_torchvisions_own_files_are_known_by_their_contents(tmp_path, monkeypatc
     assert known["907ea3f9"] == "fasterrcnn_mobilenet_v3_large_320_fpn_coco"
     torch.save(build("fasterrcnn_mobilenet_v3_large_320_fpn").state_dict(), tmp_path / "renamed.pth")
     digest = hashlib.sha256((tmp_path / "renamed.pth").read_bytes()).hexdigest()[:8]
-    monkeypatch.setattr(foreign, "official_files", lambda: {digest: known["907ea3f9"]})
+    monkeypatch.setattr(importing, "official_files", lambda: {digest: known["907ea3f9"]})
     assert import_detector(tmp_path / "renamed.pth", classes=CLASSES).size["short"] == 320

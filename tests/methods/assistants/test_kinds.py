@@ -1,23 +1,27 @@
 """Which kinds of assistants there are, what they are made of, and whom they suit."""
 
-import inspect
 import re
+from dataclasses import fields
 
 import pytest
 import torch
-from torch import nn
 
-from headstart.detectors.detector import Detector
 from headstart.detectors.zoo import FAMILIES
 from headstart.errors import UserError
-from headstart.heads.roi import BoxHead
-from headstart.methods import build_method
-from headstart.methods.assistants import KINDS, follow, raise_free, suited
-from headstart.methods.assistants.kinds import kind_of
-from laws.tiny import CLASSES, DENSE, TWO_STAGE
-from methods.pairs import make, teacher, tiny
+from headstart.heads.roi import BoxHead, BoxHeadOptions
+from headstart.losses.box import giou
+from headstart.methods import Frozen
+from headstart.methods.adapters import ConvAdapter
+from headstart.methods.assistants import KINDS, assistant_for, default_assistants, kind_of, standalone_assistant
+from laws.tiny import DENSE, TWO_STAGE
+from methods.pairs import assistant_losses, imitations, make, tiny
 
 NAMES = {"fasterrcnn": "rcnn", "cascadercnn": "cascade"}
+
+
+def losses_weight(method, name):
+    """The factor of an assistant's own losses."""
+    return assistant_losses(method)[name].weight.constant
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -31,60 +35,56 @@ def test_a_head_of_ones_own_is_called_by_its_class_and_has_an_assistant_of_it():
         pass
 
     odd = tiny("fasterrcnn")
-    odd.head.roi = OddHead(3, 16, [4, 8, 16, 32], hidden=24)
+    odd.head.roi = OddHead(3, 16, [4, 8, 16, 32], BoxHeadOptions(hidden=24))
     assert kind_of(odd.head) == "odd"
-    assert type(follow(odd, tiny("retinanet")).head) is OddHead
-
-
-def test_other_heads_are_refused():
-    student = tiny("retinanet")
-    with pytest.raises(UserError, match=r"needs a student with a dense or a two-stage head; this one has a Linear"):
-        build_method("head", Detector(student.backbone, student.neck, nn.Linear(1, 1), CLASSES), teacher("fcos"))
+    assert type(assistant_for(Frozen(odd), tiny("retinanet")).head) is OddHead
 
 
 @pytest.mark.parametrize("student", ["retinanet", "fasterrcnn"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_following_is_of_the_teachers_make(family, student):
+def test_an_assistant_is_of_its_teachers_make(family, student):
     """Widths and depths of the teacher's head; pyramid and classes of the student; nothing shared."""
-    options = {"box_head": "4conv1fc"} if family in TWO_STAGE else {"depth": 3}
-    guide, own = tiny(family, 5, hidden=40, **options) if family in TWO_STAGE else tiny(family, 5, **options), None
-    own = tiny(student, width=24, classes=("a", "b", "c", "d"))
-    assistant = follow(guide, own)
-    theirs = getattr(guide.head, "roi", guide.head)
-    assert assistant.kind == kind_of(guide.head) and assistant.head.hparams == theirs.hparams
+    options = {"hidden": 40, "box_head": "4conv1fc"} if family in TWO_STAGE else {"depth": 3}
+    teacher, own = Frozen(tiny(family, 5, **options)), tiny(student, width=24, classes=("a", "b", "c", "d"))
+    assistant, theirs = assistant_for(teacher, own), teacher.model.head.predictor
+    assert assistant.kind == kind_of(teacher.model.head) and assistant.head.hparams == theirs.hparams
     assert assistant.head.num_classes == 4
-    assert assistant.layers == (tuple(theirs.layer_names) if family in DENSE else assistant.layers)
-    assert {tuple(a.weight.shape) for a in [assistant.adapter()]} <= {(16, 16, 1, 1), (40, 40)}
-    first = assistant.head.cls_tower.convs[0] if family in DENSE else next(assistant.head.modules())
+    adapter = assistant.adapter()
+    pointers = {t.data_ptr() for t in theirs.state_dict().values() if t.numel()}
+    assert pointers.isdisjoint(t.data_ptr() for t in assistant.state_dict().values())
     if family in DENSE:
-        assert first.in_channels == 24 and assistant.head.strides == [8, 16, 32, 64, 128]
-        assert len(assistant.head.cls_tower) == 3
+        assert assistant.layers == tuple(theirs.layer_names) and assistant.width == 16
+        assert isinstance(adapter, ConvAdapter) and tuple(adapter.conv.weight.shape) == (16, 16, 1, 1)
+        assert assistant.head.cls_tower.convs[0].in_channels == 24 and len(assistant.head.cls_tower) == 3
+        assert assistant.head.strides == [8, 16, 32, 64, 128]
     else:
+        assert tuple(adapter.linear.weight.shape) == (40, 40)
         heads = [m for m in assistant.head.modules() if isinstance(m, BoxHead)]
+        assert len(heads) == (3 if family == "cascadercnn" else 1)
         assert all(h.convs[0].in_channels == 24 and h.strides == own.neck.strides[:4] for h in heads)
 
 
-def test_a_free_assistant_is_as_wide_and_deep_as_the_students_head():
-    dense = raise_free("fcos", tiny("retinanet", depth=3), {})
+def test_a_standalone_assistant_is_as_wide_and_deep_as_the_students_head():
+    dense = standalone_assistant("fcos", tiny("retinanet", depth=3), {})
     assert (dense.width, len(dense.head.cls_tower), dense.head.strides) == (16, 3, [8, 16, 32, 64, 128])
-    rcnn = raise_free("rcnn", tiny("retinanet"), {})
+    rcnn = standalone_assistant("rcnn", tiny("retinanet"), {})
     assert (rcnn.width, rcnn.head.strides, rcnn.head.num_classes) == (64, [8, 16, 32, 64], 3)
-    other = raise_free("retinanet", tiny("fasterrcnn"), {})
-    assert (other.width, len(other.head.cls_tower), other.factors) == (16, 4, [2] * 5)
+    other = standalone_assistant("retinanet", tiny("fasterrcnn"), {})
+    assert (other.width, len(other.head.cls_tower), other.factors) == (16, 4, (2,) * 5)
     assert other.head.strides == [8, 16, 32, 64, 128]
 
 
 def test_fcos_is_the_improved_one_unless_told_otherwise():
-    head = raise_free("fcos", tiny("retinanet"), {}).head
-    assert head.normalised and head.centreness_on_box and head.hparams["box_loss"] == "giou"
-    assert head.hparams["centre_sampling"] and head.hparams["conv_bias"]
-    plain = raise_free("fcos", tiny("retinanet"), {"normalised": False, "depth": 1, "width": 8}).head
+    head = standalone_assistant("fcos", tiny("retinanet"), {}).head
+    assert head.normalised and head.centreness_on_box and head.hparams.improved
+    assert head.box_loss is giou and head.assigner.radius == 1.5 and head.cls_tower.convs[0].bias is not None
+    plain = standalone_assistant("fcos", tiny("retinanet"), {"normalised": False, "depth": 1, "width": 8}).head
     assert not plain.normalised and plain.centreness_on_box and (plain.width, len(plain.cls_tower)) == (8, 1)
 
 
 def test_options_are_those_of_the_heads():
-    assert raise_free("cascade", tiny("retinanet"), {"hidden": 12, "regions": 9, "convs": 1}).width == 12
-    assert raise_free("retinanet", tiny("fcos"), {"anchor_scale": 2.0}).head.hparams["anchor_scale"] == 2.0
+    assert standalone_assistant("cascade", tiny("retinanet"), {"hidden": 12, "regions": 9, "convs": 1}).width == 12
+    assert standalone_assistant("retinanet", tiny("fcos"), {"anchor_scale": 2.0}).head.hparams.anchor_scale == 2.0
 
 
 @pytest.mark.parametrize(
@@ -93,37 +93,39 @@ def test_options_are_those_of_the_heads():
         ("rcnn", "hiden", "did you mean hidden?"),
         ("fcos", "centre_samplin", "did you mean centre_sampling?"),
         ("cascade", "region", "did you mean regions?"),
-        ("cascade", "class_agnostic", "did you mean "),
-        ("cascade", "stds", "did you mean "),
-        ("gfl", "zzz", "expected one of width, depth, anchor_scale, reg_max, selection."),
+        ("cascade", "class_agnostic", ""),
+        ("cascade", "stds", ""),
+        ("cascade", "beta", ""),
+        ("gfl", "zzz", "expected one of "),
     ],
 )
 def test_options_that_do_not_exist_are_refused(kind, option, hint):
+    """A cascade decides itself what its box heads have for `class_agnostic`, `stds` and `beta`."""
     with pytest.raises(UserError, match=re.escape(f"assistant {kind} has no option '{option}'; ")) as refused:
-        raise_free(kind, tiny("retinanet"), {option: 1})
-    assert hint in str(refused.value) or "expected one of" in str(refused.value)
+        standalone_assistant(kind, tiny("retinanet"), {option: 1})
+    assert hint in str(refused.value)
 
 
 def test_former_names_of_options_still_work():
-    assert raise_free("gfl", tiny("retinanet"), {"reach": 4}).head.reg_max == 4
-    assert raise_free("rcnn", tiny("retinanet"), {"agnostic": True, "void": 2}).head.hparams["class_agnostic"]
+    assert standalone_assistant("gfl", tiny("retinanet"), {"reach": 4}).head.reg_max == 4
+    head = standalone_assistant("rcnn", tiny("retinanet"), {"agnostic": True, "void": 2}).head
+    assert head.class_agnostic and head.cls.out_features == 3 + 1 + 2
 
 
 def test_every_option_of_a_kind_can_be_given():
-    """None is offered that its constructor would not take."""
+    """None is offered that its head would not take."""
     for kind, made in KINDS.items():
-        offered = [p.name for p in inspect.signature(made).parameters.values() if p.kind is p.KEYWORD_ONLY]
         student = tiny("fcos" if kind == "retinanet" else "retinanet")
-        first = raise_free(kind, student, {}).head
-        given = {name: value for name, value in first.hparams.items() if name in offered}
-        assert given and raise_free(kind, student, given).head.hparams == first.hparams
+        first = standalone_assistant(kind, student, {}).head
+        given = {field.name: getattr(first.hparams, field.name) for field in fields(made.Options)}
+        assert given and standalone_assistant(kind, student, given).head.hparams == first.hparams
 
 
 @pytest.mark.parametrize(("kind", "hint"), [("retinet", "did you mean retinanet?"), ("yolo", "expected one of rcnn, ")])
 def test_kinds_that_do_not_exist_are_refused(kind, hint):
-    for ask in (kind, [kind], {kind: {}}, f"fcos, {kind}"):
+    for given in (kind, [kind], {kind: {}}, f"fcos, {kind}"):
         with pytest.raises(UserError, match=re.escape(f"no assistant is called '{kind}'; {hint}")):
-            make(None, "gfl", assistants=ask)
+            make(None, "gfl", assistants=given)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -144,28 +146,28 @@ def test_the_students_own_kind_is_refused(family):
     ],
 )
 def test_auto_is_the_papers_choice(student, kinds):
-    assert suited(tiny(student)) == kinds
-    assert list(make(None, student, assistants="auto").lessons) == kinds
+    assert default_assistants(tiny(student)) == kinds
+    assert list(assistant_losses(make(None, student, assistants="auto"))) == kinds
 
 
 @pytest.mark.parametrize("given", ["rcnn, fcos", ["rcnn", "fcos"], {"rcnn": {}, "fcos": None}])
 def test_kinds_may_be_given_in_three_ways(given):
-    assert list(make(None, "retinanet", assistants=given).lessons) == ["rcnn", "fcos"]
+    assert list(assistant_losses(make(None, "retinanet", assistants=given))) == ["rcnn", "fcos"]
 
 
 def test_a_mapping_has_options_and_weights():
     method = make(None, "retinanet", assistants={"rcnn": {"hidden": 12, "weight": 0.25}, "fcos": {"weight": 2}})
-    rcnn, fcos = method.lessons["rcnn"], method.lessons["fcos"]
-    assert (rcnn.own, rcnn.assistant.width, fcos.own) == (0.25, 12, 2.0)
+    assert (losses_weight(method, "rcnn"), losses_weight(method, "fcos")) == (0.25, 2.0)
+    assert assistant_losses(method)["rcnn"].assistant.width == 12
 
 
 def test_fcos_weighs_half_beside_others():
     """And its whole alone: the published weights of its losses."""
-    assert make(None, "retinanet", assistants="auto").lessons["fcos"].own == 0.5
-    assert make(None, "retinanet", assistants="auto").lessons["rcnn"].own == 1.0
-    assert make(None, "retinanet", assistants="fcos").lessons["fcos"].own == 1.0
-    assert make("fasterrcnn", "retinanet", assistants="fcos").lessons["fcos"].own == 0.5
-    assert make("fcos", "retinanet").lessons["fcos"].own == 1.0
+    assert losses_weight(make(None, "retinanet", assistants="auto"), "fcos") == 0.5
+    assert losses_weight(make(None, "retinanet", assistants="auto"), "rcnn") == 1.0
+    assert losses_weight(make(None, "retinanet", assistants="fcos"), "fcos") == 1.0
+    assert losses_weight(make("fasterrcnn", "retinanet", assistants="fcos"), "fcos") == 0.5
+    assert losses_weight(make("fcos", "retinanet"), "fcos") == 1.0
 
 
 @pytest.mark.parametrize(
@@ -173,20 +175,21 @@ def test_fcos_weighs_half_beside_others():
     [
         ({"rcnn": 0.5}, "assistant rcnn: its options must be a mapping, not '0.5'"),
         ({"rcnn": {"weight": "much"}}, "assistant rcnn: weight must be a number, not 'much'"),
-        (True, "assistants must be kinds, auto or a mapping, not 'True'"),
+        (True, "assistants must be a word or a mapping or a list, not 'True'"),
         ("rcnn, fcos, rcnn", "assistant rcnn is named twice"),
     ],
 )
 def test_other_shapes_are_refused(given, sentence):
-    with pytest.raises(UserError, match=re.escape(sentence)):
+    with pytest.raises(UserError, match=re.escape(f"method head: {sentence}")):
         make(None, "retinanet", assistants=given)
 
 
 def test_assistants_beside_a_teacher_may_be_of_its_kind():
     method = make("fasterrcnn", "retinanet", assistants="rcnn")
-    assert list(method.lessons) == ["rcnn", "rcnn-2"] and method.lessons["rcnn-2"].teacher is None
+    assert list(assistant_losses(method)) == ["rcnn", "rcnn-2"]
+    assert imitations(method, "akd/rcnn") and not imitations(method, "akd/rcnn-2")
 
 
 def test_what_is_drawn_is_drawn_anew():
-    first, second = (raise_free("rcnn", tiny("retinanet"), {}).head.fcs[0].weight for _ in range(2))
+    first, second = (standalone_assistant("rcnn", tiny("retinanet"), {}).head.fcs[0].weight for _ in range(2))
     assert not torch.equal(first, second)

@@ -1,6 +1,6 @@
 """Weights of whole detectors: headstart's own files, and those of others."""
 
-from headstart.detectors.weights.foreign import import_detector, import_file, open_detector
+from headstart.detectors.weights.importing import import_detector, import_file, open_detector
 from headstart.detectors.weights.native import load_detector, load_weights, read_metadata, save_detector
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Which backbone a file holds, from the shapes of its tensors."""
+"""What the keys and shapes of a state dict say: which ResNet it holds, how many layers, how wide they are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from headstart.detectors.weights.matching import as_there
+from headstart.detectors.weights.key_mapping import name_in_file
 from headstart.errors import UserError
 from headstart.heads.roi import cell_by_cell
 
@@ -25,11 +25,15 @@ RESNETS: dict[tuple[bool, tuple[int, ...], int, int], str] = {
     (True, (3, 4, 6, 3), 128, 128): "wide_resnet50_2",
     (True, (3, 4, 23, 3), 128, 128): "wide_resnet101_2",
 }
-"""Bottleneck blocks, blocks per stage, channels of the first 3x3 convolution, how many of them each filter reads."""
+"""(bottleneck blocks or basic ones, blocks per stage, output channels of the first 3x3 convolution, its input channels
+per group) -> timm's name."""
 
 
 def name_resnet(tensors: Mapping[str, Tensor], prefix: str) -> str:
-    """timm's name of the ResNet whose tensors begin with `prefix`. Raises UserError if it is none of `RESNETS`."""
+    """timm's name of the ResNet whose keys begin with `prefix`. Raises UserError if it is none of `RESNETS`.
+
+    The 3x3 convolution that decides has a weight (out, in / groups, 3, 3).
+    """
     blocks: dict[int, set[int]] = {}
     for key in tensors:
         found = re.match(re.escape(prefix) + r"layer(\d+)\.(\d+)\.", key)
@@ -50,12 +54,15 @@ def name_resnet(tensors: Mapping[str, Tensor], prefix: str) -> str:
 
 
 def count_layers(tensors: Mapping[str, Tensor], pattern: str) -> int:
-    """How many different numbers the group of `pattern` takes among the names that it fits."""
+    """How many different values the first group of `pattern` has among the keys that it matches."""
     return len({found[1] for key in tensors if (found := re.fullmatch(pattern, key))})
 
 
 def shape_of(tensors: Mapping[str, Tensor], name: str, dims: int) -> tuple[int, ...]:
-    """The shape of a tensor that must be there. Raises UserError if it is missing or has other than `dims` sides."""
+    """The shape of the tensor called `name`.
+
+    Raises UserError if it is missing, empty or has other than `dims` dimensions.
+    """
     tensor = tensors.get(name)
     if tensor is None:
         raise UserError(f"lacks {name}")
@@ -64,23 +71,24 @@ def shape_of(tensors: Mapping[str, Tensor], name: str, dims: int) -> tuple[int, 
     return tuple(tensor.shape)
 
 
-def take(tensors: Mapping[str, Tensor], name: str, rows: int, named: Mapping[str, str]) -> Tensor:
-    """A tensor that must be there; `named` are the file's names of ours.
+def take_rows(tensors: Mapping[str, Tensor], name: str, rows: int, file_keys: Mapping[str, str]) -> Tensor:
+    """The tensor (rows, ...) called `name`; `file_keys`: our key -> the file's, for the errors.
 
-    Raises UserError if it is missing or does not have that many rows.
+    Raises UserError if it is missing, empty or has another number of rows.
     """
     tensor = tensors.get(name)
     if tensor is None:
-        raise UserError(f"lacks {as_there(name, named)}")
+        raise UserError(f"lacks {name_in_file(name, file_keys)}")
     if tensor.dim() == 0 or len(tensor) != rows or tensor.numel() == 0:
-        raise UserError(f"has {named.get(name, name)} of shape {tuple(tensor.shape)}, expected {rows} rows")
+        raise UserError(f"has {file_keys.get(name, name)} of shape {tuple(tensor.shape)}, expected {rows} rows")
     return tensor
 
 
 def order_crops(tensors: dict[str, Tensor], name: str, width: int) -> None:
-    """Puts the first layer of a box head, which elsewhere reads a crop channel by channel, into our order.
+    """Reorders, in place of `tensors`, the inputs of the first fully connected layer (hidden, C * G * G) of a box head.
 
-    Raises UserError if it does not read square crops of `width` channels.
+    Other libraries flatten a crop (C, G, G) channel by channel; here it is flattened cell by cell, (G, G, C). C is
+    `width`. Raises UserError if the layer does not read square crops of that many channels.
     """
     inputs = shape_of(tensors, name, 2)[1]
     grid = math.isqrt(inputs // width)

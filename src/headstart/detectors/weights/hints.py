@@ -1,4 +1,4 @@
-"""What a file says about itself besides its weights: its name, and what its training program wrote down."""
+"""What is known of a file besides its weights: its name, and what its training program saved with them."""
 
 from __future__ import annotations
 
@@ -6,41 +6,46 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from headstart.detectors.weights.opening import Checkpoint, Skipped
+from headstart.detectors.weights.read_checkpoint import Checkpoint, Placeholder
 from headstart.detectors.weights.torchvision.names import coco_classes
 from headstart.errors import UserError
 
 
 @dataclass(frozen=True)
 class Hints:
-    """name      what the file is to be read as: the word of the user (`--as`), else what it is called
-    said      whether the user said so
-    settings  arguments of the training program that were saved beside the weights (argparse)
-    meta      what mmdetection saves beside the weights: its configuration as text, the classes
-    classes   names that the user gave, or None
+    """What helps to tell apart detectors with the same weights.
+
+    name      what the file is read as: given by the user (`--as`), else the model in its settings, else its file name
+    by_user   whether the user gave the name
+    settings  arguments of the training program (argparse), if they were saved with the weights
+    meta      what mmdetection saves with the weights: its configuration as text, the classes
+    classes   names given by the user, or None
     """
 
     name: str
-    said: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    by_user: bool = False
+    settings: Mapping[str, object] = field(default_factory=dict)
+    meta: Mapping[str, object] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
 
-    def says(self, pattern: str) -> bool:
+    def name_has(self, pattern: str) -> bool:
         """Whether the name contains this (a regular expression, upper and lower case alike)."""
         return re.search(pattern, self.name, re.IGNORECASE) is not None
 
 
-def collect_hints(checkpoint: Checkpoint, said: str | None, classes: tuple[str, ...] | None) -> Hints:
-    """The hints of an opened checkpoint."""
-    saved = checkpoint.beside.get("args")
-    state = saved.state if isinstance(saved, Skipped) else saved
-    settings = dict(state) if isinstance(state, Mapping) else {}
-    name = said or str(settings.get("model") or checkpoint.path.stem)
-    meta = checkpoint.beside.get("meta")
-    return Hints(name, said is not None, settings, dict(meta) if isinstance(meta, Mapping) else {}, classes)
+def collect_hints(checkpoint: Checkpoint, read_as: str | None, classes: tuple[str, ...] | None) -> Hints:
+    """The hints of a checkpoint; `read_as` and `classes` are the user's, None where they said nothing."""
+    saved = checkpoint.extras.get("args")
+    state = saved.state if isinstance(saved, Placeholder) else saved
+    settings = _as_dict(state)
+    name = read_as or str(settings.get("model") or checkpoint.path.stem)
+    return Hints(name, read_as is not None, settings, _as_dict(checkpoint.extras.get("meta")), classes)
+
+
+def _as_dict(value: object) -> dict[str, object]:
+    """A mapping with text as keys; empty for anything else."""
+    return {str(key): inner for key, inner in value.items()} if isinstance(value, Mapping) else {}
 
 
 def read_classes(text: str | None) -> tuple[str, ...] | None:

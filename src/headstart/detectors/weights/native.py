@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import headstart
+from headstart.atomic import atomically
 from headstart.detectors.detector import Detector, check_order
 from headstart.errors import UserError
 
@@ -22,7 +22,32 @@ FORMAT_VERSION = 2
 """2: the first layer of a box head reads its crop cell by cell (1: channel by channel)."""
 
 
-def save_detector(detector: Detector, path: str | Path, **metadata: Any) -> Path:
+class Preprocessing(TypedDict):
+    """mean and std per channel, of pixel values in 0..255 (`range`); order of the channels, "RGB" or "BGR"."""
+
+    mean: list[float]
+    std: list[float]
+    order: NotRequired[str]
+    range: NotRequired[int]
+
+
+class Metadata(TypedDict):
+    """The header of a file.
+
+    recipe    the keyword arguments of `build_detector`; empty for a detector that was built by hand
+    training  whatever was given to `save_detector` besides, such as scores, seed or the size of images
+    """
+
+    format: str
+    format_version: int
+    headstart_version: str
+    recipe: dict[str, object] | None
+    classes: list[str]
+    preprocessing: Preprocessing
+    training: dict[str, object]
+
+
+def save_detector(detector: Detector, path: str | Path, **metadata: object) -> Path:
     """Writes weights and everything needed to use them: recipe, classes, preprocessing, versions.
 
     `metadata` (anything JSON can hold, e.g. scores, seed, method) is kept under "training". The file appears whole or
@@ -48,27 +73,18 @@ def save_detector(detector: Detector, path: str | Path, **metadata: Any) -> Path
         key: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for key, value in detector.state_dict().items()
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata={key: json.dumps(value, default=str) for key, value in header.items()})
-        # safetensors makes files that nobody else can read, whatever the umask says.
-        temporary.chmod(mode)
-        temporary.replace(path)
+        with atomically(path) as partial:
+            save_file(tensors, partial, metadata={key: json.dumps(value, default=str) for key, value in header.items()})
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"the weights could not be written to {path}: {error}. Free some space or name another"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):  # the place itself may be impossible
-            temporary.unlink(missing_ok=True)
     return path
 
 
-def read_metadata(path: str | Path) -> dict[str, Any]:
-    """What the file says about itself, without reading a tensor: the keys of `save_detector`'s header.
+def read_metadata(path: str | Path) -> Metadata:
+    """The header of a file that `save_detector` wrote, without reading a tensor.
 
     Raises UserError if the file is missing, damaged, of another kind, or newer than this headstart.
     """
@@ -93,16 +109,17 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
             f"{path} was written by headstart {header.get('headstart_version')} in format {version}; "
             f"this is headstart {headstart.__version__}, which reads format {FORMAT_VERSION}. {remedy}"
         )
-    return header
+    lacks = sorted(Metadata.__required_keys__ - set(header))
+    if lacks:
+        raise UserError(f"{path} is damaged, its header lacks {', '.join(lacks)}: copy or save it again")
+    return cast("Metadata", header)
 
 
 def load_detector(path: str | Path, device: str | torch.device = "cpu") -> Detector:
-    """The detector of a file that `save_detector` wrote, in eval mode, every tensor and its preprocessing restored.
+    """The detector of a file that `save_detector` wrote, in evaluation mode, with every tensor and its preprocessing.
 
     Raises UserError as `read_metadata`, and one that lists every tensor that is missing, unknown or of another shape.
     """
-    from headstart.detectors.zoo import build_detector
-
     header = read_metadata(path)
     if not header["recipe"]:
         raise UserError(
@@ -110,8 +127,7 @@ def load_detector(path: str | Path, device: str | torch.device = "cpu") -> Detec
             "headstart.detectors.weights.load_weights(detector, path)"
         )
     try:
-        recipe: dict[str, Any] = {**header["recipe"], "pretrained": False}
-        detector = build_detector(**recipe)
+        detector = build_from_recipe(header["recipe"])
     except UserError as error:
         raise UserError(
             f"{path} (written by headstart {header['headstart_version']}) cannot be built: {error}"
@@ -120,10 +136,25 @@ def load_detector(path: str | Path, device: str | torch.device = "cpu") -> Detec
     return detector.to(device).eval()
 
 
-def load_weights(detector: Detector, path: str | Path) -> None:
-    """Fills a detector that is already built from a file of `save_detector`; classes and every tensor must match.
+def build_from_recipe(recipe: Mapping[str, object]) -> Detector:
+    """A detector with random weights from the recipe of another: the keyword arguments of `build_detector`.
 
-    Raises UserError otherwise, listing all that does not.
+    Raises UserError for a recipe without name and classes, and as `build_detector`.
+    """
+    from headstart.detectors.zoo import build_detector
+
+    options = dict(recipe)
+    name, classes, backbone = (options.pop(key, None) for key in ("name", "classes", "backbone"))
+    if not isinstance(name, str) or not isinstance(classes, list | tuple) or not isinstance(backbone, str | None):
+        raise UserError(f"expected a recipe with the name and the classes of a detector, found {dict(recipe)}")
+    options["pretrained"] = False
+    return build_detector(name, [str(one) for one in classes], backbone=backbone, **options)
+
+
+def load_weights(detector: Detector, path: str | Path) -> None:
+    """Loads a file of `save_detector` into a detector that is already built, preprocessing included.
+
+    Raises UserError if the classes differ, or with a list of the tensors that are missing, unknown or of another shape.
     """
     header = read_metadata(path)
     if tuple(header["classes"]) != detector.classes:

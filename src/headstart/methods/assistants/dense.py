@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 
@@ -55,4 +56,4 @@ class DenseAssistant(Assistant):
         return {name: [torch.relu(x) for x in maps[: len(self.factors)]] for name, maps in found.items()}
 
     def init_from_teacher(self, teacher: Teacher, classes: ClassMap) -> list[str]:
-        return init_dense_head(self.head, teacher.model.head, classes)
+        return init_dense_head(self.head, cast(DenseHead, teacher.model.head.predictor), classes)

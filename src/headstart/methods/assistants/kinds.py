@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
-
-from torch import nn
+from collections.abc import Mapping
 
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError, demand_known
@@ -14,16 +11,17 @@ from headstart.heads.cascade import CascadeRoIHead
 from headstart.heads.dense import DenseHead
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.gfl import GFLHead
-from headstart.heads.protocol import Head
+from headstart.heads.protocol import Head, Predictor
 from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.retina import RetinaHead
 from headstart.heads.roi import BoxHead
 from headstart.methods.assistants.assistant import Assistant
 from headstart.methods.assistants.dense import DenseAssistant
 from headstart.methods.assistants.regions import CascadeAssistant, RCNNAssistant
+from headstart.options import check_options
 from headstart.teachers.base import Teacher
 
-KINDS: dict[str, type[nn.Module]] = {
+KINDS: dict[str, type[Predictor]] = {
     "rcnn": BoxHead,
     "cascade": CascadeRoIHead,
     "retinanet": RetinaHead,
@@ -33,15 +31,6 @@ KINDS: dict[str, type[nn.Module]] = {
     "reppoints": RepPointsHead,
 }
 """The heads that can be an assistant, by the name that terms and the option `assistants` have for them."""
-
-IMPROVED = {
-    "normalised": True,
-    "centre_sampling": True,
-    "centreness_on_box": True,
-    "box_loss": "giou",
-    "conv_bias": True,
-}
-"""FCOS as HEAD's authors use it for an assistant without a teacher."""
 
 FINEST = 8
 """Stride of a dense assistant's finest level, if the student's is finer."""
@@ -86,9 +75,11 @@ def standalone_assistant(kind: str, student: Detector, options: Mapping[str, obj
         part = max(1, FINEST // strides[0])
         strides = [stride * part for stride in strides]
         width, depth = student.head.tower_shape or (student.neck.width, DEPTH)
-        given = {"width": width, "depth": depth, **(IMPROVED if kind == "fcos" else {})}
-    head = _build(made, f"assistant {kind}", {**given, **options}, len(student.classes), student.neck.width, strides)
-    return _wrap(kind, head, student)
+        given = {"width": width, "depth": depth}
+    if kind == "fcos":
+        given["improved"] = True  # as HEAD's authors use it
+    checked = check_options(made.Options, {**given, **options}, f"method head: assistant {kind}")
+    return _wrap(kind, made(len(student.classes), student.neck.width, strides, checked), student)
 
 
 def default_assistants(student: Detector) -> list[str]:
@@ -98,23 +89,9 @@ def default_assistants(student: Detector) -> list[str]:
     return ["retinanet", "rcnn"] if kind_of(student.head) == "fcos" else ["fcos", "rcnn"]
 
 
-def _build(
-    made: type[nn.Module], who: str, options: Mapping[str, object], classes: int, channels: int, strides: Sequence[int]
-) -> nn.Module:
-    known = _parameters(made) + (_parameters(BoxHead) if made is CascadeRoIHead else [])
-    for option in options:
-        demand_known(option, known, f"method head: {who} has no option")
-    return made(classes, channels, strides, **options)
-
-
-def _wrap(kind: str, head: nn.Module, student: Detector) -> Assistant:
+def _wrap(kind: str, head: Predictor, student: Detector) -> Assistant:
     if isinstance(head, BoxHead):
         return RCNNAssistant(head)
     if isinstance(head, CascadeRoIHead):
         return CascadeAssistant(head)
     return DenseAssistant(kind, head, student.neck.strides)
-
-
-def _parameters(made: type[nn.Module]) -> list[str]:
-    found = inspect.signature(made).parameters.values()
-    return [p.name for p in found if p.kind is inspect.Parameter.KEYWORD_ONLY]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from headstart.methods.step import Step
+from headstart.structures import Signal, tensors_of
 
 
 def mse(student: Tensor, teacher: Tensor) -> Tensor:
@@ -28,6 +27,7 @@ class MSE:
 
     terms = {"": 1.0}
 
-    def __call__(self, source: Sequence[Tensor], target: Sequence[Tensor], step: Step) -> dict[str, Tensor]:
+    def __call__(self, source: Signal, target: Signal, step: Step) -> dict[str, Tensor]:
         """source and target: one tensor (N, D), or a map (B, C, H, W) per level. Gives one scalar."""
-        return {"": torch.stack([mse(s, t) for s, t in zip(source, target, strict=True)]).sum()}
+        pairs = zip(tensors_of(source), tensors_of(target), strict=True)
+        return {"": torch.stack([mse(s, t) for s, t in pairs]).sum()}

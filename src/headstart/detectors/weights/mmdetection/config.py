@@ -1,50 +1,50 @@
-"""What mmdetection's configuration, or else a file's name, says that its weights leave open."""
+"""What weights leave open, from mmdetection's configuration in the checkpoint, or else from the name of the file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from headstart.detectors.weights.hints import Hints
-from headstart.detectors.weights.mmdetection.config_text import find_type, look, read_config
+from headstart.detectors.weights.key_mapping import ImageSize
+from headstart.detectors.weights.mmdetection.config_text import Config, find_type, look, read_config
 from headstart.errors import UserError
 
-Pixels = tuple[tuple[float, float, float], tuple[float, float, float], str]
-"""Mean and deviation of values in 0..255, and the order of channels that they are in."""
+Normalisation = tuple[tuple[float, float, float], tuple[float, float, float], str]
+"""Mean and standard deviation per channel, of pixel values in 0..255, and the order of the channels, "RGB" or "BGR"."""
 
-TORCHVISION: Pixels = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "RGB")
-CAFFE: Pixels = ((103.53, 116.28, 123.675), (1.0, 1.0, 1.0), "BGR")
-FIRST_CAFFE: Pixels = ((102.9801, 115.9465, 122.7717), (1.0, 1.0, 1.0), "BGR")
-"""Of the ResNets that FCOS was first trained with."""
-DETECTRON2: Pixels = ((103.53, 116.28, 123.675), (57.375, 57.12, 58.395), "BGR")
-"""Of the ResNeXt-101 32x8d that mmdetection took from there."""
+TORCHVISION: Normalisation = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "RGB")
+CAFFE: Normalisation = ((103.53, 116.28, 123.675), (1.0, 1.0, 1.0), "BGR")
+FIRST_CAFFE: Normalisation = ((102.9801, 115.9465, 122.7717), (1.0, 1.0, 1.0), "BGR")
+"""For the ResNets that FCOS was first trained with."""
+DETECTRON2: Normalisation = ((103.53, 116.28, 123.675), (57.375, 57.12, 58.395), "BGR")
+"""For the ResNeXt-101 32x8d that mmdetection took from detectron2."""
 
-OFFICIAL = r"(retinanet|fcos|atss|gfl|reppoints|r-?cnn).*[_-][rx](18|34|50|101|152)(?!\d)"
-"""Names as mmdetection gives them to its files: those for Caffe's backbones say so."""
+OFFICIAL_NAME = r"(retinanet|fcos|atss|gfl|reppoints|r-?cnn).*[_-][rx](18|34|50|101|152)(?!\d)"
+"""How mmdetection names its files; the names of those with Caffe's backbones contain "caffe"."""
 
 UNLIMITED = 1_000_000
-"""What -1 means where boxes are counted."""
+"""A number of boxes that stands for mmdetection's -1, no limit."""
 
 BOTTLENECKS = ("resnet50", "resnet101", "resnet152")
-"""Those that are common in both styles."""
+"""ResNets that are common in PyTorch's style and in Caffe's."""
 
 
-def config_of(hints: Hints) -> dict[str, Any]:
-    """The configuration in a checkpoint (2.x: `config`, 3.x: `cfg`), {} if there is none that can be read."""
+def config_of(hints: Hints) -> dict[str, object]:
+    """The configuration in a checkpoint (2.x: `config`, 3.x: `cfg`), {} if there is none or it cannot be read."""
     text = hints.meta.get("cfg", hints.meta.get("config"))
     return read_config(text) if isinstance(text, str) else {}
 
 
-def read_style(config: Mapping[str, Any], hints: Hints, backbone: str) -> bool:
+def is_caffe_style(config: Config, hints: Hints, backbone: str) -> bool:
     """Whether blocks halve their maps in the first convolution (Caffe's style), which shapes do not show.
 
     Raises UserError where nothing says so.
     """
     if look(config, "model.backbone"):
         return look(config, "model.backbone.style", "pytorch") == "caffe"
-    if hints.says("caffe"):
+    if hints.name_has("caffe"):
         return True
-    if hints.says("pytorch") or hints.says(OFFICIAL) or backbone not in BOTTLENECKS:
+    if hints.name_has("pytorch") or hints.name_has(OFFICIAL_NAME) or backbone not in BOTTLENECKS:
         return False
     raise UserError(
         f"does not say which {backbone} it has, PyTorch's (RGB images, stride in 3x3 convolutions) or Caffe's (BGR, "
@@ -52,18 +52,21 @@ def read_style(config: Mapping[str, Any], hints: Hints, backbone: str) -> bool:
     )
 
 
-def read_pixels(config: Mapping[str, Any], hints: Hints, backbone: str, *, caffe: bool, plain_fcos: bool) -> Pixels:
-    """How the images are normalised."""
+def read_normalisation(config: Config, hints: Hints, backbone: str, *, caffe: bool, plain_fcos: bool) -> Normalisation:
+    """How images were normalised in training; `caffe` and `plain_fcos` decide where no configuration says it.
+
+    Raises UserError for a configuration that says it in a way that is not understood, and where nothing says it.
+    """
     demand(config, "model.data_preprocessor.rgb_to_bgr", False)
     found = look(config, "model.data_preprocessor")
     if isinstance(found, Mapping) and found.get("mean"):
-        return _pixels(found, rgb=found.get("bgr_to_rgb", False))
+        return _normalisation(found, rgb=found.get("bgr_to_rgb", False))
     found = next(find_type([config.get("data"), config.get("test_pipeline")], "Normalize"), None)
     found = found or config.get("img_norm_cfg")
     if isinstance(found, Mapping) and found.get("mean"):
-        return _pixels(found, rgb=found.get("to_rgb", True))
+        return _normalisation(found, rgb=found.get("to_rgb", True))
     if backbone == "resnext101_32x8d":
-        if hints.says("x101_32x8d|x101-32x8d|detectron2"):
+        if hints.name_has("x101_32x8d|x101-32x8d|detectron2"):
             return DETECTRON2
         raise UserError(
             "does not say how its images are normalised, and for a ResNeXt-101 32x8d two ways are common: give --as "
@@ -74,22 +77,23 @@ def read_pixels(config: Mapping[str, Any], hints: Hints, backbone: str, *, caffe
     return TORCHVISION
 
 
-def _pixels(found: Mapping[str, Any], *, rgb: Any) -> Pixels:
+def _normalisation(found: Config, *, rgb: object) -> Normalisation:
     if not isinstance(rgb, bool):
         raise UserError(f"has a configuration that does not say whether images are RGB or BGR: {rgb}")
     rows = []
     for key in ("mean", "std"):
         row = found.get(key)
-        if not isinstance(row, list) or len(row) != 3 or not all(type(v) in (int, float) for v in row):
+        numbers = [float(v) for v in row if type(v) in (int, float)] if isinstance(row, list) else []
+        if not isinstance(row, list) or len(row) != 3 or len(numbers) != 3:
             raise UserError(f"has a configuration whose {key} of the pixels is no three numbers: {row}")
-        rows.append((float(row[0]), float(row[1]), float(row[2])))
+        rows.append((numbers[0], numbers[1], numbers[2]))
     if 0.0 in rows[1]:
         raise UserError("has a configuration that divides pixels by zero")
     return rows[0], rows[1], "RGB" if rgb else "BGR"
 
 
-def read_size(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The size of images when it was tested, and what is to be said of it."""
+def read_size(config: Config) -> tuple[ImageSize, list[str]]:
+    """The size of images (sides in pixels) when the detector was tested, and notes on it, a sentence each."""
     places = [config.get("test_pipeline"), look(config, "test_dataloader"), look(config, "data.test")]
     scale = None
     for kind, key in (("MultiScaleFlipAug", "img_scale"), ("Resize", "scale")):
@@ -102,13 +106,14 @@ def read_size(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if any(found.get("keep_ratio") is False for found in find_type(places, "Resize")):
         notes.append("images were stretched to one size there, here they keep their proportions")
     scale = scale[0] if isinstance(scale, list) and len(scale) == 1 else scale
-    if isinstance(scale, list) and len(scale) == 2 and all(isinstance(side, int) and side > 0 for side in scale):
-        return {"short": min(scale), "long": max(scale), "resize": "opencv"}, notes
+    sides = [side for side in scale if isinstance(side, int) and side > 0] if isinstance(scale, list) else []
+    if isinstance(scale, list) and len(scale) == len(sides) == 2:
+        return {"short": min(sides), "long": max(sides), "resize": "opencv"}, notes
     note = "images are fitted into 1333 x 800 pixels, as mmdetection does unless told otherwise (or --imgsz)"
     return {"short": 800, "long": 1333, "resize": "opencv"}, [*notes, note]
 
 
-def read_selection(config: Mapping[str, Any], part: str | None = None) -> dict[str, Any]:
+def read_selection(config: Config, part: str | None = None) -> dict[str, object]:
     """Changes to how boxes are selected when testing; `part` is rpn or rcnn in two-stage detectors."""
     test = look(config, "model.test_cfg", look(config, "test_cfg", {}))
     test = look(test, part, {}) if part else test
@@ -132,7 +137,8 @@ def read_selection(config: Mapping[str, Any], part: str | None = None) -> dict[s
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _fits(key: str, value: Any) -> bool:
+def _fits(key: str, value: object) -> bool:
+    """Whether a value is a number that the key of a selection may have."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     if key in ("nms_pre", "max_detections"):
@@ -140,7 +146,7 @@ def _fits(key: str, value: Any) -> bool:
     return value >= 0 and (key == "min_size" or value <= 1)
 
 
-def number(config: Mapping[str, Any], path: str, default: float) -> float:
+def number(config: Config, path: str, default: float) -> float:
     """The number above 0 at `path`. Raises UserError if something else stands there."""
     found = look(config, path, default)
     if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < 1e6:
@@ -148,17 +154,18 @@ def number(config: Mapping[str, Any], path: str, default: float) -> float:
     return float(found)
 
 
-def demand(config: Mapping[str, Any], path: str, *allowed: Any) -> None:
-    """Raises UserError if the configuration says something else at `path` than what is allowed; silence is allowed."""
+def demand(config: Config, path: str, *allowed: object) -> None:
+    """Raises UserError if the configuration has a value at `path` that is not among `allowed`; it may have none."""
     found = look(config, path)
-    if found is not None and not any(_alike(found, value) for value in allowed):
+    if found is not None and not any(_equal(found, value) for value in allowed):
         only = f"only {' or '.join(map(str, allowed))} can" if allowed else "that cannot"
         raise UserError(f"has {path} {found} in its configuration, and {only} be imported")
 
 
-def _alike(found: Any, value: Any) -> bool:
+def _equal(found: object, value: object) -> bool:
+    """Whether a value of a configuration is `value`: numbers up to rounding, names with or without their package."""
     if isinstance(value, list | tuple):
-        return isinstance(found, list) and len(found) == len(value) and all(map(_alike, found, value))
+        return isinstance(found, list) and len(found) == len(value) and all(map(_equal, found, value))
     if isinstance(value, float) and isinstance(found, int | float):
         return abs(found - value) < 1e-9
     if isinstance(value, str) and isinstance(found, str):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from typing import Any
+
+Config = Mapping[str, object]
+"""A configuration, or a part of one: values as `read_config` gives them."""
 
 
 class Unknown:
-    """Stands for a value that the text does not spell out."""
+    """Stands for a value that is computed in the text, by a call or an expression."""
 
     def __repr__(self) -> str:
         return "unknown"
@@ -17,30 +19,30 @@ class Unknown:
 UNKNOWN = Unknown()
 
 
-def read_config(text: str) -> dict[str, Any]:
+def read_config(text: str) -> dict[str, object]:
     """The values assigned in a text of Python: numbers, words, lists, `dict(...)`, and names assigned before.
 
     What is anything else becomes UNKNOWN; a text that is no Python gives an empty dictionary.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     try:
         for line in ast.parse(text).body:
             if isinstance(line, ast.Assign) and len(line.targets) == 1 and isinstance(line.targets[0], ast.Name):
                 values[line.targets[0].id] = _value(line.value, values)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
         return {}
     return values
 
 
-def look(config: Any, path: str, default: Any = None) -> Any:
+def look(config: object, path: str, default: object = None) -> object:
     """The value at `a.b.c`, or the default where it is missing, unknown or None."""
     for part in path.split("."):
         config = config.get(part) if isinstance(config, Mapping) else None
     return default if config is None or config is UNKNOWN else config
 
 
-def find_type(config: Any, kind: str) -> Iterator[Mapping[str, Any]]:
-    """Every dictionary inside whose `type` is this (in whatever package), in order."""
+def find_type(config: object, kind: str) -> Iterator[Config]:
+    """Every dictionary in `config`, at any depth, whose `type` is `kind` (with or without its package), in order."""
     if isinstance(config, Mapping):
         if str(config.get("type")).rpartition(".")[2] == kind:
             yield config
@@ -51,7 +53,7 @@ def find_type(config: Any, kind: str) -> Iterator[Mapping[str, Any]]:
             yield from find_type(value, kind)
 
 
-def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
+def _value(node: ast.expr, names: Config) -> object:
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name):
@@ -69,9 +71,9 @@ def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
     return UNKNOWN
 
 
-def _join(pairs: Iterator[tuple[Any, Any]]) -> dict[Any, Any]:
-    """A dictionary; the pairs without a key are dictionaries to take in (`**other`)."""
-    joined: dict[Any, Any] = {}
+def _join(pairs: Iterator[tuple[object, object]]) -> dict[object, object]:
+    """A dictionary of keys and values; a value without a key is a dictionary whose items are added (`**other`)."""
+    joined: dict[object, object] = {}
     for key, value in pairs:
         if key is None:
             joined.update(value if isinstance(value, dict) else {})

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from torch import Tensor
 
 from headstart.detectors.weights.architecture import count_layers, order_crops, shape_of
 from headstart.detectors.weights.hints import Hints
 from headstart.detectors.weights.mmdetection.config import demand, number, read_selection
-from headstart.detectors.weights.mmdetection.config_text import look
+from headstart.detectors.weights.mmdetection.config_text import Config, look
 from headstart.errors import UserError
 
-Options = dict[str, Any]
+Options = dict[str, object]
 
 STRIDES = [8, 16, 32, 64, 128]
 ZEROS = [0.0, 0.0, 0.0, 0.0]
 STDS = [0.1, 0.1, 0.2, 0.2]
 CASCADE_STDS = [STDS, [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067]]
 
-ANCHORS: dict[str, Any] = {
+ANCHORS: dict[str, object] = {
     "anchor_generator.type": "AnchorGenerator",
     "anchor_generator.strides": STRIDES,
     "anchor_generator.base_sizes": STRIDES,
@@ -28,7 +27,7 @@ ANCHORS: dict[str, Any] = {
     "bbox_coder.target_means": ZEROS,
     "norm_cfg.num_groups": 32,
 }
-EXPECTED: dict[str, dict[str, Any]] = {
+EXPECTED: dict[str, dict[str, object]] = {
     "retinanet": {
         **ANCHORS,
         "anchor_generator.scales_per_octave": 3,
@@ -60,9 +59,9 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "norm_cfg.num_groups": 32,
     },
 }
-"""What a configuration may say of a dense head, if it says anything."""
+"""Family -> path in the configuration of its head -> the only value that can be imported, if the path is there."""
 
-RPN: dict[str, Any] = {
+RPN: dict[str, object] = {
     "anchor_generator.type": "AnchorGenerator",
     "anchor_generator.ratios": [0.5, 1.0, 2.0],
     "anchor_generator.strides": [4, 8, 16, 32, 64],
@@ -73,7 +72,7 @@ RPN: dict[str, Any] = {
     "bbox_coder.target_stds": [1.0, 1.0, 1.0, 1.0],
     "loss_cls.use_sigmoid": True,
 }
-POOLING: dict[str, Any] = {
+POOLING: dict[str, object] = {
     "type": "SingleRoIExtractor",
     "roi_layer.type": "RoIAlign",
     "roi_layer.output_size": 7,
@@ -87,44 +86,49 @@ POOLING: dict[str, Any] = {
 }
 
 
-CALLED: dict[str, tuple[str, ...]] = {
+HEAD_TYPES: dict[str, tuple[str, ...]] = {
     "retinanet": ("RetinaHead", "FreeAnchorRetinaHead", "PISARetinaHead"),
     "fcos": ("FCOSHead",),
     "atss": ("ATSSHead",),
     "gfl": ("GFLHead", "LDHead"),
     "reppoints": ("RepPointsHead",),
 }
-"""Types of heads that find objects in the same way."""
+"""Family -> the types of mmdetection's heads that decode boxes in the same way."""
 
-VOTING = ("PAAHead", "LADHead")
-"""Heads with ATSS's tensors that choose and average their boxes in another way."""
+BOX_VOTING_HEADS = ("PAAHead", "LADHead")
+"""Heads with ATSS's tensors that average overlapping boxes, which headstart does not."""
 
 
-def check_kind(config: Mapping[str, Any], family: str, place: str) -> list[str]:
-    """What is to be said of the type of a dense head. Raises UserError for one that only looks like ours."""
-    kind = str(look(config, f"{place}.type", CALLED[family][0])).rpartition(".")[2]
-    if kind in VOTING:
+def check_kind(config: Config, family: str, place: str) -> list[str]:
+    """Notes on the type of a dense head, a sentence each. Raises UserError for one that decodes boxes differently."""
+    kind = str(look(config, f"{place}.type", HEAD_TYPES[family][0])).rpartition(".")[2]
+    if kind in BOX_VOTING_HEADS:
         raise UserError(f"has a {kind}, which lets its boxes vote; that cannot be imported")
-    if kind in CALLED[family]:
+    if kind in HEAD_TYPES[family]:
         return []
-    return [f"its head is called {kind} in the configuration, and is read as {CALLED[family][0]}"]
+    return [f"its head is called {kind} in the configuration, and is read as {HEAD_TYPES[family][0]}"]
 
 
 def read_dense(
-    tensors: dict[str, Tensor], family: str, config: Mapping[str, Any], hints: Hints, place: str
+    tensors: dict[str, Tensor], family: str, config: Config, hints: Hints, place: str
 ) -> tuple[int, Options]:
-    """Classes and options of a dense head under our names; `place` is where the configuration speaks of it."""
+    """Number of classes and builder's options of a dense head.
+
+    tensors  by our keys;  place  the path of the head in the configuration
+    Raises UserError for a head that headstart does not have.
+    """
     for path, value in EXPECTED[family].items():
         demand(config, f"{place}.{path}", value)
     options: Options = {"depth": count_layers(tensors, r"head\.cls_tower\.convs\.(\d+)\.weight")}
     more = DENSE[family](tensors, config, hints, place)
     part = "rpn" if place.endswith("rpn_head") else None
-    options |= {"selection": more.pop("selection", {}) | read_selection(config, part)}
+    own = more.pop("selection", None)
+    options["selection"] = {**(own if isinstance(own, dict) else {}), **read_selection(config, part)}
     outputs = shape_of(tensors, "head.cls.weight", 4)[0]
     return outputs // 9 if family == "retinanet" else outputs, options | more
 
 
-def _retinanet(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, place: str) -> Options:
+def _retinanet(tensors: dict[str, Tensor], config: Config, hints: Hints, place: str) -> Options:
     outputs, codes = (shape_of(tensors, f"head.{kind}.weight", 4)[0] for kind in ("cls", "reg"))
     if codes != 36 or outputs % 9:
         raise UserError(f"has {codes // 4} anchors per cell, RetinaNet's are 9")
@@ -133,14 +137,14 @@ def _retinanet(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hin
     return {"anchor_scale": scale, "norm": "head.cls_tower.norms.0.weight" in tensors}
 
 
-def _fcos(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, place: str) -> Options:
+def _fcos(tensors: dict[str, Tensor], config: Config, hints: Hints, place: str) -> Options:
     biased = "head.cls_tower.convs.0.bias" in tensors  # beside a norm only the improved one has them
     if look(config, place):
         said = {look(config, f"{place}.{key}", False) for key in ("norm_on_bbox", "centerness_on_reg")}
     elif not biased:
         said = {False}
     else:
-        said = {bool(hints.says("normbbox|centeronreg"))}
+        said = {bool(hints.name_has("normbbox|centeronreg"))}
     if said != {biased}:
         raise UserError(
             "has an FCOS head between the plain and the improved one: expected norm_on_bbox, centerness_on_reg and "
@@ -150,7 +154,7 @@ def _fcos(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, p
     return {"improved": biased, "selection": {"iou_threshold": 0.6} if biased else {}}
 
 
-def _square_anchor(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, place: str) -> Options:
+def _square_anchor(tensors: dict[str, Tensor], config: Config, hints: Hints, place: str) -> Options:
     scale = number(config, f"{place}.anchor_generator.octave_base_scale", 8)
     scales = look(config, f"{place}.anchor_generator.scales")
     if isinstance(scales, list) and len(scales) == 1:  # the other way to say it
@@ -160,21 +164,21 @@ def _square_anchor(tensors: dict[str, Tensor], config: Mapping[str, Any], hints:
     return {"anchor_scale": scale}
 
 
-def _gfl(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, place: str) -> Options:
+def _gfl(tensors: dict[str, Tensor], config: Config, hints: Hints, place: str) -> Options:
     codes = shape_of(tensors, "head.reg.weight", 4)[0]
     if codes % 4 or codes < 8:
         raise UserError(f"has {codes} numbers per box, GFL's are four distributions")
     return {"reg_max": codes // 4 - 1, **_square_anchor(tensors, config, hints, place)}
 
 
-def _reppoints(tensors: dict[str, Tensor], config: Mapping[str, Any], hints: Hints, place: str) -> Options:
+def _reppoints(tensors: dict[str, Tensor], config: Config, hints: Hints, place: str) -> Options:
     if "head.moment" not in tensors:
         raise UserError("has RepPoints that make boxes by their extent; only those by their moments can be imported")
     scale = number(config, f"{place}.point_base_scale", 4)
     return {"point_scale": scale, "norm": "head.cls_tower.norms.0.weight" in tensors}
 
 
-DENSE: dict[str, Callable[..., Options]] = {
+DENSE: dict[str, Callable[[dict[str, Tensor], Config, Hints, str], Options]] = {
     "retinanet": _retinanet,
     "fcos": _fcos,
     "atss": _square_anchor,
@@ -183,8 +187,12 @@ DENSE: dict[str, Callable[..., Options]] = {
 }
 
 
-def read_two_stage(tensors: dict[str, Tensor], family: str, config: Mapping[str, Any]) -> tuple[int, Options]:
-    """Classes and options of RPN and box heads under our names; the heads' first layers are put in our order."""
+def read_two_stage(tensors: dict[str, Tensor], family: str, config: Config) -> tuple[int, Options]:
+    """Number of classes and builder's options of an RPN and its box heads.
+
+    tensors  by our keys; the first layers of the box heads are reordered in place (`order_crops`)
+    Raises UserError for heads that headstart does not have.
+    """
     for path, value in RPN.items():
         demand(config, f"model.rpn_head.{path}", value)
     for path, value in POOLING.items():

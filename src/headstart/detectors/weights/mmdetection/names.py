@@ -1,4 +1,4 @@
-"""mmdetection's names of tensors, and ours for them."""
+"""mmdetection's keys, and the rules (`KeyRules`) that turn them into ours."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ FAMILIES = {
     "roi_head.bbox_head.fc_cls.weight": "fasterrcnn",
     "roi_head.bbox_head.0.fc_cls.weight": "cascadercnn",
 }
-"""The tensor by which each family is known."""
+"""The key that only detectors of a family have -> the family."""
 
 TITLES = {
     ("retinanet", False): "RetinaNet",
@@ -138,4 +138,4 @@ TITLES = {
     ("cascadercnn", False): "Cascade R-CNN",
     ("cascadercnn", True): "Cascade Mask R-CNN",
 }
-"""What people call a family, without and with masks."""
+"""(family, whether it has a mask head) -> its usual name."""

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from headstart.detectors.weights.architecture import count_layers, shape_of
 from headstart.detectors.weights.hints import Hints
-from headstart.detectors.weights.matching import LeftOut, Reading, translate
+from headstart.detectors.weights.key_mapping import LeftOut, ParsedCheckpoint, rename_tensors
 from headstart.detectors.weights.mmdetection import names
-from headstart.detectors.weights.mmdetection.bodies import read_body
+from headstart.detectors.weights.mmdetection.backbones import read_backbone
 from headstart.detectors.weights.mmdetection.config import config_of, demand, read_size
-from headstart.detectors.weights.mmdetection.config_text import find_type, look
-from headstart.detectors.weights.mmdetection.heads import check_kind, read_dense, read_two_stage
+from headstart.detectors.weights.mmdetection.config_text import Config, find_type, look
+from headstart.detectors.weights.mmdetection.heads import Options, check_kind, read_dense, read_two_stage
 from headstart.detectors.weights.torchvision.names import coco_classes
 from headstart.errors import UserError
 
@@ -24,11 +23,11 @@ TWO_STAGE = ("fasterrcnn", "cascadercnn")
 
 
 def is_mmdetection(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of a detector of mmdetection's, of whatever kind."""
+    """Whether the keys are those of a detector of mmdetection's, of any kind."""
     return any(key.startswith("backbone.") for key in tensors) and any(key.startswith(HEADS) for key in tensors)
 
 
-def read_mmdetection(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
+def read_mmdetection(tensors: Mapping[str, Tensor], hints: Hints) -> ParsedCheckpoint:
     """The detector in a state dict of mmdetection's, or of a distillation that was built on it.
 
     Raises UserError for detectors that headstart has no equal of, for names that are not understood, and where nothing
@@ -38,7 +37,7 @@ def read_mmdetection(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
     tensors, left_out = _without_assistant(tensors)
     assisted = len(left_out) > len(ALWAYS_LEFT_OUT)
     family = _find_family([key for key in tensors if not (assisted and key.startswith("roi_head."))])
-    body = read_body(
+    body = read_backbone(
         tensors,
         config,
         hints,
@@ -49,12 +48,12 @@ def read_mmdetection(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
     laterals = count_layers(tensors, r"neck\.lateral_convs\.(\d+)\..+")
     normed = "neck.lateral_convs.0.conv.bias" not in tensors
     rules = {"fasterrcnn": [*names.RPN, *names.BOX_HEAD], "cascadercnn": [*names.RPN, *names.CASCADE]}
-    translated = translate(
+    renamed = rename_tensors(
         tensors,
-        [*body.renames, *names.fpn_rules(laterals, normed), *rules.get(family, names.DENSE)],
+        [*body.key_rules, *names.fpn_rules(laterals, normed), *rules.get(family, names.DENSE)],
         [*left_out, *body.left_out],
     )
-    ours = body.reorder(dict(translated.tensors))
+    ours = body.reorder(dict(renamed.tensors))
     if family in TWO_STAGE:
         outputs, options = read_two_stage(ours, family, config)
         kind = []
@@ -64,7 +63,7 @@ def read_mmdetection(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
         outputs, options = read_dense(ours, family, config, hints, place)
     classes, notes = _find_classes(outputs, hints)
     notes += kind
-    recipe = {"name": family, "backbone": body.name, "classes": list(classes), **options, **body.options}
+    recipe: Options = {"name": family, "backbone": body.name, "classes": list(classes), **options, **body.options}
     recipe |= _read_neck(ours, family, config, laterals, normed, options)
     mean, std, order = body.pixels
     size, said = read_size(config)
@@ -73,21 +72,24 @@ def read_mmdetection(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
     if not config:
         notes.append("no configuration lies in the file, so what the weights leave open is taken from its name")
     notes += [
-        *translated.notes(),
+        *renamed.notes(),
         *body.notes,
         f"images are normalised as {order}, mean {mean}, deviation {std}",
         *said,
     ]
     if any(find_type(config, "soft_nms")):
         notes.append("it was tested with soft-NMS there, plain NMS is used here")
-    return Reading(source, recipe, ours, translated.named, mean, std, order, size, notes)
+    return ParsedCheckpoint(source, recipe, ours, renamed.file_keys, mean, std, order, size, notes)
 
 
 ALWAYS_LEFT_OUT: LeftOut = [*names.MASKS, *names.AVERAGES, *names.ADAPTERS, *names.CONSTANTS]
 
 
 def _without_assistant(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], LeftOut]:
-    """HEAD's students call their own head `rpn_head`, and their assistant `roi_head`."""
+    """The tensors with the head's under `bbox_head`, and what is to be left out.
+
+    HEAD's students have their own head under `rpn_head` and their assistant under `roi_head`.
+    """
     own = [key.removeprefix("bbox_head.") for key in names.FAMILIES if key.startswith("bbox_head.")]
     if not any(f"rpn_head.{key}" in tensors for key in own):
         return dict(tensors), ALWAYS_LEFT_OUT
@@ -121,9 +123,9 @@ def _check_project(tensors: Mapping[str, Tensor]) -> None:
 
 
 def _read_neck(
-    tensors: Mapping[str, Tensor], family: str, config: Mapping[str, Any], laterals: int, normed: bool, head: dict
-) -> dict[str, Any]:
-    """Width of the pyramid, and what its extra levels are made of."""
+    tensors: Mapping[str, Tensor], family: str, config: Config, laterals: int, normed: bool, head: Options
+) -> dict[str, object]:
+    """The builder's options for the pyramid: its width, its norms, what its extra levels are computed from."""
     demand(config, "model.neck.type", "FPN")
     demand(config, "model.neck.norm_cfg.num_groups", 32)
     demand(config, "model.neck.act_cfg")
@@ -157,20 +159,22 @@ def _read_neck(
 
 
 def _find_classes(outputs: int, hints: Hints) -> tuple[tuple[str, ...], list[str]]:
-    """The class names, and what is to be said of them."""
-    named: Any = hints.classes
+    """The class names, and notes on them, a sentence each. Raises UserError if they are unknown or too many or few."""
+    named: object = hints.classes
     if named is None:
         data = hints.meta.get("dataset_meta")
         data = data if isinstance(data, Mapping) else {}
         named = data.get("classes") or data.get("CLASSES") or hints.meta.get("CLASSES")
         named = (named,) if isinstance(named, str) else named
-    if named is None and outputs == 80 and hints.says("coco"):
+    if named is None and outputs == 80 and hints.name_has("coco"):
         return coco_classes(), ["its 80 classes are taken to be COCO's, as its name says"]
-    if not isinstance(named, list | tuple) or not all(isinstance(name, str) for name in named):
+    names_found = [name for name in named if isinstance(name, str)] if isinstance(named, list | tuple) else []
+    if not isinstance(named, list | tuple) or len(names_found) < len(named):
         raise UserError(
             f"does not say what its {outputs} classes are called: give --classes NAME,NAME,... in the order of the "
             "labels, a file with one name a line, or coco"
         )
-    if len(named) != outputs:
-        raise UserError(f"has {outputs} outputs, but {len(named)} classes are named: {', '.join(named[:12])}")
-    return tuple(named), []
+    if len(names_found) != outputs:
+        found = ", ".join(names_found[:12])
+        raise UserError(f"has {outputs} outputs, but {len(names_found)} classes are named: {found}")
+    return tuple(names_found), []

@@ -1,4 +1,4 @@
-"""torchvision's names of tensors and classes, and ours for them."""
+"""torchvision's keys and classes, and the rules (`KeyRules`) that turn its keys into ours."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ MOBILENET_V3 = [
 TITLES = {"retinanet": "RetinaNet", "fcos": "FCOS", "fasterrcnn": "Faster R-CNN", "maskrcnn": "Mask R-CNN"}
 
 BACKGROUND, UNUSED = "__background__", "N/A"
-"""What torchvision calls outputs without a class among the 91 of its COCO weights."""
+"""torchvision's names for those of the 91 outputs of its COCO weights that belong to no class."""
 
 
 def coco_outputs() -> list[str]:

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from headstart.detectors.weights.architecture import count_layers, name_resnet, order_crops, shape_of, take
+from headstart.detectors.weights.architecture import count_layers, name_resnet, order_crops, shape_of, take_rows
 from headstart.detectors.weights.hints import Hints
-from headstart.detectors.weights.matching import Reading, translate
+from headstart.detectors.weights.key_mapping import ImageSize, ParsedCheckpoint, rename_tensors
 from headstart.detectors.weights.torchvision import names
 from headstart.errors import UserError
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
-SIZES = {"800": {"short": 800, "long": 1333}, "320": {"short": 320, "long": 640}}
+SIZES: dict[str, ImageSize] = {"800": {"short": 800, "long": 1333}, "320": {"short": 320, "long": 640}}
 
 COCO_OUTPUTS = 91
 
-UNSAID = object()
+NOT_SAVED = object()
+"""In place of an argument of the training program that the file does not have."""
 
 
 def is_torchvision(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of torchvision's RetinaNet, FCOS or R-CNNs."""
+    """Whether the keys are those of torchvision's RetinaNet, FCOS or R-CNNs."""
     heads = ("head.classification_head.", "roi_heads.", "rpn.head.")
     return any(key.startswith("backbone.") for key in tensors) and any(key.startswith(heads) for key in tensors)
 
 
-def read_torchvision(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
+def read_torchvision(tensors: Mapping[str, Tensor], hints: Hints) -> ParsedCheckpoint:
     """The detector in a state dict of torchvision's.
 
     Raises UserError for detectors that headstart has no equal of, for names that are not understood, and where the
@@ -46,10 +46,10 @@ def read_torchvision(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
     return _read_dense(tensors, hints, "retinanet")
 
 
-def _read_dense(tensors: Mapping[str, Tensor], hints: Hints, family: str) -> Reading:
+def _read_dense(tensors: Mapping[str, Tensor], hints: Hints, family: str) -> ParsedCheckpoint:
     rules = {"retinanet": names.RETINANET, "fcos": names.FCOS}[family]
-    translated = translate(tensors, [*names.RESNET, *names.FPN, *rules])
-    ours = dict(translated.tensors)
+    renamed = rename_tensors(tensors, [*names.RESNET, *names.FPN, *rules])
+    ours = dict(renamed.tensors)
     width = shape_of(ours, "head.cls.weight", 4)[1]
     anchors = shape_of(ours, "head.reg.weight", 4)[0] // 4
     wanted = {"retinanet": 9, "fcos": 1}[family]
@@ -58,9 +58,9 @@ def _read_dense(tensors: Mapping[str, Tensor], hints: Hints, family: str) -> Rea
         raise UserError(f"has {anchors} anchors per cell; torchvision's {family} has {wanted}")
     classes, kept, notes = _choose_outputs(rows // anchors, hints, background=False)
     for key in ("head.cls.weight", "head.cls.bias"):
-        ours[key] = take(ours, key, rows, translated.named).unflatten(0, (anchors, -1))[:, kept].flatten(0, 1)
+        ours[key] = take_rows(ours, key, rows, renamed.file_keys).unflatten(0, (anchors, -1))[:, kept].flatten(0, 1)
     backbone, body = _read_resnet(tensors, hints, family)
-    recipe: dict[str, Any] = {
+    recipe: dict[str, object] = {
         "name": family,
         "backbone": backbone,
         "classes": list(classes),
@@ -79,16 +79,16 @@ def _read_dense(tensors: Mapping[str, Tensor], hints: Hints, family: str) -> Rea
         recipe |= {"norm": "head.cls_tower.norms.0.weight" in ours, "extra": "on_output" if on_output else "on_input"}
         recipe |= {"selection": {"max_detections": 300, "min_size": None}}
     source = f"torchvision's {names.TITLES[family]} on {backbone}"
-    return _reading(source, recipe, ours, translated.named, "800", translated.notes() + notes)
+    return _parsed(source, recipe, ours, renamed.file_keys, "800", renamed.notes() + notes)
 
 
-def _read_rcnn(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
+def _read_rcnn(tensors: Mapping[str, Tensor], hints: Hints) -> ParsedCheckpoint:
     mobile = "backbone.body.0.0.weight" in tensors
     batch = "backbone.fpn.inner_blocks.0.1.running_mean" in tensors
     neck = names.FPN_NORM if batch else names.FPN
     body_rules = names.MOBILENET_V3 if mobile else names.RESNET
-    translated = translate(tensors, [*body_rules, *neck, *names.FASTER_RCNN], names.MASKS)
-    ours = dict(translated.tensors)
+    renamed = rename_tensors(tensors, [*body_rules, *neck, *names.FASTER_RCNN], names.MASKS)
+    ours = dict(renamed.tensors)
     outputs = shape_of(ours, "head.roi.cls.weight", 2)[0]
     if shape_of(ours, "head.roi.reg.weight", 2)[0] != outputs * 4 or outputs < 2:
         raise UserError(f"has {outputs} classes but boxes for another number of them")
@@ -97,11 +97,11 @@ def _read_rcnn(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
     void = [row for row in range(1, outputs) if row not in kept]
     for kind in ("weight", "bias"):
         key = f"head.roi.cls.{kind}"
-        ours[key] = take(ours, key, outputs, translated.named)[[*kept, 0, *void]]
+        ours[key] = take_rows(ours, key, outputs, renamed.file_keys)[[*kept, 0, *void]]
         key = f"head.roi.reg.{kind}"
-        ours[key] = take(ours, key, outputs * 4, translated.named).unflatten(0, (-1, 4))[kept].flatten(0, 1)
+        ours[key] = take_rows(ours, key, outputs * 4, renamed.file_keys).unflatten(0, (-1, 4))[kept].flatten(0, 1)
     order_crops(ours, "head.roi.fcs.0.weight", width)
-    recipe: dict[str, Any] = {
+    recipe: dict[str, object] = {
         "name": "fasterrcnn",
         "classes": list(classes),
         "width": width,
@@ -114,7 +114,7 @@ def _read_rcnn(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
         "selection": {"min_size": 1e-2},
         "proposing": {"min_size": 1e-3},
     }
-    kind = "maskrcnn" if "masks are left out, boxes are read" in translated.left_out else "fasterrcnn"
+    kind = "maskrcnn" if "masks are left out, boxes are read" in renamed.left_out else "fasterrcnn"
     size = "800"
     if mobile:
         size = _which_mobilenet(hints)
@@ -128,14 +128,14 @@ def _read_rcnn(tensors: Mapping[str, Tensor], hints: Hints) -> Reading:
         backbone, body = _read_resnet(tensors, hints, kind)
         recipe |= {"backbone": backbone, **body}
     source = f"torchvision's {names.TITLES[kind]} on {'mobilenet_v3_large' if mobile else recipe['backbone']}"
-    return _reading(source, recipe, ours, translated.named, size, translated.notes() + notes)
+    return _parsed(source, recipe, ours, renamed.file_keys, size, renamed.notes() + notes)
 
 
 def _which_mobilenet(hints: Hints) -> str:
     """The size of image; the two MobileNetV3 detectors have the same weights' names and shapes."""
-    if hints.says(r"mobilenet_v3_large_320_fpn"):
+    if hints.name_has(r"mobilenet_v3_large_320_fpn"):
         return "320"
-    if hints.says(r"mobilenet_v3_large_fpn"):
+    if hints.name_has(r"mobilenet_v3_large_fpn"):
         return "800"
     raise UserError(
         "fits two detectors of torchvision, for images of 320 and of 800 pixels: say which by "
@@ -143,11 +143,11 @@ def _which_mobilenet(hints: Hints) -> str:
     )
 
 
-def _read_resnet(tensors: Mapping[str, Tensor], hints: Hints, kind: str) -> tuple[str, dict[str, Any]]:
+def _read_resnet(tensors: Mapping[str, Tensor], hints: Hints, kind: str) -> tuple[str, dict[str, object]]:
     """timm's name and the builder's options of the backbone."""
     backbone = name_resnet(tensors, "backbone.body.")
     frozen = not any(key.startswith("backbone.body.") and key.endswith("num_batches_tracked") for key in tensors)
-    options: dict[str, Any] = {"frozen_stages": 1, "norm_eval": True}
+    options: dict[str, object] = {"frozen_stages": 1, "norm_eval": True}
     if frozen and _exact_norms(tensors, hints, kind, backbone):
         options["body_options"] = {"norm_eps": 0.0}
     return backbone, options
@@ -161,12 +161,12 @@ def _exact_norms(tensors: Mapping[str, Tensor], hints: Hints, kind: str, backbon
     if backbone != "resnet50" or kind == "fcos":
         return False
     builder = f"{kind}_resnet50_fpn"
-    if hints.says(rf"{builder}_coco"):
+    if hints.name_has(rf"{builder}_coco"):
         return True
-    started = hints.settings.get("weights", hints.settings.get("pretrained", UNSAID))
-    if hints.says(rf"{builder}$") and not hints.said and started is not UNSAID:
+    started = hints.settings.get("weights", hints.settings.get("pretrained", NOT_SAVED))
+    if hints.name_has(rf"{builder}$") and not hints.by_user and started is not NOT_SAVED:
         return bool(started)
-    if hints.says(rf"{builder}$") and hints.said:
+    if hints.name_has(rf"{builder}$") and hints.by_user:
         return False
     variances = [value for key, value in tensors.items() if key.startswith("backbone.") and key.endswith("running_var")]
     if all(bool((value > 0.1).all()) for value in variances):
@@ -207,11 +207,16 @@ def _choose_outputs(outputs: int, hints: Hints, *, background: bool) -> tuple[tu
     raise UserError(f"has {expected}, but {len(named)} classes are named: {', '.join(named[:12])}")
 
 
-def _reading(
-    source: str, recipe: dict[str, Any], ours: dict[str, Tensor], named: dict[str, str], size: str, notes: list[str]
-) -> Reading:
-    sides = {**SIZES[size], "resize": "torchvision"}
+def _parsed(
+    source: str,
+    recipe: dict[str, object],
+    ours: dict[str, Tensor],
+    file_keys: dict[str, str],
+    size: str,
+    notes: list[str],
+) -> ParsedCheckpoint:
+    sides: ImageSize = {**SIZES[size], "resize": "torchvision"}
     said = (
         f"images are resized as torchvision does, to {sides['short']} pixels and at most {sides['long']} (or --imgsz)"
     )
-    return Reading(source, recipe, ours, named, MEAN, STD, "RGB", sides, [*notes, said])
+    return ParsedCheckpoint(source, recipe, ours, file_keys, MEAN, STD, "RGB", sides, [*notes, said])

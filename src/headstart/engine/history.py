@@ -1,0 +1,64 @@
+"""What a run has measured so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from headstart.evaluation.metrics import Metrics
+from headstart.report.results import DataFacts
+
+
+class Evaluation(TypedDict):
+    """One evaluation of one lane: after optimiser step `step`, which ended epoch `epoch`."""
+
+    step: int
+    epoch: int
+    metrics: Metrics
+
+
+class HistoryState(TypedDict):
+    """A `History` as last.ckpt keeps it."""
+
+    data: DataFacts
+    teachers: dict[str, Metrics]
+    scores: dict[str, list[Evaluation]]
+    terms: dict[str, dict[str, float]]
+    finished: bool
+
+
+@dataclass
+class History:
+    """What was measured so far; plain values, kept in the checkpoint.
+
+    data      what the run was trained on: compared when it is continued
+    teachers  name -> its metrics
+    scores    lane -> evaluations in order
+    terms     lane -> the last reading of its losses
+    finished  whether the run has come to its end
+    """
+
+    data: DataFacts
+    teachers: dict[str, Metrics] = field(default_factory=dict)
+    scores: dict[str, list[Evaluation]] = field(default_factory=dict)
+    terms: dict[str, dict[str, float]] = field(default_factory=dict)
+    finished: bool = False
+
+    def best(self, lane: str) -> Evaluation | None:
+        """The evaluation with the highest AP, None where no AP is defined."""
+        defined = [(ap, score) for score in self.scores.get(lane, []) if (ap := score["metrics"]["AP"]) is not None]
+        return max(defined, key=lambda pair: pair[0])[1] if defined else None
+
+    def scored(self, lane: str, step: int) -> bool:
+        """Whether the lane was evaluated after this step."""
+        return any(score["step"] == step for score in self.scores.get(lane, []))
+
+    def state(self) -> HistoryState:
+        """The same as plain values."""
+        return {
+            "data": self.data,
+            "teachers": self.teachers,
+            "scores": self.scores,
+            "terms": self.terms,
+            "finished": self.finished,
+        }

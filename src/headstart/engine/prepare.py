@@ -1,0 +1,145 @@
+"""From the settings of a run to everything that it has before it begins, and the checks that it passes first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from rich.table import Table
+
+from headstart.classmap import ClassMap
+from headstart.config import Run
+from headstart.data.dataset import DetectionDataset
+from headstart.detectors.detector import Detector
+from headstart.engine.batches import BatchLoader
+from headstart.engine.build import (
+    count_steps,
+    lane_teachers,
+    make_lanes,
+    open_splits,
+    resolve_auto,
+    training_batches,
+)
+from headstart.engine.display import Print
+from headstart.engine.evaluator import Evaluator
+from headstart.engine.guards import check_lane, with_objects
+from headstart.engine.history import History
+from headstart.engine.module import Lanes
+from headstart.engine.resume import Checkpoint, demand_same_run
+from headstart.engine.strategy import choose_device
+from headstart.engine.teacher import describe_teachers, make_teachers, match_teachers
+from headstart.recipe import plain_run
+from headstart.report.results import DataFacts
+from headstart.report.table import pairing_table
+
+
+@dataclass
+class PreparedRun:
+    """Everything that a run has before it begins.
+
+    run        its settings, every `auto` resolved
+    module     lanes and teachers, with the state of the checkpoint if there is one
+    evaluator  of the validation images, None in a run without evaluation;  val_data  these images
+    classes    for each teacher, which of the student's classes its own stand for
+    facts      what is written down of the data
+    """
+
+    run: Run
+    module: Lanes
+    history: History
+    evaluator: Evaluator | None
+    loader: BatchLoader
+    val_data: DetectionDataset | None
+    device: torch.device
+    classes: list[ClassMap]
+    facts: DataFacts
+
+
+def prepare(
+    run: Run,
+    student: Detector | None,
+    teacher: Detector | Sequence[Detector | None] | None,
+    checkpoint: Checkpoint | None,
+    rank: int,
+    world: int,
+    say: Print,
+) -> PreparedRun:
+    """Opens the data, builds or loads the detectors and makes the lanes, as process `rank` of `world`; see `fit`.
+
+    Raises UserError for data, detectors or settings that cannot be used, and for a checkpoint of another run.
+    """
+    train_data, val_data = open_splits(run, report=say)
+    loader = training_batches(run.data, train_data, run.train.seed, rank, world)
+    per_epoch = len(loader.batch_sampler)
+    total = count_steps(run.train, per_epoch)
+    device = choose_device(run.train.device)
+    run, precision = resolve_auto(run, total, device)
+    if checkpoint is not None:
+        demand_same_run(checkpoint["run"], plain_run(run))
+
+    given = [teacher] if isinstance(teacher, Detector) else teacher or []
+    teachers = make_teachers(run, train_data.classes, precision, say, given)
+    classes = match_teachers(teachers, train_data.classes)
+    facts: DataFacts = {
+        "path": str(run.data.path),
+        "name": train_data.name,
+        "classes": list(train_data.classes),
+        "train_images": len(train_data),
+        "val_images": len(val_data) if val_data is not None else None,
+        "batch": run.data.batch,
+        "steps_per_epoch": per_epoch,
+        "seed": run.train.seed,
+        **describe_teachers(teachers, classes),
+    }
+    if checkpoint is not None:
+        demand_same_run({"data": checkpoint["history"]["data"]}, {"data": facts})
+    lanes = make_lanes(run, train_data.classes, teachers, total, student=student, say=say)
+    module = Lanes(lanes, teachers, total=total, per_epoch=per_epoch, seed=run.train.seed, precision=precision)
+    if precision.channels_last:
+        module.methods.to(memory_format=torch.channels_last)
+    history = History(data=facts)
+    if checkpoint is not None:
+        module.load_state(checkpoint)
+        history = History(**checkpoint["history"])
+    evaluator = None
+    if val_data is not None:
+        evaluator = Evaluator(run.data, val_data, device=device, precision=precision, rank=rank, world=world)
+    say(_headline(run, facts, total, device, precision.name))
+    return PreparedRun(run, module, history, evaluator, loader, val_data, device, classes, facts)
+
+
+def check_lanes(prepared: PreparedRun) -> list[Table]:
+    """The pairing tables of the lanes that distil. Raises UserError if a lane does not do what it says."""
+    module = prepared.module
+    for teacher in module.teachers:
+        teacher.to(prepared.device)
+    prepared.loader.batch_sampler.start(0, 0)
+    batches = list(with_objects(prepared.loader))
+    tables = []
+    for lane in module.lanes:
+        rows = check_lane(
+            lane.name,
+            lane.method,
+            lane_teachers(lane.name, prepared.run.choices[lane.name], module.teachers),
+            batches,
+            module.total,
+            first_drop=lane.rate.first_drop,
+            device=prepared.device,
+            precision=module.precision,
+        )
+        if rows:
+            tables.append(pairing_table(rows, title=f"Lane {lane.name}: what imitates what"))
+    return tables
+
+
+def _headline(run: Run, facts: DataFacts, total: int, device: torch.device, precision: str) -> str:
+    images = f"{facts['train_images']} training images"
+    if facts["val_images"] is not None:
+        images += f", {facts['val_images']} validation images"
+    epochs = total / facts["steps_per_epoch"]
+    return (
+        f"{facts['name']}: {images}, {len(facts['classes'])} classes\n"
+        f"{total} steps ({epochs:.3g} epochs) of {run.data.batch} images on {device}, {precision}; "
+        f"{run.train.optimizer} at lr {run.train.lr:.3g}, warmup {run.train.warmup} steps, seed {run.train.seed}"
+    )
