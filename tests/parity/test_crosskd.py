@@ -54,10 +54,10 @@ def case(request, reference):
 
 
 def detector(kind, arrays, who):
-    width = 32 if kind == "retina" else 64
     maps = [tensor(arrays[f"in/{who}_feat{level}"]) for level in range(5)]
     width = maps[0].shape[1]
-    head = HEADS[kind](7, width, STRIDES, width=width)
+    made = HEADS[kind]
+    head = made(7, width, STRIDES, made.Options(width=width))
     load_head(head, arrays, f"w/{who}/")
     if who == "student":
         maps = [m.requires_grad_() for m in maps]
@@ -154,7 +154,7 @@ def test_read_before_the_activation(case):
 
 def test_the_criterion_needs_no_student_head():
     """Of another kind: then its assignment says nothing of the teacher's priors."""
-    head = GFLHead(3, 8, STRIDES, width=8, depth=1)
+    head = GFLHead(3, 8, STRIDES, GFLHead.Options(width=8, depth=1))
     classes = match_classes(["a", "b", "c"], ["a", "b", "c"])
     criterion = DensePredictions(head, None, classes, {"cls": 1.0, "box": 1.0}, "distribution", confidence=True)
     assert not criterion.same_priors

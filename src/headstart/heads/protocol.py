@@ -103,3 +103,17 @@ class Head(Protocol[Outputs]):
     def modules(self) -> Iterator[nn.Module]:
         """Itself and every module inside: a head is a `torch.nn.Module`."""
         ...
+
+
+def as_dense(head: Head) -> DenseHead:
+    """The head itself. Raises TypeError if it has no two towers to enter."""
+    if not isinstance(head, DenseHead):
+        raise TypeError(f"expected a dense head, found a {type(head).__name__}")
+    return head
+
+
+def dense_outputs(outputs: HeadOutputs) -> DenseOutputs:
+    """The outputs themselves. Raises TypeError if they are not a dense head's."""
+    if not isinstance(outputs, DenseOutputs):
+        raise TypeError(f"expected the outputs of a dense head, found {type(outputs).__name__}")
+    return outputs

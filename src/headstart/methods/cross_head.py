@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from headstart.detectors.detector import Detector
 from headstart.detectors.taps import read_tap, tap_width
+from headstart.heads.protocol import dense_outputs
 from headstart.methods.criteria.soft_labels import match_statistics
 from headstart.methods.pairing import coarsen, stride_factors
 from headstart.methods.step import Needs, Step
@@ -44,8 +45,8 @@ class CrossHead(nn.Module):
         self.places = dict.fromkeys(SIDES, "neck")
         own_strides = student.neck.strides
         if start:
-            own, depth = len(student.head.cls_tower), len(head.cls_tower)
-            block = max(1, round(start * own / depth))
+            own, theirs = student.head.tower_shape, head.tower_shape
+            block = max(1, round(start * own[1] / theirs[1])) if own and theirs else 1
             self.places = {side: f"{side}_tower/{block - 1}" for side in SIDES}
             own_strides = student.head.strides
         self.factors = stride_factors(own_strides, head.strides)
@@ -100,7 +101,7 @@ class TeacherOutputs:
         return Needs()
 
     def __call__(self, step: Step) -> DenseOutputs:
-        found = self.teacher.outputs(step.batch)
+        found = dense_outputs(self.teacher.outputs(step.batch))
         quality = found.quality[: self.levels] if found.quality else None
         return DenseOutputs(found.cls[: self.levels], found.reg[: self.levels], quality, found.sizes)
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
+from headstart.heads.protocol import as_dense
 from headstart.methods.assistants import AssistantLosses, assistant_for, kind_of
 from headstart.methods.criteria.predictions import BoxDistance, DensePredictions
 from headstart.methods.criteria.regions import RegionPredictions
@@ -106,7 +107,7 @@ def crosskd(student: Detector, teachers: Sequence[Teacher], options: CrossKDOpti
 
 def _dense(name: str, student: Detector, teacher: Teacher, options: CrossKDOptions) -> list[Guidance]:
     """From a dense teacher."""
-    head = teacher.model.head
+    head = as_dense(teacher.model.head)
     recipe = RECIPES.get(kind_of(head), OTHER)
     source = CrossHead(
         student,
@@ -158,7 +159,7 @@ def _tap(student: Detector, teacher: Teacher, given: int | None, remaining: int 
     alike = own.predicts_at == theirs.predicts_at
     most = 0
     if alike:
-        most = len(theirs.cls_tower) if theirs.predicts_at == "cells" else len(own.box_heads[0].layers)
+        most = theirs.tower_shape[1] if theirs.tower_shape else len(own.box_heads[0].layers)
     if given is None:
         return 0 if remaining is None else max(0, most - remaining)
     if given > most:

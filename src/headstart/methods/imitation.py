@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, TypeVar, cast
 
 from torch import Tensor
 
@@ -14,13 +14,16 @@ from headstart.methods.pairing import Correspondence, SamePlaces
 from headstart.methods.step import Needs, Step
 from headstart.methods.taps import Tap
 from headstart.methods.weight import Weight, has_spread, mean_variance
-from headstart.structures import Signal, tensors_of
+from headstart.structures import DenseOutputs, RegionOutputs, Signal, tensors_of
 
 DEAD = 1e-9
 """A target of a smaller variance is the same everywhere: a layer that was never trained, or that died."""
 
 
-class Criterion(Protocol):
+Compared = TypeVar("Compared", contravariant=True, bound=Signal)
+
+
+class Criterion(Protocol[Compared]):
     """How far what was adapted is from its target, in one or several terms: scalars, 0 where they agree.
 
     terms  the end of each term's name ("" where there is one) -> its constant beside the others
@@ -29,7 +32,7 @@ class Criterion(Protocol):
     @property
     def terms(self) -> Mapping[str, float]: ...
 
-    def __call__(self, source: Signal, target: Signal, step: Step) -> dict[str, Tensor]: ...
+    def __call__(self, source: Compared, target: Compared, step: Step) -> dict[str, Tensor]: ...
 
 
 class Imitation(Guidance):
@@ -52,14 +55,14 @@ class Imitation(Guidance):
         *,
         weight: Weight,
         adapter: Adapter | None = None,
-        criterion: Criterion | None = None,
+        criterion: Criterion[list[Tensor]] | Criterion[DenseOutputs] | Criterion[RegionOutputs] | None = None,
         match: Correspondence | None = None,
         reads: Needs | None = None,
     ) -> None:
         super().__init__()
         self.name, self.source, self.target = name, source, target
         self.adapter, self.weight = adapter or Identity(), weight
-        self.criterion = MSE() if criterion is None else criterion
+        self.criterion = cast(Criterion[Signal], MSE() if criterion is None else criterion)
         self.match = match or SamePlaces()
         self.needs = source.needs | target.needs | (reads or Needs())
 

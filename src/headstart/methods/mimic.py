@@ -11,6 +11,7 @@ from pydantic import Field
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
 from headstart.heads.dense import DenseHead
+from headstart.heads.protocol import dense_outputs
 from headstart.methods.assistants import kind_of
 from headstart.methods.criteria.cells import CellPredictions
 from headstart.methods.criteria.predictions import DensePredictions
@@ -50,7 +51,7 @@ class StudentOutputs:
         return Needs()
 
     def __call__(self, step: Step) -> DenseOutputs:
-        return step.outputs
+        return dense_outputs(step.outputs)
 
     def __str__(self) -> str:
         return "student predictions"

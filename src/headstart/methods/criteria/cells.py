@@ -9,7 +9,8 @@ from torch import Tensor
 
 from headstart.boxes import aligned_giou
 from headstart.classmap import ClassMap
-from headstart.heads.dense import DenseHead, flatten, shapes
+from headstart.heads.cells import flatten, shapes
+from headstart.heads.dense import DenseHead
 from headstart.losses.normalise import mean_over_ranks
 from headstart.methods.criteria.predictions import decode_all
 from headstart.methods.criteria.soft_labels import soft_focal

@@ -11,8 +11,10 @@ from torch.nn import functional
 from headstart.boxes import aligned_giou, aligned_iou, centreness, encode_distances
 from headstart.cached_tensor import cached_tensor
 from headstart.classmap import LEFT_OUT, ClassMap
-from headstart.heads.dense import DenseHead, flatten, flatten_level, shapes
+from headstart.heads.cells import flatten, flatten_level, shapes
+from headstart.heads.dense import DenseHead
 from headstart.heads.fcos import FCOSHead
+from headstart.heads.protocol import Head, dense_outputs
 from headstart.losses.normalise import mean_over_ranks
 from headstart.methods.criteria.soft_labels import divergence, soft_focal
 from headstart.methods.step import Step
@@ -48,7 +50,7 @@ class DensePredictions:
     def __init__(
         self,
         head: DenseHead,
-        student: DenseHead | None,
+        student: Head | None,
         classes: ClassMap,
         constants: dict[str, float],
         box: BoxDistance,
@@ -65,7 +67,7 @@ class DensePredictions:
             and student.num_anchors == head.num_anchors
             and list(student.strides) == list(head.strides)[: len(student.strides)]
         )
-        self.by_centreness = isinstance(student, FCOSHead) and isinstance(head, FCOSHead)
+        self.fcos = student if isinstance(student, FCOSHead) and isinstance(head, FCOSHead) else None
 
     def __call__(self, source: DenseOutputs, target: DenseOutputs, step: Step) -> dict[str, Tensor]:
         """Scalars `cls`, `box` and, if it has a constant, `quality`; gradients reach `source` alone."""
@@ -90,20 +92,12 @@ class DensePredictions:
     def normaliser(self, step: Step) -> Tensor:
         """What the class term is divided by: see above. Agreed between processes; at least `floor` for FCOS."""
         assignment = step.assignment
-        if self.by_centreness:
+        if self.fcos is not None:
             image, row = assignment.positive.nonzero(as_tuple=True)
-            points = self._points(step)
+            points = all_points(self.fcos, dense_outputs(step.outputs))
             centred = centreness(encode_distances(points[row], assignment.boxes[image, row]))
             return mean_over_ranks(centred.sum()).clamp(min=self.floor)
         return mean_over_ranks(assignment.positive.sum(dim=1).clamp(min=1).sum())
-
-    def _points(self, step: Step) -> Tensor:
-        """The points (N, 2) of an FCOS student."""
-        head, outputs = step.student.head, step.outputs
-        levels = enumerate(zip(shapes(outputs), head.steps(outputs)))
-        return torch.cat(
-            [head.level_points(level, shape, outputs.cls[0].device, gap) for level, (shape, gap) in levels]
-        )
 
     def _pick(self, logits: Tensor) -> Tensor:
         """The columns (..., K_t) of the classes that the student's data has."""
@@ -141,6 +135,13 @@ class DensePredictions:
         weight = step.assignment.positive[:, : own.shape[1]].float() if self.same_priors else sure
         effort = functional.binary_cross_entropy_with_logits(own, goal.detach().sigmoid(), reduction="none")
         return (effort * weight).sum()
+
+
+def all_points(head: FCOSHead, outputs: DenseOutputs) -> Tensor:
+    """The points of every cell: (N, 2) x, y pixels, in the order of the flattened outputs."""
+    device = outputs.cls[0].device
+    levels = enumerate(zip(shapes(outputs), head.steps(outputs)))
+    return torch.cat([head.level_points(level, shape, device, step) for level, (shape, step) in levels])
 
 
 def decode_all(head: DenseHead, outputs: DenseOutputs, levels: int | None = None) -> Tensor:
