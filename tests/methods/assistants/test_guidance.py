@@ -43,9 +43,9 @@ class Told(Assistant):
 TEACHER = SimpleNamespace(title="teacher")
 
 
-def make_step(progress=Progress(500, 1000)):
+def make_step():
     images, targets = batch()
-    return Step(tiny("retinanet"), images, targets, progress, Needs())
+    return Step(tiny("retinanet"), images, targets, Progress(500, 1000), Needs())
 
 
 def losses(assistant, weight=None, **options):
