@@ -56,7 +56,7 @@ def test_a_short_run(tiny_run, foreign, classes, capsys):
     assert scores["per_class"][classes[2]]["AP"] is None and scores["images"] == 4
     assert set(results["lanes"]["head"]["terms"]) >= {"akd/rcnn/fc0", "akd/rcnn/fc1", "ckd/rcnn"}
     assert load_run(outcome.folder / "run.yaml").class_map == given
-    with pytest.raises(UserError, match=r"keeps its settings, but class_map\.Round Thing was"):
+    with pytest.raises(UserError, match=r"keeps its settings, but .*class_map\.Round Thing was"):
         distill(resume=outcome.folder, class_map={"Round Thing": None}, quiet=True)
     assert distill(resume=outcome.folder, quiet=True).results["data"]["class_map"] == {"teacher": expected}
 
@@ -71,7 +71,7 @@ def test_the_same_classes_say_nothing(tiny_run, capsys):
     [
         ("zbra: null", "the teacher has no class 'zbra'; did you mean 'zebra'?"),
         ("zebra: dics", "the student has no class 'dics'"),
-        ("zebra: [a]", "class_map.zebra"),
+        ("zebra: [a]", "names.yaml: zebra: expected the name of a class, or null"),
         ("zebra", "such as `tvmonitor: tv`, found a str"),
         (None, "class map .*names.yaml does not exist"),
     ],
