@@ -1,6 +1,6 @@
-"""Distillation in a training loop of one's own: HEAD from a Faster R-CNN to a small RetinaNet, without headstart's engine.
+"""Distillation in a training loop of one's own: HEAD from a Faster R-CNN to a small RetinaNet, without the engine.
 
-    python examples/own_loop.py MY-DATA teacher.safetensors student.safetensors
+python examples/own_loop.py MY-DATA teacher.safetensors student.safetensors
 """
 
 import sys

@@ -43,12 +43,9 @@ class Told(Assistant):
 TEACHER = SimpleNamespace(title="teacher")
 
 
-MIDWAY = Progress(500, 1000)
-
-
-def make_step(progress=MIDWAY):
+def make_step():
     images, targets = batch()
-    return Step(tiny("retinanet"), images, targets, progress, Needs())
+    return Step(tiny("retinanet"), images, targets, Progress(500, 1000), Needs())
 
 
 def losses(assistant, weight=None, **options):
