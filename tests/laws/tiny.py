@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import random
 from collections.abc import Hashable, Sequence
 from dataclasses import fields
 
@@ -44,6 +45,9 @@ TWO_STAGE = ["fasterrcnn", "cascadercnn"]
 PAIRS: dict[str, dict[str | None, list[str]]] = {
     "baseline": {teacher: list(FAMILIES) for teacher in (None, *FAMILIES)},
     "head": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "crosskd": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "mimic": dict.fromkeys(DENSE, DENSE),
+    "pkd": {teacher: list(FAMILIES) for teacher in FAMILIES},
 }
 """Method -> teacher -> the students it serves with no option given; every other combination is to be refused."""
 
@@ -56,13 +60,21 @@ Case = tuple[str, dict, str | None, str]
 Teachers are families, `FAMILY of other classes`, or several of them joined by ` + `.
 """
 
+SAMPLED = {"mimic": 8, "pkd": 8}
+"""How many of its pairs the laws run over, for methods that do the same in all of them; drawn by a fixed seed."""
+
+
+def served(name: str) -> list[Case]:
+    """A method's pairs without options, or a sample of them."""
+    pairs = PAIRS[name]
+    found: list[Case] = [(name, {}, teacher, student) for teacher in pairs for student in pairs[teacher]]
+    if None in pairs:
+        return [case for case in found if case[2] is None]
+    return random.Random(0).sample(found, SAMPLED[name]) if name in SAMPLED else found
+
+
 SERVED: list[Case] = [
-    *(
-        (name, {}, teacher, student)
-        for name, pairs in PAIRS.items()
-        for teacher in ([None] if None in pairs else pairs)
-        for student in pairs[teacher]
-    ),
+    *(case for name in PAIRS for case in served(name)),
     *((name, options, None, student) for name, options in ALONE.items() for student in FAMILIES),
 ]
 """Every pair, generated, and every student of a method that can do without a teacher."""
@@ -92,6 +104,17 @@ OPTIONS: list[Case] = [
     ("head", {}, "fasterrcnn of other classes", "retinanet"),
     ("head", {}, "cascadercnn of other classes", "fasterrcnn"),
     ("head", {}, "atss of other classes", "gfl"),
+    ("crosskd", {"through": "assistant"}, "fasterrcnn", "retinanet"),
+    ("crosskd", {"through": "assistant", "regions": 8}, "cascadercnn", "gfl"),
+    ("crosskd", {"tap": 0, "activation": "before", "region": "uniform"}, "gfl", "gfl"),
+    ("crosskd", {"tap": 1}, "fasterrcnn", "cascadercnn"),
+    ("crosskd", {}, "gfl of other classes", "retinanet"),
+    ("crosskd", {}, "fasterrcnn of other classes", "fcos"),
+    ("crosskd", {}, "gfl + fasterrcnn", "atss"),
+    ("mimic", {}, "gfl of other classes", "retinanet"),
+    ("crosskd+pkd", {}, "gfl", "gfl"),
+    ("head+crosskd", {"head": {"regions": 8}}, "fasterrcnn", "retinanet"),
+    ("head+mimic+pkd", {"mimic": {"warmup": 10}}, "atss", "fcos"),
 ]
 """The options, several teachers, and teachers with other classes: each kind of link and assistant among them."""
 

@@ -25,7 +25,7 @@ NAMES = {
     "loss_cls_kd": "crosskd/cls",
     "loss_reg_kd": "crosskd/box",
     "losses_center_kd": "crosskd/quality",
-    "loss_feat_kd": "pkd",
+    "loss_feat_kd": "pkd/neck",
 }
 CUTS = [0, 1, 2, 3, 4]
 PARAMETERS = 1e-4

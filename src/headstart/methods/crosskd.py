@@ -16,7 +16,7 @@ from headstart.methods.criteria.predictions import BoxDistance, DensePredictions
 from headstart.methods.criteria.regions import RegionPredictions
 from headstart.methods.cross_head import CrossHead, TeacherOutputs
 from headstart.methods.cross_regions import CrossAssistant, CrossRegions, TeacherRegions
-from headstart.methods.guidance import Guidance, demand_teacher
+from headstart.methods.guidance import Guidance, demand_teacher, names_by_teacher
 from headstart.methods.imitation import Imitation
 from headstart.methods.step import Needs
 from headstart.methods.weight import Schedule, Weight
@@ -98,8 +98,7 @@ def crosskd(student: Detector, teachers: Sequence[Teacher], options: CrossKDOpti
     """
     demand_teacher("crosskd", teachers)
     found: list[Guidance] = []
-    for teacher in teachers:
-        name = "crosskd" if len(teachers) == 1 else f"crosskd/{teacher.name}"
+    for name, teacher in zip(names_by_teacher("crosskd", teachers), teachers):
         make = _dense if teacher.model.head.predicts_at == "cells" else _regions
         found += make(name, student, teacher, options)
     return found

@@ -54,6 +54,20 @@ class Guidance(nn.Module):
         """Counts only `part` as much, where its weight is automatic: several methods share it out."""
 
 
+def names_by_teacher(method: str, teachers: Sequence[Teacher]) -> list[str]:
+    """How a method's terms begin, one name for each teacher: METHOD where there is one, else METHOD/TEACHER."""
+    if len(teachers) == 1:
+        return [method]
+    names: list[str] = []
+    for teacher in teachers:
+        name, number = f"{method}/{teacher.name}", 1
+        while name in names:
+            number += 1
+            name = f"{method}/{teacher.name}-{number}"
+        names.append(name)
+    return names
+
+
 def demand_teacher(method: str, teachers: Sequence[Teacher]) -> None:
     """Raises UserError if there is no teacher."""
     if not teachers:

@@ -17,7 +17,7 @@ from headstart.methods.criteria.cells import CellPredictions
 from headstart.methods.criteria.predictions import DensePredictions
 from headstart.methods.cross_head import TeacherOutputs
 from headstart.methods.crosskd import OTHER, RECIPES, with_constants
-from headstart.methods.guidance import Guidance, demand_teacher
+from headstart.methods.guidance import Guidance, demand_teacher, names_by_teacher
 from headstart.methods.imitation import Imitation
 from headstart.methods.pairing import stride_factors
 from headstart.methods.step import Needs, Step
@@ -65,8 +65,7 @@ def mimic(student: Detector, teachers: Sequence[Teacher], options: MimicOptions)
     """
     demand_teacher("mimic", teachers)
     found: list[Guidance] = []
-    for teacher in teachers:
-        name = "mimic" if len(teachers) == 1 else f"mimic/{teacher.name}"
+    for name, teacher in zip(names_by_teacher("mimic", teachers), teachers):
         own, theirs = student.head, teacher.model.head
         if not (isinstance(own, DenseHead) and isinstance(theirs, DenseHead)):
             raise UserError(

@@ -13,7 +13,7 @@ from headstart.errors import UserError
 from headstart.methods.adapters import ConvAdapter
 from headstart.methods.assistants import kind_of
 from headstart.methods.criteria.pearson import Pearson
-from headstart.methods.guidance import Guidance, demand_teacher
+from headstart.methods.guidance import Guidance, demand_teacher, names_by_teacher
 from headstart.methods.imitation import Imitation
 from headstart.methods.pairing import SameStrides
 from headstart.methods.taps import StudentTap, TeacherTap
@@ -50,7 +50,7 @@ def pkd(student: Detector, teachers: Sequence[Teacher], options: PKDOptions) -> 
     """
     demand_teacher("pkd", teachers)
     found: list[Guidance] = []
-    for teacher in teachers:
+    for name, teacher in zip(names_by_teacher("pkd", teachers), teachers):
         own, theirs = student.neck, teacher.model.neck
         if not set(own.strides) & set(theirs.strides):
             raise UserError(
@@ -61,7 +61,7 @@ def pkd(student: Detector, teachers: Sequence[Teacher], options: PKDOptions) -> 
         given = options.weight is not None
         found.append(
             Imitation(
-                "pkd" if len(teachers) == 1 else f"pkd/{teacher.name}",
+                f"{name}/neck",
                 StudentTap("neck"),
                 TeacherTap(teacher, "neck"),
                 adapter=ConvAdapter(own.width, theirs.width) if own.width != theirs.width else None,
