@@ -1,4 +1,4 @@
-"""Box geometry: overlaps, clipping, and the delta and distance codes. Boxes are (..., 4) xyxy pixels, no +1."""
+"""Box geometry: overlaps, and the delta and distance codes. Boxes are (..., 4) xyxy pixels, no +1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from headstart.cached_tensor import cached_tensor
-from headstart.structures import Size
 
 MAX_RATIO = abs(math.log(16 / 1000))
 """Decoded log sizes are clipped to this, so that an untrained head cannot overflow (mmdetection's wh_ratio_clip)."""
@@ -34,6 +33,7 @@ def intersections(a: Tensor, b: Tensor) -> Tensor:
 
 def pairwise_iou(a: Tensor, b: Tensor, eps: float = 1e-6) -> Tensor:
     """Intersection over union of every pair: (N, 4), (M, 4) -> (N, M) in 0..1."""
+    # torchvision's box_iou is nan for two boxes without area, and the largest overlap of a row would be nan with it.
     common = intersections(a, b)
     union = areas(a)[:, None] + areas(b)[None, :] - common
     return common / union.clamp(min=eps)
@@ -58,20 +58,6 @@ def aligned_giou(a: Tensor, b: Tensor, eps: float = 1e-6) -> Tensor:
     sides = (torch.max(a[..., 2:], b[..., 2:]) - torch.min(a[..., :2], b[..., :2])).clamp(min=0)
     hull = (sides[..., 0] * sides[..., 1]).clamp(min=eps)
     return iou - (hull - union) / hull
-
-
-def clip_boxes(boxes: Tensor, size: Size) -> Tensor:
-    """Clip to an image of (height, width)."""
-    height, width = size
-    return torch.stack(
-        [
-            boxes[..., 0].clamp(0, width),
-            boxes[..., 1].clamp(0, height),
-            boxes[..., 2].clamp(0, width),
-            boxes[..., 3].clamp(0, height),
-        ],
-        dim=-1,
-    )
 
 
 def encode_deltas(anchors: Tensor, boxes: Tensor, stds: tuple[float, float, float, float] = (1, 1, 1, 1)) -> Tensor:
