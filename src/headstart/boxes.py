@@ -53,7 +53,7 @@ def aligned_iou(a: Tensor, b: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor
 
 
 def aligned_giou(a: Tensor, b: Tensor, eps: float = 1e-6) -> Tensor:
-    """Generalised IoU of aligned rows, in -1..1 (arXiv:1902.09630)."""
+    """Generalised IoU of row i of `a` with row i of `b`: (N, 4), (N, 4) -> (N,) in -1..1 (arXiv:1902.09630)."""
     iou, union = aligned_iou(a, b, eps)
     sides = (torch.max(a[..., 2:], b[..., 2:]) - torch.min(a[..., :2], b[..., :2])).clamp(min=0)
     hull = (sides[..., 0] * sides[..., 1]).clamp(min=eps)
@@ -96,7 +96,11 @@ def encode_distances(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 def decode_distances(points: Tensor, distances: Tensor) -> Tensor:
-    """The boxes whose sides lie `distances` (left, top, right, bottom) from points; inverse of `encode_distances`."""
+    """The boxes whose sides lie `distances` from points: (..., 2), (..., 4) -> (..., 4).
+
+    `distances` are of the left, top, right and bottom side, in the units of the points; the inverse of
+    `encode_distances`.
+    """
     return torch.cat([points - distances[..., :2], points + distances[..., 2:]], dim=-1)
 
 

@@ -158,7 +158,7 @@ class BoxHead(Rebuildable[BoxHeadOptions]):
         return RegionOutputs(hidden, self.cls(x), self.reg(x))
 
     def forward_crops(self, crops: Tensor) -> RegionOutputs:
-        """Classes and boxes of crops (R, C, grid, grid)."""
+        """Classes and boxes of crops (R, C, grid, grid): what `pool` gives."""
         hidden = self._run_layers(self._vectors(crops))
         return self._predict(hidden, hidden[-1])
 
@@ -174,7 +174,7 @@ class BoxHead(Rebuildable[BoxHeadOptions]):
         return self._predict(found, found[-1] if found else hidden)
 
     def forward(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> RegionOutputs:
-        """Classes and boxes at given boxes. Pure: sampling lives elsewhere."""
+        """Classes and boxes at given boxes, one (R_i, 4) xyxy pixels per image. Pure: sampling lives elsewhere."""
         return self.forward_crops(self.pool(pyramid, boxes))
 
     def loss(self, outputs: RegionOutputs, regions: list[Regions]) -> dict[str, Tensor]:
