@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import fields
 
 import pytest
 import typer
@@ -10,7 +11,7 @@ from docs.pages import EVERYTHING, PAGES, ROOT, read_blocks, short, without_bloc
 from headstart.api import read_settings
 from headstart.classmap import match_classes
 from headstart.cli import app
-from headstart.methods import METHODS, options_class
+from headstart.methods import METHODS, method_options, options_class
 from headstart.recipe import check_run, load_run, parse_yaml
 
 SHELL = ("bash", "console", "sh", "")
