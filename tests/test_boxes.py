@@ -15,7 +15,6 @@ from headstart.boxes import (
     areas,
     centers,
     centreness,
-    clip_boxes,
     decode_deltas,
     decode_distances,
     encode_deltas,
@@ -79,12 +78,6 @@ def test_overlaps_as_torchvision(a, b):
     torch.testing.assert_close(iou, box_iou(a, b).diagonal(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(union, areas(a) + areas(b) - intersections(a, b).diagonal())
     torch.testing.assert_close(aligned_giou(a, b), generalized_box_iou(a, b).diagonal(), rtol=1e-4, atol=1e-5)
-
-
-def test_clipping():
-    boxes = torch.tensor([[-5.0, -6, 50, 60], [10, 10, 20, 20], [90, 90, 99, 99]])
-    assert clip_boxes(boxes, (40, 30)).tolist() == [[0, 0, 30, 40], [10, 10, 20, 20], [30, 40, 30, 40]]
-    assert boxes[0, 0] == -5
 
 
 def test_deltas_by_hand():

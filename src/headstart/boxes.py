@@ -1,4 +1,4 @@
-"""Box geometry: overlaps, clipping, and the delta and distance codes. Boxes are (..., 4) xyxy pixels, no +1."""
+"""Box geometry: overlaps, and the delta and distance codes. Boxes are (..., 4) xyxy pixels, no +1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from headstart.cached_tensor import cached_tensor
-from headstart.structures import Size
 
 MAX_RATIO = abs(math.log(16 / 1000))
 """Decoded log sizes are clipped to this, so that an untrained head cannot overflow (mmdetection's wh_ratio_clip)."""
@@ -34,6 +33,7 @@ def intersections(a: Tensor, b: Tensor) -> Tensor:
 
 def pairwise_iou(a: Tensor, b: Tensor, eps: float = 1e-6) -> Tensor:
     """Intersection over union of every pair: (N, 4), (M, 4) -> (N, M) in 0..1."""
+    # torchvision's box_iou is nan for two boxes without area, and the largest overlap of a row would be nan with it.
     common = intersections(a, b)
     union = areas(a)[:, None] + areas(b)[None, :] - common
     return common / union.clamp(min=eps)
@@ -53,25 +53,11 @@ def aligned_iou(a: Tensor, b: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor
 
 
 def aligned_giou(a: Tensor, b: Tensor, eps: float = 1e-6) -> Tensor:
-    """Generalised IoU of aligned rows, in -1..1 (arXiv:1902.09630)."""
+    """Generalised IoU of row i of `a` with row i of `b`: (N, 4), (N, 4) -> (N,) in -1..1 (arXiv:1902.09630)."""
     iou, union = aligned_iou(a, b, eps)
     sides = (torch.max(a[..., 2:], b[..., 2:]) - torch.min(a[..., :2], b[..., :2])).clamp(min=0)
     hull = (sides[..., 0] * sides[..., 1]).clamp(min=eps)
     return iou - (hull - union) / hull
-
-
-def clip_boxes(boxes: Tensor, size: Size) -> Tensor:
-    """Clip to an image of (height, width)."""
-    height, width = size
-    return torch.stack(
-        [
-            boxes[..., 0].clamp(0, width),
-            boxes[..., 1].clamp(0, height),
-            boxes[..., 2].clamp(0, width),
-            boxes[..., 3].clamp(0, height),
-        ],
-        dim=-1,
-    )
 
 
 def encode_deltas(anchors: Tensor, boxes: Tensor, stds: tuple[float, float, float, float] = (1, 1, 1, 1)) -> Tensor:
@@ -110,7 +96,11 @@ def encode_distances(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 def decode_distances(points: Tensor, distances: Tensor) -> Tensor:
-    """The boxes whose sides lie `distances` (left, top, right, bottom) from points; inverse of `encode_distances`."""
+    """The boxes whose sides lie `distances` from points: (..., 2), (..., 4) -> (..., 4).
+
+    `distances` are of the left, top, right and bottom side, in the units of the points; the inverse of
+    `encode_distances`.
+    """
     return torch.cat([points - distances[..., :2], points + distances[..., 2:]], dim=-1)
 
 

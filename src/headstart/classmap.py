@@ -10,10 +10,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from headstart.cached_tensor import cached_tensor
 from headstart.errors import UserError, did_you_mean
+from headstart.ordering import stable_nms
 from headstart.structures import Detections
 
 LEFT_OUT = -1
@@ -86,7 +86,7 @@ class ClassMap:
         found = Detections(found.boxes[kept], found.scores[kept], labels[kept], found.cells[kept])
         if not self.merges:
             return found
-        return found[batched_nms(found.boxes.float(), found.scores.float(), found.labels, overlap)]
+        return found[stable_nms(found.boxes.float(), found.scores.float(), found.labels, overlap)]
 
     def pull_scores(self, scores: Tensor, *, merge: Literal["sum", "max"], dim: int = -1) -> Tensor:
         """The teacher's probabilities of the classes that the student shares: K_t -> J along `dim`, as in `known`.

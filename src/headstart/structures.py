@@ -256,6 +256,7 @@ class Objective:
 
     @property
     def total(self) -> Tensor:
+        """The sum of all terms: the scalar to differentiate, in single precision."""
         return torch.stack([t.float() for t in self.terms.values()]).sum()
 
     def __iter__(self) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Every command and recipe shown in README and docs would be understood: verbs, options, keys and values."""
 
-import inspect
 import re
 import shlex
+from dataclasses import fields
 
 import pytest
 import typer
@@ -11,7 +11,7 @@ from docs.pages import EVERYTHING, PAGES, ROOT, read_blocks, short, without_bloc
 from headstart.api import read_settings
 from headstart.classmap import match_classes
 from headstart.cli import app
-from headstart.methods import METHODS, method_options
+from headstart.methods import METHODS, method_options, options_class
 from headstart.recipe import check_run, load_run, parse_yaml
 
 SHELL = ("bash", "console", "sh", "")
@@ -127,6 +127,5 @@ def test_every_method_has_a_page_with_its_options(name):
     """Every option has a row `| option | default |` with the default of the code."""
     page = ROOT / "docs" / "methods" / f"{name}.md"
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", page.read_text(encoding="utf-8"), flags=re.MULTILINE))
-    parameters = inspect.signature(METHODS[name]).parameters
-    assert rows == {option: repr(parameters[option].default) for option in method_options(name)}
+    assert rows == {field.name: repr(field.default) for field in fields(options_class(name))}
     assert f"({name}.md)" in (page.parent / "index.md").read_text(encoding="utf-8")

@@ -104,7 +104,7 @@ def test_null_of_an_option_is_part_of_a_run():
     """`ckd_stop: null` means never, its default `auto` something else: a resumed run keeps its own."""
     saved = {"method": {"name": "head", "ckd_stop": None}}
     demand_same_run(saved, {"method": {"name": "head", "ckd_stop": None}})
-    with pytest.raises(UserError, match=r"method\.ckd_stop was None, is now not set"):
+    with pytest.raises(UserError, match=r"method\.ckd_stop was null, is now not set"):
         demand_same_run(saved, {"method": {"name": "head"}})
 
 
@@ -117,7 +117,7 @@ def test_null_given_by_the_user_is_trained_with_written_and_resumed(tiny_run):
     assert load_checkpoint(done.folder / "last.ckpt")["run"]["method"]["ckd_stop"] is None
     again = distill(resume=done.folder, quiet=True)
     assert again.results["lanes"]["head"]["method"]["ckd_stop"] is None
-    with pytest.raises(UserError, match=r"method\.ckd_stop was None, is now auto"):
+    with pytest.raises(UserError, match=r"method\.ckd_stop was null, is now auto"):
         distill(resume=done.folder, settings=["method.ckd_stop=auto"], quiet=True)
 
 

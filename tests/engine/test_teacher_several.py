@@ -26,7 +26,7 @@ from headstart.recipe import check_run, load_run, plain_run
 class PanelOptions:
     """Only whether there is a teacher at all."""
 
-    assistants: str | None = None
+    assistants: str | list[str] | None = None
 
 
 class Panel(Guidance):

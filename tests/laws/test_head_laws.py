@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torchvision.ops import clip_boxes_to_image
 
-from headstart.boxes import centers, clip_boxes, encode_deltas, encode_distances, pairwise_iof
+from headstart.boxes import centers, encode_deltas, encode_distances, pairwise_iof
 from headstart.detectors.zoo import FAMILIES
 from headstart.heads.anchor import AnchorHead
 from headstart.heads.cells import flatten_level, shapes
@@ -126,7 +127,7 @@ def test_a_proposals_score_and_box_are_those_of_its_cell(outputs_of):
             assert len(found) > 20 and len(found.cells.level.unique()) > 2
             logits = at_cells(whole.cls, head.num_classes, image, found.cells)
             torch.testing.assert_close(found.scores, logits.amax(dim=1).sigmoid())
-            boxes = clip_boxes(decode_at(head, whole, image, found.cells), batch.sizes[image])
+            boxes = clip_boxes_to_image(decode_at(head, whole, image, found.cells), batch.sizes[image])
             torch.testing.assert_close(found.boxes, boxes)
             assert bool((found.scores.diff() <= 0).all())
             assert not any(t.requires_grad for t in (found.boxes, found.scores))
@@ -143,7 +144,7 @@ def test_a_detections_score_and_box_are_those_of_its_cell(outputs_of):
                 scores = scores * at_cells(whole.quality, 1, image, found.cells)[:, 0].sigmoid()
                 scores = scores.sqrt() if head.convention.joint_score else scores
             torch.testing.assert_close(found.scores, scores)
-            boxes = clip_boxes(decode_at(head, whole, image, found.cells), batch.sizes[image])
+            boxes = clip_boxes_to_image(decode_at(head, whole, image, found.cells), batch.sizes[image])
             torch.testing.assert_close(found.boxes, boxes)
             assert bool((found.scores.diff() <= 0).all())
 

@@ -15,7 +15,7 @@ from headstart.errors import UserError
 from headstart.methods import METHODS, Frozen, Method, build_method, method_options
 from headstart.methods.imitation import Imitation
 from headstart.structures import Objective, Targets
-from laws.tiny import ALONE, CASES, DENSE, PAIRS, REFINING, detector, label, make_method, run, scene
+from laws.tiny import ALONE, CASES, DENSE, MIDWAY, PAIRS, REFINING, detector, label, make_method, run, scene
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,32 @@ def test_without_objects_too(method):
     objective.total.backward()
     for name, parameter in trainable(method).items():
         assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
+
+
+def test_one_pass_of_the_student_and_of_each_teacher_in_a_step(method):
+    """Whoever asks for what: lanes and guidances that ran the student again would double the price of a step."""
+    watched = [method.student.backbone, method.student.neck, method.student.head]
+    watched += [part for model in models(method) for part in (model.backbone, model.neck)]
+    calls = [0] * len(watched)
+
+    def count(index):
+        def add(*_):
+            calls[index] += 1
+
+        return add
+
+    handles = [module.register_forward_hook(count(index)) for index, module in enumerate(watched)]
+    batch, targets = small()
+    run(method, batch, targets)
+    assert calls[:3] == [1, 1, 1] and max(calls) == 1
+    run(copy.deepcopy(method), batch, targets)  # another lane on the same batch; a copy counts with its original
+    for handle in handles:
+        handle.remove()
+    assert calls[:3] == [2, 2, 2] and max(calls[3:], default=0) <= 1
+
+
+def test_nothing_that_is_imitated_is_dead(method):
+    assert method.problems(*small(), MIDWAY) == []
 
 
 def test_every_term_counts(lived):

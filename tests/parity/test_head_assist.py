@@ -64,7 +64,7 @@ def plain(detector):
 def build_student():
     body = build_backbone(SmallResNet(18, 8), frozen_stages=1, norm_eval=True)
     neck = FPN(body.channels, body.strides, width=32, start=1, levels=5, extra="on_input")
-    head = RetinaHead(7, 32, neck.strides, width=32)
+    head = RetinaHead(7, 32, neck.strides, RetinaHead.Options(width=32))
     head.proposing = Selection(nms_pre=2000, score_threshold=None, iou_threshold=0.7, max_detections=250)
     return plain(Detector(body, neck, head, CLASSES))
 
@@ -72,7 +72,8 @@ def build_student():
 def build_teacher():
     body = build_backbone(SmallResNet(50, 8))
     neck = FPN(body.channels, body.strides, width=32, start=0, levels=5, extra="maxpool")
-    head = TwoStageHead(RPNHead(32, neck.strides, width=32), BoxHead(7, 32, neck.strides, hidden=48))
+    rpn = RPNHead(32, neck.strides, RPNHead.Options(width=32))
+    head = TwoStageHead(rpn, BoxHead(7, 32, neck.strides, BoxHead.Options(hidden=48)))
     return plain(Detector(body, neck, head, CLASSES))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from headstart.assign.max_iou import NEGATIVE, mark_ignored
 from headstart.boxes import aligned_iou, centers, encode_distances
+from headstart.ordering import stable_topk
 from headstart.structures import Targets
 
 
@@ -70,8 +71,8 @@ class ATSS:
         """The anchors that are looked at, (M, C), and which of them exist: a level may have fewer usable ones."""
         values, rows, start = [], [], 0
         for level, count in zip(distance.split(list(counts), dim=1), counts):
-            value, row = level.topk(min(self.topk, count), dim=1, largest=False, sorted=False)
-            values.append(value)
+            row = stable_topk(level, min(self.topk, count), largest=False)  # anchors at the same distance are common
+            values.append(level.gather(1, row))
             rows.append(row + start)
             start += count
         return torch.cat(rows, dim=1), torch.cat(values, dim=1).isfinite()

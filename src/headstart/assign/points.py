@@ -9,6 +9,7 @@ from torch import Tensor
 
 from headstart.assign.max_iou import IGNORED, NEGATIVE
 from headstart.boxes import centers
+from headstart.ordering import stable_topk
 from headstart.structures import Targets
 
 
@@ -45,7 +46,8 @@ class NearestPoints:
             distance = distance.masked_fill(own[:, None] != level, torch.inf)
             if usable is not None:
                 distance = distance.masked_fill(~usable, torch.inf)
-            near, rows = distance.topk(min(self.count, len(points)), dim=1, largest=False)
+            rows = stable_topk(distance, min(self.count, len(points)), largest=False)
+            near = distance.gather(1, rows)
             best, index = torch.full_like(distance, torch.inf).scatter(1, rows, near).min(dim=0)
             matched = torch.where(best.isfinite(), wanted[index], matched)
         return matched if usable is None else torch.where(usable, matched, IGNORED)

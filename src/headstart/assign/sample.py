@@ -44,6 +44,10 @@ class RegionSampler:
 
     @torch.no_grad()
     def __call__(self, proposals: Detections, targets: Targets, num_classes: int) -> Regions:
+        """At most `count` regions of one image; labels 0..K-1 of objects, K (`num_classes`) of background.
+
+        Proposals in ignored boxes are not background. Fewer regions where there are not enough of either kind.
+        """
         wanted = targets.wanted
         matched = MaxIoU(self.pos_iou, self.pos_iou)(proposals.boxes, targets)
         own = (~targets.ignored).nonzero().flatten()
@@ -62,7 +66,7 @@ class RegionSampler:
     def subsample(self, regions: list[Regions], num_classes: int) -> tuple[list[Regions], Tensor]:
         """Fewer of the regions that somebody sampled, image by image, by the same rule and in the same order.
 
-        Also which rows of all images' regions, one after the other, these are.
+        Also which rows of all images' regions, one after the other, these are: (R,) int64.
         """
         kept = [
             torch.cat(choose(torch.where(r.labels < num_classes, 0, NEGATIVE), self.count, self.fraction))

@@ -47,6 +47,7 @@ class AnchorHead(CellHead):
         return torch.cat([self.level_anchors(level, shape, step) for level, (shape, step) in levels])
 
     def decode_level(self, reg: Tensor, level: int, shape: Size, step: Size | None = None) -> Tensor:
+        """Deltas (..., H*W*A, 4) from the level's anchors, in units of `stds` -> boxes, not clipped."""
         anchors = self.level_anchors(level, shape, step)
         return decode_deltas(anchors, reg, self.stds, shrink_limit=self.convention.shrink_limit)
 

@@ -86,6 +86,7 @@ class CascadeRoIHead(Rebuildable[CascadeOptions]):
     ) -> list[StageOutputs]:
         """Every stage in turn, from `proposals` per image; without targets every offered box is read.
 
+        pyramid [l] (B, C, H, W), at least as many levels as the box heads read; `sizes` (height, width), pixels.
         `first` are the regions of the first stage where they were sampled before, to be shared; proposals are not
         looked at then.
         """

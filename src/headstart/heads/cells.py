@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torchvision.ops import nms
+from torchvision.ops import clip_boxes_to_image
 
-from headstart.boxes import clip_boxes
 from headstart.heads.convention import OWN, Convention
 from headstart.heads.rebuildable import Rebuildable
 from headstart.heads.selection import DETECTIONS, PROPOSALS, Selection
 from headstart.options import Count
+from headstart.ordering import stable_nms, stable_topk
 from headstart.priors import index_cells
 from headstart.structures import Assignment, CellIndex, DenseOutputs, Detections, Features, Size, Targets
 
@@ -151,15 +151,14 @@ class CellHead(Rebuildable[CellOptions]):
             flat = scores.flatten()
             index = (flat > chosen.score_threshold).nonzero().flatten() if chosen.score_threshold is not None else None
             values = flat if index is None else flat[index]
-            values, top = values.topk(min(chosen.nms_pre, len(values)))
-            index = top if index is None else index[top]
+            top = stable_topk(values, min(chosen.nms_pre, len(values)))
+            values, index = values[top], top if index is None else index[top]
             rows, labels = index // self.num_classes, index % self.num_classes
             if quality is not None:
                 values = values * quality[rows]
             parts.append(self._rows(outputs, level, image, rows, size, values, labels, chosen))
         found = join(parts)
-        side = max(size) + 1
-        kept = nms(found.boxes + (found.labels * side)[:, None], found.scores, chosen.iou_threshold)
+        kept = stable_nms(found.boxes, found.scores, found.labels, chosen.iou_threshold)
         return found[kept[: chosen.max_detections]]
 
     def _quality(self, outputs: DenseOutputs, level: int, image: int) -> Tensor | None:
@@ -185,13 +184,15 @@ class CellHead(Rebuildable[CellOptions]):
         parts = []
         for level, logits in enumerate(outputs.cls):
             best = flatten_level(logits[image : image + 1], self.num_classes)[0].float().amax(dim=1)
-            values, rows = best.topk(min(chosen.nms_pre, len(best)))
-            part = self._rows(outputs, level, image, rows, size, values.sigmoid(), torch.zeros_like(rows), chosen)
+            rows = stable_topk(best, min(chosen.nms_pre, len(best)))
+            scores = best[rows].sigmoid()
+            part = self._rows(outputs, level, image, rows, size, scores, torch.zeros_like(rows), chosen)
             if chosen.score_threshold is not None:
                 part = part[(part.scores > chosen.score_threshold).nonzero().flatten()]
-            parts.append(part[nms(part.boxes, part.scores, chosen.iou_threshold)[: chosen.max_detections]])
+            parts.append(part)
         found = join(parts)
-        return found[found.scores.argsort(descending=True, stable=True)[: chosen.max_detections]]
+        kept = stable_nms(found.boxes, found.scores, found.cells.level, chosen.iou_threshold)
+        return found[kept[: chosen.max_detections]]
 
     def _rows(
         self,
@@ -208,7 +209,7 @@ class CellHead(Rebuildable[CellOptions]):
         shape = outputs.cls[level].shape[-2:]
         codes = flatten_level(outputs.reg[level][image : image + 1], self.code_size)[0].float()
         step = self.steps(outputs)[level]
-        boxes = clip_boxes(self.decode_level(codes, level, (shape[0], shape[1]), step)[rows], size)
+        boxes = clip_boxes_to_image(self.decode_level(codes, level, (shape[0], shape[1]), step)[rows], size)
         cell = rows // self.num_anchors
         index = CellIndex(torch.full_like(rows, level), cell // shape[1], cell % shape[1], rows % self.num_anchors)
         return Detections(boxes, scores, labels, index)[chosen.large_enough(boxes).nonzero().flatten()]

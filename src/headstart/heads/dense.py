@@ -45,7 +45,11 @@ class DenseHead(CellHead):
         self.reg_tower = Tower(channels, options.width, options.depth, norm=norm, bias=bias)
 
     def predict(self, cls: list[Tensor], reg: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor] | None]:
-        """Class logits, box code and quality logits per level, from the towers' activated results per level."""
+        """Class logits, box code and quality logits from the towers' activated results, all per level.
+
+        cls, reg [l] (B, width, H, W) -> [l] (B, A*K, H, W), [l] (B, A*R, H, W), and [l] (B, A, H, W) or None; channels
+        anchor by anchor.
+        """
         raise NotImplementedError
 
     def forward(
@@ -72,7 +76,10 @@ class DenseHead(CellHead):
         return DenseOutputs(*self.predict(cls, reg), sizes, cls_trace, reg_trace)
 
     def layers(self, outputs: DenseOutputs) -> dict[str, list[Tensor]]:
-        """The activated results of both towers, per level: what an assistant of this kind imitates. Needs a trace."""
+        """The activated results of both towers: what an assistant of this kind imitates. Needs a trace.
+
+        {"cls_tower": [l] (B, width, H, W), "reg_tower": ...}, all at least 0.
+        """
         return {
             "cls_tower": [functional.relu(x) for x in outputs.cls_trace[-1]],
             "reg_tower": [functional.relu(x) for x in outputs.reg_trace[-1]],

@@ -92,6 +92,7 @@ class FCOSHead(DenseHead):
             draw_normal(conv, 0.01, bias)
 
     def predict(self, cls: list[Tensor], reg: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """As for every dense head; distances, at least 0, are in single precision: exp of half precision overflows."""
         distances = [self.reg(x).float() * scale for x, scale in zip(reg, self.scales)]
         distances = [functional.relu(d) if self.normalised else d.exp() for d in distances]
         quality = [self.centreness(x) for x in (reg if self.centreness_on_box else cls)]
@@ -102,6 +103,7 @@ class FCOSHead(DenseHead):
         return place_points(*shape, step or self.strides[level], device, within=self.convention.point)
 
     def decode_level(self, reg: Tensor, level: int, shape: Size, step: Size | None = None) -> Tensor:
+        """Distances (..., H*W, 4) of left, top, right and bottom side from the points -> boxes, not clipped."""
         reg = reg * self.strides[level] if self.normalised else reg
         return decode_distances(self.level_points(level, shape, reg.device, step), reg)
 
@@ -132,7 +134,7 @@ class FCOSHead(DenseHead):
         unit = strides[row, None] if self.normalised else 1.0
         goal = encode_distances(points[row], assignment.boxes[image, row]) / unit
         centred = centreness(goal)
-        total = mean_over_ranks(centred.sum()).clamp(min=1e-6)
+        total = mean_over_ranks(centred.sum()).clamp(min=1e-6)  # not 1, which ATSS has here
         place = points[row] / unit
         found = decode_distances(place, flatten(outputs.reg, 4)[image, row].float())
         box = self.box_loss(found, decode_distances(place, goal), centred)

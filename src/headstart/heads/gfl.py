@@ -55,6 +55,7 @@ class GFLHead(SingleAnchorHead):
         return integral(reg.unflatten(-1, (4, self.reg_max + 1)))
 
     def decode_level(self, reg: Tensor, level: int, shape: Size, step: Size | None = None) -> Tensor:
+        """Logits (..., H*W, 4 * (reg_max + 1)) of the four distances -> boxes (..., H*W, 4), not clipped."""
         points = centers(self.level_anchors(level, shape, step))
         return decode_distances(points, self.distances(reg) * self.strides[level])
 

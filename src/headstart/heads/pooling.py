@@ -169,7 +169,7 @@ class _WeightedRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: BackwardCFunction, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         index, weight, bags, rows = cast("tuple[Tensor, ...]", ctx.saved_tensors)
-        order = index.argsort()
+        order = index.argsort(stable=True)  # in which order a bag adds up is not left to threads
         sources = torch.repeat_interleave(bags).index_select(0, order)
         counts = torch.bincount(index, minlength=int(rows))
         weight = weight.index_select(0, order)

@@ -89,7 +89,10 @@ class RepPointsHead(DenseHead):
         sizes: list[Size],
         trace: bool = False,
     ) -> DenseOutputs:
-        """As for every dense head. The first stage's points are `earlier`, traced inner layers `inner`."""
+        """As for every dense head. The first stage's points are `earlier`, traced inner layers `inner`.
+
+        Points [l] (B, 18, H, W) are in single precision whatever the maps are.
+        """
         cls, cls_trace = run_tower(self.cls_tower, cls_maps, start, trace)
         reg, reg_trace = run_tower(self.reg_tower, reg_maps, start, trace)
         first = [self.initial_conv(x) for x in reg]
@@ -103,7 +106,7 @@ class RepPointsHead(DenseHead):
         return DenseOutputs(logits, points, None, sizes, cls_trace, reg_trace, earlier=(initial,), inner=inner)
 
     def layers(self, outputs: DenseOutputs) -> dict[str, list[Tensor]]:
-        """The towers' and the three inner layers' activated results, per level. Needs a trace."""
+        """The towers' and the three inner layers' activated results, [l] (B, width, H, W) each. Needs a trace."""
         inner = {name: [functional.relu(x) for x in maps] for name, maps in outputs.inner.items()}
         return super().layers(outputs) | inner
 
@@ -127,6 +130,7 @@ class RepPointsHead(DenseHead):
         return torch.cat([self.level_points(level, shape, device) for level, shape in enumerate(shapes(outputs))])
 
     def decode_level(self, reg: Tensor, level: int, shape: Size, step: Size | None = None) -> Tensor:
+        """Points (..., H*W, 18) in strides from their cells -> boxes (..., H*W, 4) in pixels."""
         corner = self.level_points(level, shape, reg.device, step).repeat(1, 2)
         return self.boxes(reg) * self.strides[level] + corner
 
@@ -168,7 +172,7 @@ class RepPointsHead(DenseHead):
 
 
 def scale_gradient(x: Tensor, share: float) -> Tensor:
-    """x itself, but only `share` of its gradient flows back."""
+    """x of any shape itself, but only `share`, 0..1, of its gradient flows back."""
     return x * share + x.detach() * (1 - share)
 
 

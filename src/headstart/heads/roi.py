@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import nms
+from torchvision.ops import clip_boxes_to_image
 
-from headstart.boxes import clip_boxes, decode_deltas, encode_deltas
+from headstart.boxes import decode_deltas, encode_deltas
 from headstart.heads.convention import CONVENTIONS, ConventionName
 from headstart.heads.init import draw_he, draw_normal, draw_xavier
 from headstart.heads.pooling import read_regions
@@ -21,6 +21,7 @@ from headstart.losses.box import smooth_l1
 from headstart.losses.classification import cross_entropy
 from headstart.losses.normalise import mean_over_ranks
 from headstart.options import Count
+from headstart.ordering import stable_nms
 from headstart.structures import Detections, RegionOutputs, Regions, Size
 
 Stds = tuple[float, float, float, float]
@@ -157,7 +158,7 @@ class BoxHead(Rebuildable[BoxHeadOptions]):
         return RegionOutputs(hidden, self.cls(x), self.reg(x))
 
     def forward_crops(self, crops: Tensor) -> RegionOutputs:
-        """Classes and boxes of crops (R, C, grid, grid)."""
+        """Classes and boxes of crops (R, C, grid, grid): what `pool` gives."""
         hidden = self._run_layers(self._vectors(crops))
         return self._predict(hidden, hidden[-1])
 
@@ -173,7 +174,7 @@ class BoxHead(Rebuildable[BoxHeadOptions]):
         return self._predict(found, found[-1] if found else hidden)
 
     def forward(self, pyramid: Sequence[Tensor], boxes: list[Tensor]) -> RegionOutputs:
-        """Classes and boxes at given boxes. Pure: sampling lives elsewhere."""
+        """Classes and boxes at given boxes, one (R_i, 4) xyxy pixels per image. Pure: sampling lives elsewhere."""
         return self.forward_crops(self.pool(pyramid, boxes))
 
     def loss(self, outputs: RegionOutputs, regions: list[Regions]) -> dict[str, Tensor]:
@@ -211,7 +212,7 @@ class BoxHead(Rebuildable[BoxHeadOptions]):
         best = outputs.cls[:, : self.num_classes].argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
         codes = self._codes(outputs)[rows, self._column(best)].split([len(b) for b in boxes])
-        return [clip_boxes(self._decoded(b, c), size) for b, c, size in zip(boxes, codes, sizes)]
+        return [clip_boxes_to_image(self._decoded(b, c), size) for b, c, size in zip(boxes, codes, sizes)]
 
     @torch.no_grad()
     def decode(self, outputs: RegionOutputs, proposals: list[Detections], sizes: list[Size]) -> list[Detections]:
@@ -227,10 +228,10 @@ class BoxHead(Rebuildable[BoxHeadOptions]):
     def _decode_image(self, scores: Tensor, codes: Tensor, proposals: Detections, size: Size) -> Detections:
         rows, labels = (scores > (self.selection.score_threshold or 0.0)).nonzero(as_tuple=True)
         codes = codes[rows, self._column(labels)]
-        boxes = clip_boxes(self._decoded(proposals.boxes[rows], codes), size)
+        boxes = clip_boxes_to_image(self._decoded(proposals.boxes[rows], codes), size)
         found = Detections(boxes, scores[rows, labels], labels, proposals.cells[rows])
         found = found[self.selection.large_enough(boxes)]
-        kept = nms(found.boxes + (found.labels * (max(size) + 1))[:, None], found.scores, self.selection.iou_threshold)
+        kept = stable_nms(found.boxes, found.scores, found.labels, self.selection.iou_threshold)
         return found[kept[: self.selection.max_detections]]
 
 

@@ -99,6 +99,7 @@ class RPNHead(AnchorHead):
         return [*(f"tower/{block}" for block in range(len(self.tower))), *super().tap_names()]
 
     def usable(self, anchors: Tensor, cells: CellIndex, size: Size) -> Tensor:
+        """(N,) bool; without `crossing`, anchors (N, 4) that reach out of an image of `size` are not."""
         usable = super().usable(anchors, cells, size)
         if self.crossing:
             return usable

@@ -55,8 +55,10 @@ class SingleAnchorHead(AnchorHead, DenseHead):
         draw_normal(self.reg, 0.01)
 
     def predict(self, cls: list[Tensor], reg: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor] | None]:
+        """As for every dense head; the box code, in single precision, is scaled level by level."""
         codes = [self.reg(x).float() * scale for x, scale in zip(reg, self.scales)]
         return [self.cls(x) for x in cls], codes, None
 
     def match(self, anchors: Tensor, counts: list[int], target: Targets, usable: Tensor) -> Tensor:
+        """(N,): ATSS chooses on every level apart, so it must know how many anchors each has."""
         return self.assigner(anchors, counts, target, usable)

@@ -9,7 +9,7 @@ from headstart.boxes import aligned_giou, aligned_iou
 
 
 def smooth_l1(prediction: Tensor, goal: Tensor, beta: float = 0.0) -> Tensor:
-    """Sum of smooth L1 over all entries of two tensors of one shape (arXiv:1504.08083).
+    """Sum of smooth L1 over all entries of two tensors of one shape, mostly (N, 4): a scalar (arXiv:1504.08083).
 
     With d = |prediction - goal|: d^2 / (2 beta) where d < beta, else d - beta / 2. `beta` 0 is L1.
     """

@@ -62,7 +62,7 @@ def quality_focal(
 
 
 def bce_with_logits(logits: Tensor, goal: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Sum of binary cross-entropy on logits, each entry times `weight`; all of one shape."""
+    """Sum of binary cross-entropy on logits: a scalar. `goal` (0..1) and `weight` have the shape of the logits."""
     return functional.binary_cross_entropy_with_logits(logits, goal, weight, reduction="sum")
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, distributed
 
 @torch.no_grad()
 def mean_over_ranks(count: Tensor) -> Tensor:
-    """The mean of a number, or of each of several, over all processes (itself where there is one).
+    """The mean of a number () or of each of several (N,) over all processes (itself where there is one).
 
     A sum divided by this, its gradients then averaged over processes, equals the loss of the joined batch.
     """

@@ -21,6 +21,7 @@ from headstart.methods.head_options import (
     AUTO,
     PAPER_AKD,
     HeadOptions,
+    check_heads,
     check_regions,
     check_someone_guides,
     paper_ckd,
@@ -45,6 +46,7 @@ def head(student: Detector, teachers: Sequence[Teacher], options: HeadOptions) -
 
     Checked against the official code: tests/parity, head_assist.
     """
+    check_heads(student, teachers)
     standalone = parse_assistants(options.assistants, student)
     check_someone_guides(teachers, standalone)
     build = _Builder(student, options, len(teachers) + len(standalone))

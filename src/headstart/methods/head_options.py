@@ -104,6 +104,14 @@ def parse_assistants(assistants: Kinds, student: Detector) -> dict[str, Mapping[
     return chosen
 
 
+def check_heads(student: Detector, teachers: Sequence[Teacher]) -> None:
+    """Raises UserError unless every head predicts at cells or at regions, so that places can be compared."""
+    for who, detector in (("student", student), *((teacher.title, teacher.model) for teacher in teachers)):
+        if getattr(detector.head, "predicts_at", None) not in ("cells", "regions"):
+            found = type(detector.head).__name__
+            raise UserError(f"method head needs a {who} with a dense or a two-stage head; this one has a {found}")
+
+
 def check_someone_guides(teachers: Sequence[Teacher], standalone: Mapping[str, object]) -> None:
     """Raises UserError unless somebody guides the student."""
     if not teachers and not standalone:

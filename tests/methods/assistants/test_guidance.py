@@ -79,6 +79,13 @@ def test_an_assistant_runs_once_in_a_step_and_its_teacher_is_asked_once():
     assert len(assistant.ran) == 2
 
 
+def test_two_teachers_of_one_assistant_are_kept_apart():
+    assistant, step, other = Told(), make_step(), SimpleNamespace(title="teacher other")
+    for teacher in (TEACHER, other, TEACHER):
+        TeacherLayer(teacher, assistant, "tower")(step)
+    assert [teacher for teacher, *_ in assistant.asked] == [TEACHER, other] and len(assistant.ran) == 1
+
+
 def test_two_assistants_are_kept_apart():
     step, first, second = make_step(), Told(), Told()
     assert run_once(first, step) is not run_once(second, step)

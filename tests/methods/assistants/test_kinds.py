@@ -5,12 +5,13 @@ from dataclasses import fields
 
 import pytest
 import torch
+from torch import nn
 
 from headstart.detectors.zoo import FAMILIES
 from headstart.errors import UserError
 from headstart.heads.roi import BoxHead, BoxHeadOptions
 from headstart.losses.box import giou
-from headstart.methods import Frozen
+from headstart.methods import Frozen, build_method
 from headstart.methods.adapters import ConvAdapter
 from headstart.methods.assistants import KINDS, assistant_for, default_assistants, kind_of, standalone_assistant
 from laws.tiny import DENSE, TWO_STAGE
@@ -28,6 +29,15 @@ def losses_weight(method, name):
 def test_every_family_has_its_kind(family):
     kind = kind_of(tiny(family).head)
     assert kind == NAMES.get(family, family) and kind in KINDS
+
+
+@pytest.mark.parametrize("who", ["student", "teacher"])
+def test_other_heads_are_refused(who):
+    odd, usual = tiny("retinanet"), tiny("fcos")
+    odd.head = nn.Linear(1, 1)
+    student, teacher = (odd, usual) if who == "student" else (usual, odd)
+    with pytest.raises(UserError, match=f"needs a {who} with a dense or a two-stage head; this one has a Linear"):
+        build_method("head", student, Frozen(teacher))
 
 
 def test_a_head_of_ones_own_is_called_by_its_class_and_has_an_assistant_of_it():

@@ -79,7 +79,7 @@ class TeacherLayer:
     def __call__(self, step: Step) -> list[Tensor]:
         outputs = run_once(self.assistant, step)
         layers = step.once(
-            (self.assistant, "teacher"), lambda: self.assistant.teacher_layers(self.teacher, step.batch, outputs)
+            (self.assistant, id(self.teacher)), lambda: self.assistant.teacher_layers(self.teacher, step.batch, outputs)
         )
         return layers[self.layer]
 

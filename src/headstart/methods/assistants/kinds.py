@@ -70,11 +70,11 @@ def standalone_assistant(kind: str, student: Detector, options: Mapping[str, obj
             f"method head: an assistant of kind {kind} is what the student has itself; choose other kinds, or auto"
         )
     made, strides = KINDS[kind], student.neck.strides
-    given: dict[str, object] = {"hidden": 4 * student.neck.width}
+    width, depth = student.head.tower_shape or (student.neck.width, DEPTH)
+    given: dict[str, object] = {"hidden": 4 * width}
     if issubclass(made, DenseHead):
         part = max(1, FINEST // strides[0])
         strides = [stride * part for stride in strides]
-        width, depth = student.head.tower_shape or (student.neck.width, DEPTH)
         given = {"width": width, "depth": depth}
     if kind == "fcos":
         given["improved"] = True  # as HEAD's authors use it
