@@ -41,5 +41,11 @@ def test_box_heads_count_a_thousand_regions():
 
 @torch.no_grad()
 def test_roles():
-    assert roles(build_on_meta("fasterrcnn_mnv2_050")) == {"teaches by": "head", "learns by": "baseline, head"}
-    assert roles(build_on_meta("retinanet_mnv2_050")) == {"teaches by": "head", "learns by": "baseline, head"}
+    assert roles(build_on_meta("fasterrcnn_mnv2_050")) == {
+        "teaches by": "head, crosskd, pkd",
+        "learns by": "baseline, head, crosskd, pkd",
+    }
+    assert roles(build_on_meta("retinanet_mnv2_050")) == {
+        "teaches by": "head, crosskd, mimic, pkd",
+        "learns by": "baseline, head, crosskd, mimic, pkd",
+    }
