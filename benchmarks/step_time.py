@@ -133,22 +133,28 @@ def our_mode(method: Method, batch: Batch, precision: Precision) -> Mode:
 def watched_teacher(method: Method, mode: Mode) -> Iterator[None]:
     """Notes how long the teachers work, and at how many regions."""
     spent: list[float] = []
-    asked = [(teacher, name, getattr(teacher, name)) for teacher in method.teachers for name in ("taps", "at")]
+    under_way: list[str] = []
+    names = ("features", "outputs", "taps", "at")
+    asked = [(teacher, name, getattr(teacher, name)) for teacher in method.teachers for name in names]
 
-    def watch(ask: Callable[..., object]) -> Callable[..., object]:
-        def run(batch: ImageBatch, places: list, **more: int) -> object:
-            if isinstance(places[0], Tensor):
-                mode.regions = min(len(boxes) for boxes in places)
+    def watch(name: str, ask: Callable[..., object]) -> Callable[..., object]:
+        def run(batch: ImageBatch, *places: list, **more: int) -> object:
+            if under_way:  # one of the teacher's functions by another
+                return ask(batch, *places, **more)
+            if name == "at":
+                mode.regions = min(len(boxes) for boxes in places[0])
+            under_way.append(name)
             begin = time.process_time()
-            found = ask(batch, places, **more)
+            found = ask(batch, *places, **more)
             spent.append(time.process_time() - begin)
+            under_way.clear()
             return found
 
         return run
 
     for teacher, name, ask in asked:
         teacher.clear()
-        setattr(teacher, name, watch(ask))
+        setattr(teacher, name, watch(name, ask))
     yield
     for teacher, name, _ in asked:
         delattr(teacher, name)

@@ -86,6 +86,27 @@ def test_assistants_time_compares_numbers_of_regions_and_no_teacher(run):
     assert found["free, 8 regions"]["teacher"] == 0 < found["fcos"]["teacher"]
 
 
+def test_crosskd_time_compares_every_method(run):
+    words = "--rounds 1 --size 64 --batch 1 --width 16 --student r10 --teacher r10 --json"
+    found = json.loads(run("crosskd_time", *words.split()))
+    assert list(found) == ["plain", "mimic", "crosskd", "pkd", "crosskd+pkd"]
+    assert found["plain"]["vs_plain"] == 1 and all(found[name]["vs_plain"] > 0 for name in found)
+
+
+def test_crosskd_prints_what_is_there(run, tmp_path):
+    """A row per lane, with the paired gain over the seeds that are finished."""
+    for seed, (alone, mimic, cross) in enumerate([(10, 12, 14), (11, 12, 16)]):
+        folder = tmp_path / "800" / f"gfl-gfl-{seed}"
+        folder.mkdir(parents=True)
+        lanes = {"alone": alone, "mimic": mimic, "crosskd": cross}
+        rows = {lane: {"AP": ap, "seconds": 10 if lane == "alone" else 15} for lane, ap in lanes.items()}
+        (folder / "result.json").write_text(json.dumps({"teacher": 20, **rows}))
+    printed = run(
+        "crosskd", "--seeds", "0", "1", "2", "--out", str(tmp_path), "--only", "gfl-gfl", "--table"
+    ).splitlines()
+    assert printed[4] == "| gfl-gfl | 20.0 | crosskd | 15.0 ± 1.4 | +4.5 | -1.9 to +10.9 | 1.50 | 2 |"
+
+
 def test_pairs_prints_what_is_there(run, tmp_path):
     """Only seeds that both were trained with count; the gain is paired, with Student's interval."""
     results = {"teacher-gfl": 20, "retinanet-alone-0": 5, "retinanet-alone-1": 9, "retinanet-alone-2": 7}
