@@ -127,13 +127,13 @@ def test_the_assistant_starts_as_the_teachers_head(arrays):
     teacher = build_teacher()
     method = build_method("head", build_student(), Frozen(teacher))
     for name, value in teacher.head.roi.state_dict().items():
-        assert torch.equal(method.lessons["rcnn"].assistant.head.state_dict()[name], value)
+        assert torch.equal(method.guidances["assistant/rcnn"].assistant.head.state_dict()[name], value)
 
 
 def test_features(arrays, method, batch):
     for level in range(5):
         close(method.student.extract(batch).pyramid[level], arrays[f"feat/student{level}"], 6e-5)
-        close(method.teacher.extract(batch).pyramid[level], arrays[f"feat/teacher{level}"], 6e-5)
+        close(method.teachers[0].features(batch).pyramid[level], arrays[f"feat/teacher{level}"], 6e-5)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
