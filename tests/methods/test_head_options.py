@@ -10,7 +10,7 @@ from headstart.methods.assistants import assistant_for, standalone_assistant
 from headstart.methods.head_options import (
     HeadOptions,
     check_regions,
-    check_someone_guides,
+    check_someone_teaches,
     paper_ckd,
     parse_assistants,
 )
@@ -177,10 +177,10 @@ def test_assistants_that_cannot_be_are_refused(given, sentence):
 
 
 def test_somebody_has_to_guide():
-    check_someone_guides([frozen("fcos")], {})
-    check_someone_guides([], {"rcnn": {}})
+    check_someone_teaches([frozen("fcos")], {})
+    check_someone_teaches([], {"rcnn": {}})
     with pytest.raises(UserError, match=r"needs a teacher: give --teacher FILE.*--assistants auto \(TF-HEAD\)"):
-        check_someone_guides([], {})
+        check_someone_teaches([], {})
 
 
 # -- regions -----------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from headstart.methods.head_options import (
     HeadOptions,
     check_heads,
     check_regions,
-    check_someone_guides,
+    check_someone_teaches,
     paper_ckd,
     parse_assistants,
 )
@@ -48,7 +48,7 @@ def head(student: Detector, teachers: Sequence[Teacher], options: HeadOptions) -
     """
     check_heads(student, teachers)
     standalone = parse_assistants(options.assistants, student)
-    check_someone_guides(teachers, standalone)
+    check_someone_teaches(teachers, standalone)
     build = _Builder(student, options, len(teachers) + len(standalone))
     for teacher in teachers:
         assistant = assistant_for(teacher, student)
@@ -161,7 +161,7 @@ class _Builder:
 
 
 def ckd_places(student: Detector, assistant: Assistant, *, taught: bool) -> dict[str, tuple[str, str]]:
-    """What CKD compares: end of the term's name -> place of the student, layer of the guide.
+    """What CKD compares: end of the term's name -> place of the student, layer that it imitates.
 
     A box head's last layer, and the last block of a dense student's classification tower. A dense student of a dense
     teacher: the middle block of either tower (the second of four) against the last of the teacher's, as published.

@@ -112,8 +112,8 @@ def check_heads(student: Detector, teachers: Sequence[Teacher]) -> None:
             raise UserError(f"method head needs a {who} with a dense or a two-stage head; this one has a {found}")
 
 
-def check_someone_guides(teachers: Sequence[Teacher], standalone: Mapping[str, object]) -> None:
-    """Raises UserError unless somebody guides the student."""
+def check_someone_teaches(teachers: Sequence[Teacher], standalone: Mapping[str, object]) -> None:
+    """Raises UserError unless there is a teacher, or an assistant that learns without one."""
     if not teachers and not standalone:
         raise UserError(
             "method head needs a teacher: give --teacher FILE, weights of a detector trained on such objects, or let "

@@ -38,7 +38,7 @@ class Pair:
 
 
 class Correspondence:
-    """From what was read of the student and of its guide (activations not yet applied to the student's) to a pair.
+    """From what was read of the student and of what it imitates (no activation applied to the student's yet) to a pair.
 
     source_at, target_at  where each side is read, in words that follow the name of what is read
     by_anchor             whether rows belong to an anchor, so that there can be an adapter for each
@@ -76,7 +76,7 @@ class SameStrides(Correspondence):
 
 
 class CellToRegion(Correspondence):
-    """Dense student, guide with regions: the student's vectors at the cells that the regions came from.
+    """Dense student, target at regions: the student's vectors at the cells that the regions came from.
 
     Ground-truth boxes have no cell and are left out.
     """
@@ -91,10 +91,11 @@ class CellToRegion(Correspondence):
 
 @dataclass(frozen=True)
 class RegionToCell(Correspondence):
-    """Two-stage student, dense guide: a region's vector against the guide's map at its cell.
+    """Two-stage student, dense target: a region's vector against the target's map at its cell.
 
-    The cell is that of the student's RPN; where the guide's strides are `factors` times as wide, the one that holds it.
-    Ground-truth boxes have no cell and are left out, as are cells of levels that the guide lacks.
+    The cell is that of the student's RPN; where the target's strides are `factors` times as wide, the target's cell
+    that this one lies in. Ground-truth boxes have no cell and are left out, as are cells of levels that the target
+    lacks.
     """
 
     factors: tuple[int, ...]
@@ -108,7 +109,7 @@ class RegionToCell(Correspondence):
 
 
 class RegionToRegion(Correspondence):
-    """Two-stage student, guide with regions: both read the same regions, ground truth among them."""
+    """Two-stage student, target at regions: both read the same regions, ground truth among them."""
 
     source_at = " at the same regions"
 
@@ -118,7 +119,7 @@ class RegionToRegion(Correspondence):
 
 @dataclass(frozen=True)
 class CellToCell(Correspondence):
-    """Both dense: the student's maps, averaged over `factors` x `factors` cells where the guide's are wider."""
+    """Both dense: the student's maps, averaged over `factors` x `factors` cells where the target's are wider."""
 
     factors: tuple[int, ...]
     of_maps = True
@@ -128,10 +129,10 @@ class CellToCell(Correspondence):
         return Pair(maps, tensors_of(target)[: len(maps)])
 
 
-def correspond(student_at: str, guide_at: str, factors: Sequence[int] = ()) -> Correspondence:
-    """The table of pairs, by where student and guide predict: at "cells" or at "regions".
+def correspond(student_at: str, target_at: str, factors: Sequence[int] = ()) -> Correspondence:
+    """The table of pairs, by where the student predicts, and what it imitates: at "cells" or at "regions".
 
-    `factors` of a guide at cells: see `stride_factors`.
+    `factors` of a target at cells: see `stride_factors`.
     """
     parts = tuple(factors)
     table: dict[tuple[str, str], Correspondence] = {
@@ -140,7 +141,7 @@ def correspond(student_at: str, guide_at: str, factors: Sequence[int] = ()) -> C
         ("regions", "cells"): RegionToCell(parts),
         ("regions", "regions"): RegionToRegion(),
     }
-    return table[student_at, guide_at]
+    return table[student_at, target_at]
 
 
 def stride_factors(own: Sequence[int], goal: Sequence[int]) -> list[int]:
