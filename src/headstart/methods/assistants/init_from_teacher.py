@@ -33,9 +33,9 @@ def _copy_agreed(own: nn.Module, other: dict[str, Tensor], classes: ClassMap) ->
 
 
 def pull_class_layers(teacher: BoxHead, own: BoxHead, classes: ClassMap) -> dict[str, Tensor]:
-    """`cls` and `reg` of a head of the teacher's make for the student's classes.
+    """`cls` and `reg` of a head of the teacher's kind for the student's K_s classes, by their names in `own`.
 
-    A class gets its rows; merged classes the mean of theirs, their logit raised by the log of their number, which is
+    cls.weight (K_s + 1, D), cls.bias (K_s + 1,); of boxes by class reg.weight (4 K_s, D), reg.bias (4 K_s,). A class gets its rows; merged classes the mean of theirs, their logit raised by the log of their number, which is
     the log of the sum of their exponentials where they agree; unknown classes keep `own` rows, background is copied.
     """
     found = {}
@@ -54,7 +54,9 @@ def pull_class_layers(teacher: BoxHead, own: BoxHead, classes: ClassMap) -> dict
 
 
 def pull_class_maps(teacher: DenseHead, own: DenseHead, classes: ClassMap) -> dict[str, Tensor]:
-    """`cls` of a dense head of the teacher's make for the student's classes, anchor by anchor.
+    """`cls` of a dense head of the teacher's kind for the student's K_s classes, anchor by anchor.
+
+    cls.weight (A * K_s, C, kernel, kernel) and cls.bias (A * K_s,).
 
     As for box heads, merged classes get the mean of their rows and the logarithm of their number: the odds of all of
     them together where they agree and are small.
