@@ -98,7 +98,7 @@ class ClassMap:
         return self._gather(scores, dim, "sum" if merge == "sum" else "amax")
 
     def pull_logits(self, logits: Tensor, *, dim: int = -1) -> Tensor:
-        """The same for logits, K_t -> J along `dim`: of merged classes the largest, for sigmoids `pull_scores` by "max"."""
+        """The same for logits, K_t -> J along `dim`: of merged classes the largest, as "max" does for sigmoids."""
         return self._gather(logits, dim, "amax")
 
     def pick(self, values: Tensor, *, dim: int = -1) -> Tensor:

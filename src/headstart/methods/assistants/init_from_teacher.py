@@ -35,8 +35,9 @@ def _copy_agreed(own: nn.Module, other: dict[str, Tensor], classes: ClassMap) ->
 def pull_class_layers(teacher: BoxHead, own: BoxHead, classes: ClassMap) -> dict[str, Tensor]:
     """`cls` and `reg` of a head of the teacher's kind for the student's K_s classes, by their names in `own`.
 
-    cls.weight (K_s + 1, D), cls.bias (K_s + 1,); of boxes by class reg.weight (4 K_s, D), reg.bias (4 K_s,). A class gets its rows; merged classes the mean of theirs, their logit raised by the log of their number, which is
-    the log of the sum of their exponentials where they agree; unknown classes keep `own` rows, background is copied.
+    cls.weight (K_s + 1, D), cls.bias (K_s + 1,); of boxes by class reg.weight (4 K_s, D), reg.bias (4 K_s,). A class
+    gets its rows; merged classes the mean of theirs, their logit raised by the log of their number, which is the log of
+    the sum of their exponentials where they agree; unknown classes keep `own` rows, background is copied.
     """
     found = {}
     known, kept = len(classes.teacher), len(classes.student)
