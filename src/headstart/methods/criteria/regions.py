@@ -33,7 +33,7 @@ class RegionPredictions:
     def __call__(self, source: RegionOutputs, target: RegionOutputs, step: Step) -> dict[str, Tensor]:
         """Scalars `cls` and `box`; gradients reach `source` alone. Outputs are (R, K+1) logits and (R, 4 K) codes."""
         own, goal = self._shared(source.cls.float()), self._shared(target.cls.float()).detach()
-        count = max(len(own), 1)
+        count = mean_over_ranks(own.new_full((), float(max(len(own), 1))))
         sure, best = target.cls.detach().float().softmax(dim=1)[:, self._kept(target.cls)].max(dim=1)
         best = self._kept(target.cls)[best]
         boxes = self.head.codes_of(source, best) - self.head.codes_of(target, best).detach()
