@@ -163,6 +163,10 @@ def test_a_batch_without_objects_does_not_explode(family):
         ("fasterrcnn", "gfl", {"tap": 1}, "its head is of another kind than the teacher's; use tap 0 or less"),
         ("gfl", "gfl", {"activation": "around"}, "activation must be after or before, not 'around'"),
         ("gfl", "gfl", {"cls_weight": -1}, "cls_weight must be at least 0"),
+        ("gfl", "gfl", {"regions": 8}, "regions is for a two-stage teacher, and there is none; leave it out"),
+        ("gfl", "gfl", {"through": "assistant"}, "through is for a two-stage teacher, and there is none"),
+        ("fasterrcnn", "gfl", {"statistics": False}, "statistics is for a dense teacher, and there is none"),
+        ("fasterrcnn", "gfl", {"through": "assistant", "tap": 0}, "an assistant tap must be from 1 to 2, not 0"),
         (None, "gfl", {}, "method crosskd needs a teacher: give --teacher FILE"),
     ],
 )

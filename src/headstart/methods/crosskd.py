@@ -97,6 +97,7 @@ def crosskd(student: Detector, teachers: Sequence[Teacher], options: CrossKDOpti
     Checked against the official code: tests/parity, crosskd_*.
     """
     demand_teacher("crosskd", teachers)
+    _check_read(teachers, options)
     found: list[Guidance] = []
     for name, teacher in zip(names_by_teacher("crosskd", teachers), teachers):
         make = _dense if teacher.model.head.predicts_at == "cells" else _regions
@@ -140,13 +141,36 @@ def _regions(name: str, student: Detector, teacher: Teacher, options: CrossKDOpt
         assistant = assistant_for(teacher, student)
         fresh = assistant.init_from_teacher(teacher, classes)
         found.append(AssistantLosses(f"assistant/{name}", assistant, Weight(1.0), needs, fresh))
-        start = 1 if options.tap is None else options.tap
+        start = _assistant_tap(options.tap, len(box_head.layers))
         source = CrossAssistant(f"assistant/{name}", assistant, teacher, start, needs)
     else:
         start = _tap(student, teacher, options.tap, None)
         source = CrossRegions(student, teacher, start, needs)
     target = TeacherRegions(teacher, needs)
     return [*found, Imitation(name, source, target, criterion=criterion, weight=_weight(options))]
+
+
+def _check_read(teachers: Sequence[Teacher], options: CrossKDOptions) -> None:
+    """Raises UserError for an option that none of the teachers reads."""
+    kinds = {teacher.model.head.predicts_at for teacher in teachers}
+    dense = {
+        "activation": options.activation != "after",
+        "statistics": not options.statistics,
+        "region": options.region != "released",
+    }
+    two_stage = {"through": options.through != "student", "regions": options.regions is not None}
+    for kind, chosen in (("cells", dense), ("regions", two_stage)):
+        unread = [name for name, given in chosen.items() if given and kind not in kinds]
+        if unread:
+            whose = "a dense teacher" if kind == "cells" else "a two-stage teacher"
+            raise UserError(f"method crosskd: {unread[0]} is for {whose}, and there is none; leave it out")
+
+
+def _assistant_tap(given: int | None, layers: int) -> int:
+    """After how many of an assistant's layers the teacher's head is entered. Raises UserError for a place outside."""
+    if given is not None and not 1 <= given <= layers:
+        raise UserError(f"method crosskd: through an assistant tap must be from 1 to {layers}, not {given}")
+    return given or 1
 
 
 def _tap(student: Detector, teacher: Teacher, given: int | None, remaining: int | None) -> int:
