@@ -15,7 +15,7 @@ def test_1x_equals_the_official_rates(reference):
 
 
 def test_crosskds_schedules(reference):
-    """mmengine reaches the full rate one step earlier; FCOS begins with 500 steps of a third there, which is not ours."""
+    """mmengine reaches the full rate one step earlier; the first 500 steps of FCOS, at a third of it, are not ours."""
     arrays = reference("schedule_crosskd")
     per_epoch = json.loads(str(arrays["META"]))["per_epoch"]
     for name, epochs, first in (("gfl_1x", (8, 11), 0), ("fcos_2x", (16, 22), 500)):
