@@ -31,18 +31,34 @@ def teacher_file(shapes, tmp_path_factory):
     return save_detector(detector, tmp_path_factory.mktemp("teacher") / "student.safetensors")
 
 
-@pytest.fixture
-def tiny_run(shapes, teacher_file, tmp_path):
-    """tiny_run(student=..., **changes of train) -> a Run with the lanes baseline and head; five steps make an epoch."""
+@pytest.fixture(scope="session")
+def dense_teacher_file(shapes, tmp_path_factory):
+    """Weights of a tiny untrained GFL with towers of two blocks."""
+    torch.manual_seed(4)
+    classes = open_dataset(shapes, "val").classes
+    detector = build_detector("gfl_r10", classes, width=32, depth=2, pretrained=False)
+    return save_detector(detector, tmp_path_factory.mktemp("teacher") / "student.safetensors")
 
-    def make(student: str = "retinanet_mnv2_050", distil: bool = True, batch: int = 2, **train) -> Run:
+
+@pytest.fixture
+def tiny_run(shapes, teacher_file, dense_teacher_file, tmp_path):
+    """tiny_run(student=..., **changes of train) -> a Run with the lanes baseline and head; five steps make an epoch.
+
+    method  one that a GFL teaches, in place of HEAD from a Faster R-CNN
+    """
+
+    def make(
+        student: str = "retinanet_mnv2_050", distil: bool = True, batch: int = 2, method: str | None = None, **train
+    ) -> Run:
         tree = {
             "data": {"path": str(shapes), "imgsz": 64, "batch": batch},
             "student": {"name": student, "width": 16, "pretrained": False, "options": {"depth": 1}},
             "train": {"steps": 12, "warmup": 2, "lr": 0.01, "eval_every": 0, "device": "cpu", **train},
             "out": str(tmp_path / "runs"),
         }
-        if distil:
+        if method is not None:
+            tree |= {"teacher": str(dense_teacher_file), "method": method, "baseline": True}
+        elif distil:
             tree |= {"teacher": str(teacher_file), "method": {"name": "head", "regions": 32}, "baseline": True}
         return check_run(tree)
 

@@ -50,9 +50,10 @@ def run_killed(run, tmp_path, step):
     assert ended.returncode == -signal.SIGKILL, ended.stderr
 
 
-def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(tiny_run, tmp_path):
+@pytest.mark.parametrize("method", [None, "crosskd+pkd"])
+def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(method, tiny_run, tmp_path):
     """Batch norm in training, an average, two lanes; saved at step 6, killed after step 8, epochs of five steps."""
-    run = tiny_run(ema=0.9, checkpoint_every=3, log_every=2, eval_every=1)
+    run = tiny_run(method=method, ema=0.9, checkpoint_every=3, log_every=2, eval_every=1)
     broken = run.model_copy(update={"name": "broken"})
     run_killed(broken, tmp_path, 8)
     folder = tmp_path / "runs" / "broken"
@@ -60,7 +61,8 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(tiny_run, tmp_pat
     assert not (folder / "results.json").exists()
     resumed = distill(resume=folder, quiet=True)
     whole = fit(run, quiet=True)
-    for lane in ("baseline", "head"):
+    assert set(whole.weights) == {"baseline", method or "head"}
+    for lane in whole.weights:
         one, other = load_file(whole.weights[lane]), load_file(resumed.weights[lane])
         assert_same(one, other, lane)
     one, other = (without_clock(load_checkpoint(o.folder / "last.ckpt")) for o in (whole, resumed))

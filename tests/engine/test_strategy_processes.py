@@ -28,15 +28,19 @@ def test_two_processes_equal_one_on_the_joined_batch(tmp_path):
         torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
 
 
-@pytest.mark.parametrize("student", ["retinanet_mnv2_050", "fcos_mnv2_050"])
-def test_two_processes_distil_both_kinds_of_student(student, tiny_run, tmp_path):
+@pytest.mark.parametrize(
+    ("student", "method"),
+    [("retinanet_mnv2_050", None), ("fcos_mnv2_050", None), ("retinanet_mnv2_050", "crosskd+pkd")],
+)
+def test_two_processes_distil(student, method, tiny_run, tmp_path):
+    run = tiny_run(student=student, method=method, steps=4, devices=2, eval_every=1, ema=0.9, batch=4)
     path = tmp_path / "run.yaml"
-    path.write_text(dump_run(tiny_run(student=student, steps=4, devices=2, eval_every=1, ema=0.9, batch=4)))
+    path.write_text(dump_run(run))
     run_script(path, 2, tmp_path / "done.pt")
     done = torch.load(tmp_path / "done.pt")
     assert done["processes"] == 2
     results = json.loads((Path(done["folder"]) / "results.json").read_text())
-    assert results["lanes"]["head"]["metrics"]["images"] == 4  # each validation image once
+    assert results["lanes"][method or "head"]["metrics"]["images"] == 4  # each validation image once
     assert len(list((tmp_path / "runs").iterdir())) == 1  # the second process writes nothing
 
 

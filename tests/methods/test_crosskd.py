@@ -125,6 +125,15 @@ def test_a_two_stage_student_can_be_entered_at_every_layer():
         assert reached == {f"head.roi.fcs.{layer}.{kind}" for layer in range(tap) for kind in ("weight", "bias")}
 
 
+@pytest.mark.parametrize(("teacher", "student"), [("swin_t", "mnv2_050"), ("r10", "mnv2_050"), ("mnv2_050", "swin_t")])
+def test_across_backbones(teacher, student):
+    """The paper's pairs of backbones, here with a pyramid of another width too."""
+    taught = Frozen(detector("retinanet", 1, backbone=teacher, width=32))
+    method = build_method("crosskd", detector("retinanet", 0, backbone=student), taught).train()
+    assert all(term.isfinite() and term > 0 for term in distilled(method).values())
+    assert any(name.startswith("backbone.") for name in gradients(method, taught))
+
+
 def test_uniform_region_counts_every_place_alike():
     taught = Frozen(detector("gfl", 1))
     found = [

@@ -227,6 +227,17 @@ def test_the_layers_of_a_box_head_at_given_boxes(family):
         assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(found, expected, strict=True))
 
 
+def test_regions_are_read_once_for_the_same_boxes(teacher):
+    images = small()
+    boxes = [torch.tensor([[4.0, 4.0, 30.0, 40.0]]), torch.tensor([[8.0, 2.0, 50.0, 20.0]])]
+    found = teacher.at(images, boxes)
+    assert teacher.at(images, list(boxes)) is found
+    others = [boxes[0] + 9, boxes[1]]
+    read = teacher.at(images, others)
+    assert not torch.equal(read[0], found[0])
+    assert torch.equal(teacher.at(images, boxes)[0], found[0])
+
+
 def test_somebody_elses_maps_go_through_its_dense_head():
     """Entered anywhere with its own trace it gives its own outputs; gradients reach the maps, never its weights."""
     teacher, batch = Frozen(detector("gfl")), small()

@@ -44,6 +44,7 @@ class Frozen:
         self._batch: weakref.ref[ImageBatch] | None = None
         self._features: Features | None = None
         self._outputs: HeadOutputs | None = None
+        self._read: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
 
     @property
     def title(self) -> str:
@@ -92,8 +93,16 @@ class Frozen:
 
     @torch.no_grad()
     def at(self, batch: ImageBatch, boxes: list[Tensor], *, stage: int = 0) -> list[Tensor]:
-        """What the fully connected layers of box head `stage` give at boxes (R_i, 4) of each image: [fc] (R, D)."""
-        return self.model.head.box_heads[stage].read(self.features(batch).pyramid, boxes)
+        """What the fully connected layers of box head `stage` give at boxes (R_i, 4) of each image: [fc] (R, D).
+
+        Read once for the same box tensors, whichever methods of a lane ask.
+        """
+        pyramid = self.features(batch).pyramid
+        before, found = self._read.get(stage, ([], []))
+        if not found or len(before) != len(boxes) or any(one is not other for one, other in zip(before, boxes)):
+            found = self.model.head.box_heads[stage].read(pyramid, boxes)
+            self._read[stage] = (list(boxes), found)
+        return found
 
     def resume(self, cls_maps: list[Tensor], reg_maps: list[Tensor], *, start: int, sizes: list[Size]) -> DenseOutputs:
         """Somebody else's maps through the dense head from block `start` on; gradients reach the maps."""
@@ -113,6 +122,7 @@ class Frozen:
     def clear(self) -> None:
         """Lets go of what is remembered of the last batch."""
         self._batch = self._features = self._outputs = None
+        self._read = {}
 
     def to(self, device: torch.device | str) -> Frozen:
         """Moves the detector to a device."""
