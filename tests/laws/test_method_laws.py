@@ -252,8 +252,8 @@ def test_whoever_is_their_own_teacher_has_nothing_to_learn_from_them(name, famil
     if not layers:  # predictions through the same layers; a cross-entropy of qualities ends at their entropy
         assert found and max(value for term, value in found.items() if not term.endswith("/quality")) < 1e-3
         return
-    assert len(found) == len(layers) > 1 and max(found.values()) < 1e-9
-    layers[-1].weight.data *= 1.1
+    assert len(found) == len(layers) and max(found.values()) < 1e-6
+    layers[-1].weight.data = layers[-1].weight.data.roll(1, 0)
     assert max(distilled(run(method, *small())).values()) > 1e-5
 
 
@@ -305,7 +305,11 @@ def test_a_pair_is_served_or_refused_with_an_alternative(name, student, teacher,
     assert any(family in sentence or TITLES.get(family, family) in sentence for family in usable)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if None not in PAIRS[name] and name != "pkd"])
+BLIND = ["pkd", "cwd"]
+"""Methods to which classes do not matter."""
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if None not in PAIRS[name] and name not in BLIND])
 def test_a_teacher_without_a_class_in_common_is_refused(name, one_of_each):
     teacher, students = next(iter(PAIRS[name].items()))
     other = Frozen(detector(teacher, classes=("cat", "dog")))

@@ -48,6 +48,7 @@ PAIRS: dict[str, dict[str | None, list[str]]] = {
     "crosskd": {teacher: list(FAMILIES) for teacher in FAMILIES},
     "mimic": dict.fromkeys(DENSE, DENSE),
     "pkd": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "cwd": {teacher: list(FAMILIES) for teacher in FAMILIES},
 }
 """Method -> teacher -> the students it serves with no option given; every other combination is to be refused."""
 
@@ -60,7 +61,7 @@ Case = tuple[str, dict, str | None, str]
 Teachers are families, `FAMILY of other classes`, or several of them joined by ` + `.
 """
 
-SAMPLED = {"mimic": 8, "pkd": 8}
+SAMPLED = {"mimic": 8, "pkd": 8, "cwd": 8}
 """How many of its pairs the laws run over, for methods that do the same in all of them; drawn by a fixed seed."""
 
 
@@ -113,6 +114,7 @@ OPTIONS: list[Case] = [
     ("crosskd", {}, "gfl + fasterrcnn", "atss"),
     ("mimic", {}, "gfl of other classes", "retinanet"),
     ("crosskd+pkd", {}, "gfl", "gfl"),
+    ("cwd", {"normalise": False}, "gfl", "fcos"),
     ("head+crosskd", {"head": {"regions": 8}}, "fasterrcnn", "retinanet"),
     ("head+mimic+pkd", {"mimic": {"warmup": 10}}, "atss", "fcos"),
 ]

@@ -11,6 +11,7 @@ from headstart.detectors.detector import Detector
 from headstart.errors import UserError, demand_known
 from headstart.methods.baseline import baseline
 from headstart.methods.crosskd import crosskd
+from headstart.methods.cwd import cwd
 from headstart.methods.guidance import Guidance
 from headstart.methods.head import head
 from headstart.methods.method import Method
@@ -31,6 +32,7 @@ METHODS: dict[str, MethodFunction] = {
     "crosskd": crosskd,
     "mimic": mimic,
     "pkd": pkd,
+    "cwd": cwd,
 }
 
 

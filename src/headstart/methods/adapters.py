@@ -66,9 +66,9 @@ class PerAnchorAdapter(Adapter):
 class ConvAdapter(Adapter):
     """One 1x1 convolution, shared by the levels: (B, channels, H, W) -> (B, width, H, W)."""
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, *, bias: bool = True) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, width, 1)
+        self.conv = nn.Conv2d(channels, width, 1, bias=bias)
 
     def forward(self, pair: Pair) -> list[Tensor]:
         return [self.conv(maps) for maps in pair.tensors]
