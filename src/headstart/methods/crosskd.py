@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from headstart.detectors.custom import demand_known_head
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
 from headstart.heads.protocol import as_dense
@@ -97,6 +98,7 @@ def crosskd(student: Detector, teachers: Sequence[Teacher], options: CrossKDOpti
     Checked against the official code: tests/parity, crosskd_*.
     """
     demand_teacher("crosskd", teachers)
+    demand_known_head("crosskd", student, "use method head with ckd=False, pkd or cwd")
     _check_read(teachers, options)
     found: list[Guidance] = []
     for name, teacher in zip(names_by_teacher("crosskd", teachers), teachers):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from headstart.detectors.custom import demand_known_head
 from headstart.detectors.detector import Detector
 from headstart.detectors.taps import tap_width
 from headstart.errors import UserError
@@ -47,6 +48,8 @@ def head(student: Detector, teachers: Sequence[Teacher], options: HeadOptions) -
     Checked against the official code: tests/parity, head_assist.
     """
     check_heads(student, teachers)
+    if options.ckd:
+        demand_known_head("head", student, "leave CKD out with ckd=False")
     standalone = parse_assistants(options.assistants, student)
     check_someone_teaches(teachers, standalone)
     build = _Builder(student, options, len(teachers) + len(standalone))

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from headstart.detectors.custom import demand_known_head
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
 from headstart.heads.dense import DenseHead
@@ -64,6 +65,7 @@ def mimic(student: Detector, teachers: Sequence[Teacher], options: MimicOptions)
     must be dense and have the same strides on the levels that both have.
     """
     demand_teacher("mimic", teachers)
+    demand_known_head("mimic", student, "use method head with ckd=False, pkd or cwd")
     found: list[Guidance] = []
     for name, teacher in zip(names_by_teacher("mimic", teachers), teachers):
         own, theirs = student.head, teacher.model.head
