@@ -153,7 +153,7 @@ def test_every_short_name_is_known_to_timm_with_weights(name):
 
 
 def test_without_network_it_fails_fast_and_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(fetching, "_hub_address", lambda: "http://127.0.0.1:9")
+    monkeypatch.setattr(fetching, "hub_address", lambda: "http://127.0.0.1:9")
     monkeypatch.setattr(fetching, "_cached_file", lambda settings: None)
     start = time.perf_counter()
     with pytest.raises(UserError, match=r"ImageNet weights of r10 .*--weights none .*--weights FILE"):
@@ -167,7 +167,7 @@ def test_weights_in_the_local_cache_need_no_network(monkeypatch, tmp_path, name)
 
     full = timm.create_model(SHORT_NAMES[name])
     save_file(full.state_dict(), tmp_path / "model.safetensors")
-    monkeypatch.setattr(fetching, "_hub_address", lambda: "http://127.0.0.1:9")
+    monkeypatch.setattr(fetching, "hub_address", lambda: "http://127.0.0.1:9")
     monkeypatch.setattr(fetching, "_cached_file", lambda settings: tmp_path / "model.safetensors")
     assert_same_weights(build_backbone(name), full)
 

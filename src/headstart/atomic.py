@@ -26,7 +26,7 @@ def atomically(path: str | Path) -> Generator[Path]:
         yield partial
         # Some writers (safetensors) make files that nobody else can read, whatever the umask says.
         partial.chmod(mode)
-        with partial.open("rb") as file:
+        with partial.open("r+b") as file:  # Windows flushes only what may be written
             os.fsync(file.fileno())
         partial.replace(path)
     finally:

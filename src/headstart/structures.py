@@ -6,12 +6,15 @@ C channels, D vector width. Boxes are xyxy pixels of the padded input. Backgroun
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import supervision  # ty: ignore[import-not-found]
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -139,6 +142,12 @@ class Detections(ToDevice):
 
     def __getitem__(self, index: Rows) -> Detections:
         return Detections(self.boxes[index], self.scores[index], self.labels[index], self.cells[index])
+
+    def to_supervision(self, classes: Sequence[str] | None = None) -> supervision.Detections:
+        """A copy for the package `supervision`, see `headstart.report.supervision.convert`."""
+        from headstart.report.supervision import convert
+
+        return convert(self, classes)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EVERYTHING = [*PAGES, *(p for p in (ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md") if p.exists())]
 
+NO_RUN = re.compile(r"no-run(?:: (?P<reason>.+))?")
 MARK = re.compile(r"<!--\s*(.+?)\s*-->")
 FENCE = re.compile(r"^(\s*)```(\S*)\s*$")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
@@ -27,7 +28,8 @@ class Block:
 
     @property
     def runs(self) -> bool:
-        return "no-run" not in self.marks
+        """Whether a test runs it: every block but those after `<!-- no-run: reason -->`."""
+        return not any(NO_RUN.fullmatch(mark) for mark in self.marks)
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
 """The Python blocks of README and docs run, page by page and in order, in a folder with a tiny data set.
 
 Detectors that a run names are built small and trained for two steps; nothing else is different. A block after
-`<!-- no-run -->` is only compiled.
+`<!-- no-run: reason -->` is only compiled.
 """
 
 import json
@@ -12,15 +12,10 @@ import pytest
 
 import headstart.api
 from docs.pages import PAGES, ROOT, read_blocks, short
-from headstart.config import GIVEN, Run
-from headstart.data.discover import open_dataset
-from headstart.data.shapes import make_shapes
-from headstart.detectors.weights.native import save_detector
-from headstart.detectors.zoo import DETECTORS, FAMILIES, build_detector
-from headstart.engine.fit import fit
+from docs.tiny_runs import TEACHER, small_fit
+from headstart.detectors.zoo import DETECTORS, FAMILIES
 from headstart.methods import METHODS
 
-TEACHER = "runs/teacher/student.safetensors"
 BEFORE = {
     "docs/evaluation.md": (
         "from headstart.data.discover import open_dataset\n"
@@ -35,19 +30,6 @@ BEFORE = {
 """What a page takes for granted."""
 
 
-@pytest.fixture(scope="module")
-def material(tmp_path_factory):
-    """my-data (and DIR, the same), photos, and the weights of a teacher, to be copied for each page."""
-    folder = tmp_path_factory.mktemp("docs")
-    data = make_shapes(folder / "my-data", train=8, val=3, size=64)
-    shutil.copytree(data, folder / "DIR")
-    shutil.copytree(data / "val", folder / "photos")
-    classes = open_dataset(data, "val").classes
-    teacher = build_detector("fasterrcnn", classes, backbone="mnv2_050", pretrained=False, width=16, hidden=16)
-    save_detector(teacher, folder / TEACHER, size={"short": 64, "long": 64})
-    return folder
-
-
 @pytest.fixture
 def registries():
     """What a page adds to the dictionaries is gone afterwards."""
@@ -58,28 +40,8 @@ def registries():
         known.update(before)
 
 
-def shrink(choice):
-    if choice is None or choice.get("file") or choice["name"] == GIVEN:
-        return choice
-    family = DETECTORS.get(choice["name"], (choice["name"],))[0]
-    options = {"hidden": 16} if family == "fasterrcnn" else {}
-    return {"name": family, "backbone": "mnv2_050", "width": 16, "pretrained": False, "options": options}
-
-
-def small_fit(run, **given):
-    tree = run.model_dump(mode="json")
-    tree["data"] |= {"imgsz": 64, "batch": 2, "workers": 0}
-    for key in ("short", "long"):
-        tree["data"].pop(key, None)
-    for who in ("student", "teacher"):
-        if who in tree:
-            tree[who] = shrink(tree[who])
-    tree["train"] = {"steps": 2, "device": "cpu", "seed": tree["train"]["seed"]}
-    return fit(Run.model_validate(tree), **given)
-
-
 def keys(tree):
-    """The keys of results.json that docs/results.md has to name: of the file, its data, its lanes."""
+    """The keys of results.json that docs/results-file.md has to name: of the file, its data, its lanes."""
     return set(tree), set(tree["data"]), {frozenset(lane) for lane in tree["lanes"].values()}, set(tree["gain"])
 
 
@@ -102,7 +64,7 @@ def test_python_blocks_run(page, material, tmp_path, monkeypatch, registries):
         if block.runs:
             exec(code, names)
     if short(page) == "README.md":
-        (example,) = read_blocks(ROOT / "docs" / "results.md", "json")
+        (example,) = read_blocks(ROOT / "docs" / "results-file.md", "json")
         assert keys(json.loads(example.text)) == keys(names["outcome"].results)
 
 

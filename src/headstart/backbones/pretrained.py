@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from headstart.errors import UserError
+from headstart.hub.reach import hub_address, unreachable
 
 _CLASSIFIER_PARTS = ("classifier", "fc", "head", "head_dist", "conv_head", "bn2", "norm_head", "norm")
-_SECONDS_TO_ANSWER = 5.0
 
 
 def create_pretrained(make: Callable[..., nn.Module], name: str, timm_name: str) -> nn.Module:
@@ -32,7 +29,7 @@ def create_pretrained(make: Callable[..., nn.Module], name: str, timm_name: str)
     cached = _cached_file(settings)
     if cached is not None:
         return make(pretrained=True, pretrained_cfg_overlay={"file": str(cached)})
-    problem = _unreachable(_hub_address() if settings.hf_hub_id else str(settings.url))
+    problem = unreachable(hub_address() if settings.hf_hub_id else str(settings.url))
     if problem is None:
         try:
             return make(pretrained=True)
@@ -125,24 +122,4 @@ def _cached_file(settings) -> Path | None:
         found = try_to_load_from_cache(settings.hf_hub_id, name)
         if isinstance(found, str):
             return Path(found)
-    return None
-
-
-def _hub_address() -> str:
-    from huggingface_hub.constants import ENDPOINT
-
-    return ENDPOINT
-
-
-def _unreachable(address: str) -> str | None:
-    """Why the server does not answer; None if it answers anything, or only its certificate is not accepted."""
-    request = urllib.request.Request(address, method="HEAD")
-    try:
-        urllib.request.urlopen(request, timeout=_SECONDS_TO_ANSWER).close()
-    except urllib.error.HTTPError:
-        return None
-    except urllib.error.URLError as error:
-        return None if isinstance(error.reason, ssl.SSLError) else str(error.reason)
-    except OSError as error:
-        return str(error)
     return None

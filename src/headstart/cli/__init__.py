@@ -14,6 +14,7 @@ from headstart.cli.import_ import import_
 from headstart.cli.methods import methods
 from headstart.cli.models import models
 from headstart.cli.predict import predict
+from headstart.cli.push import push
 from headstart.cli.train import train
 from headstart.cli.val import val
 
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, train, distill, val, predict, import_, models, methods):
+for command in (demo, train, distill, val, predict, import_, push, models, methods):
     app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(config, name="config")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -82,9 +81,8 @@ def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say:
         if choice.width is not None:
             options["width"] = choice.width
         return build_detector(choice.name or "", classes, backbone=choice.backbone, **options)
-    path = Path(choice.file)
     try:
-        opened = open_detector(path, read_as=choice.read_as, classes=choice.classes, entry=choice.entry)
+        opened = open_detector(choice.file, read_as=choice.read_as, classes=choice.classes, entry=choice.entry)
     except UserError as error:
         raise UserError(f"{who}: {error}") from error
     if say is not None and opened.source != NATIVE:

@@ -21,7 +21,7 @@ AUTO = {"akd": 1.0, "ckd": 0.5}
 """Of all AKD layers together and of CKD, in units of their targets' variance, shared out among the assistants."""
 
 REGIONS = {"auto": 128, "paper": 512}
-"""Per image, by `weights`: a quarter of the published number brings as much (docs/methods/head.md, Numbers)."""
+"""Per image, by `weights`: a quarter of the published number brings as much (docs/methods/head-measurements.md)."""
 
 PAPER_AKD = {"rcnn": 2.0}
 """The authors' constant of each AKD layer on the plain squared error, by the assistant's kind; 1.0 for the others."""

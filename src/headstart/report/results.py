@@ -1,4 +1,4 @@
-"""The file `results.json` of a run; its schema is described in docs/results.md."""
+"""The file `results.json` of a run; its schema is described in docs/results-file.md."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Gain(TypedDict):
 
 
 class Results(TypedDict):
-    """The content of `results.json`. What it holds is described in docs/results.md."""
+    """The content of `results.json`. What it holds is described in docs/results-file.md."""
 
     schema: int
     headstart: str

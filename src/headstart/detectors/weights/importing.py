@@ -22,6 +22,8 @@ from headstart.detectors.weights.read_checkpoint import read_checkpoint
 from headstart.detectors.weights.torchvision.names import official_files
 from headstart.detectors.weights.torchvision.reader import is_torchvision, read_torchvision
 from headstart.errors import UserError
+from headstart.hub.address import is_on_hub
+from headstart.hub.fetch import local_file
 
 READERS: list[
     tuple[Callable[[Mapping[str, Tensor]], bool], Callable[[Mapping[str, Tensor], Hints], ParsedCheckpoint]]
@@ -101,11 +103,12 @@ def open_detector(
     classes: Sequence[str] | None = None,
     entry: str | None = None,
 ) -> Imported:
-    """The detector of any file: headstart's own, or one that `import_detector` understands.
+    """The detector of any file: headstart's own, or one that `import_detector` understands; also of one on the hub.
 
-    Raises UserError as those two, and for an option of an import beside a file of headstart's own.
+    Raises UserError as those two and `local_file`, and for an option of an import beside a file of headstart's own.
     """
-    if is_foreign(Path(path)) or not Path(path).exists():
+    path = local_file(path)
+    if is_foreign(path) or not path.exists():
         try:
             return import_detector(path, read_as=read_as, classes=classes, entry=entry)
         except UserError as error:
@@ -159,7 +162,9 @@ def import_file(
 
     The other options are those of `import_detector`. Raises UserError as it does, and if the place is taken.
     """
-    path = Path(path)
+    if is_on_hub(path) and out is None:
+        raise UserError(f"{path} is not on this machine: give --out FILE, where the imported detector is written")
+    path = local_file(path)
     if path.is_file() and not is_foreign(path) and _begins_as_safetensors(path):
         read_metadata(path)  # says what is wrong with a damaged one
         raise UserError(f"{path} is headstart's own file and needs no import: use it as it is")

@@ -16,6 +16,7 @@ import headstart
 from headstart.atomic import atomically
 from headstart.detectors.detector import Detector, check_order
 from headstart.errors import UserError
+from headstart.hub.fetch import local_file
 
 FORMAT = "headstart-detector"
 FORMAT_VERSION = 2
@@ -118,8 +119,12 @@ def read_metadata(path: str | Path) -> Metadata:
 def load_detector(path: str | Path, device: str | torch.device = "cpu") -> Detector:
     """The detector of a file that `save_detector` wrote, in evaluation mode, with every tensor and its preprocessing.
 
-    Raises UserError as `read_metadata`, and one that lists every tensor that is missing, unknown or of another shape.
+    path  of the file, or `hf://OWNER/NAME[/FILE][@REVISION]` on the Hugging Face hub
+
+    Raises UserError as `read_metadata` and `local_file`, and one that lists every tensor that is missing, unknown or of
+    another shape.
     """
+    path = local_file(path)
     header = read_metadata(path)
     if not header["recipe"]:
         raise UserError(

@@ -1,0 +1,1 @@
+"""Weights on the Hugging Face hub: `hf://OWNER/NAME` wherever a file is named, and `headstart push`."""
