@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    import supervision  # ty: ignore[import-not-found]
+    import supervision
 
 Size = tuple[int, int]
 """Height and width in pixels."""

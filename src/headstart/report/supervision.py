@@ -10,7 +10,7 @@ import numpy as np
 from headstart.errors import UserError
 
 if TYPE_CHECKING:
-    import supervision  # ty: ignore[import-not-found]
+    import supervision
 
     from headstart.structures import Detections
 
@@ -23,7 +23,7 @@ def convert(found: Detections, classes: Sequence[str] | None = None) -> supervis
     Raises UserError where the package is not installed, and ValueError for a label that `classes` has no name for.
     """
     try:
-        import supervision  # ty: ignore[import-not-found]
+        import supervision
     except ModuleNotFoundError as error:
         if error.name != "supervision":
             raise
