@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from data.data_folders import picture
-from headstart.data.images import read_image, read_size, read_sizes
+from headstart.data.images import read_image, read_size
 from headstart.errors import UserError
 
 
