@@ -1,4 +1,4 @@
-"""One thread for every test: the machines are small and the tests run in parallel. Nothing is left in the user's cache."""
+"""One thread for every test: the machines are small and the tests run in parallel. The user's cache is left alone."""
 
 import pytest
 import torch

@@ -107,8 +107,10 @@ def _notes(remarks: Mapping[int, str], images: Sequence[RawImage]) -> list[str]:
     for kind, numbers in sorted(kinds.items()):
         count = f"{len(numbers)} images are" if len(numbers) > 1 else "1 image is"
         first = printable(images[numbers[0]].file)
-        lines.append(f"{count} used, though {remarks[numbers[0]] if len(numbers) == 1 else kind}: {first}" + (
-            f" and {len(numbers) - 1} more." if len(numbers) > 1 else "."))
+        lines.append(
+            f"{count} used, though {remarks[numbers[0]] if len(numbers) == 1 else kind}: {first}"
+            + (f" and {len(numbers) - 1} more." if len(numbers) > 1 else ".")
+        )
     return lines
 
 

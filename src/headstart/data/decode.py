@@ -1,7 +1,8 @@
-"""One rule that turns the bytes of a picture into uint8 RGB, whatever kind of file they are, and never ends the process.
+"""One rule that turns the bytes of a picture into uint8 RGB, whatever kind of file they are.
 
 The kind is told by the first bytes, not by the name. JPEG is decoded by torchvision's libjpeg-turbo, all else, and what
-that refuses, by Pillow: torchvision's PNG decoder dies of a damaged file. For sound files both give the same values.
+that refuses, by Pillow: a damaged PNG makes torchvision's decoder end the process. For sound files of 8 bits both give
+the same values.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -23,11 +25,11 @@ from PIL.WebPImagePlugin import WebPImageFile
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from headstart.data.container import END_OF_JPEG, jpeg_size, keep_pixels_of_png
-from headstart.data.unreadable import Unreadable
+from headstart.data.container import END_OF_JPEG, jpeg_frame, keep_pixels_of_png
+from headstart.data.unreadable import UnreadableError
 
 LARGEST = 2**28
-"""Most pixels of a picture (16384 x 16384). Decoding takes up to 8 bytes of memory for each."""
+"""Most pixels of a picture (16384 x 16384). Decoding takes about 8 bytes of memory for each, of floats 20."""
 
 MISSING_AT_MOST = 0.05
 """A JPEG without its last bytes is used if they decide no more than this part of its pixels."""
@@ -83,10 +85,10 @@ def decode(data: bytearray) -> Decoded:
     - Of an animation or a file of several pages the first picture.
     - A JPEG or PNG without its last bytes is used if they decide at most 5 % of the pixels (JPEG) or none (PNG).
 
-    Raises Unreadable for everything else.
+    Raises UnreadableError for everything else.
     """
     if not data:
-        raise Unreadable("empty")
+        raise UnreadableError("empty")
     head = bytes(data[:16])
     try:
         if head.startswith(b"\xff\xd8\xff"):
@@ -96,13 +98,13 @@ def decode(data: bytearray) -> Decoded:
             return _decode_with_pillow(PngImageFile, content, exif=exif, remark=remark)
         return _decode_with_pillow(_kind(head), data)
     except MemoryError:
-        raise Unreadable("not enough memory for its pixels", lasting=False) from None
+        raise UnreadableError("not enough memory for its pixels", lasting=False) from None
 
 
 def demand_size(width: int, height: int) -> None:
-    """Raises Unreadable for a picture of more than `LARGEST` pixels."""
+    """Raises UnreadableError for a picture of more than `LARGEST` pixels."""
     if width * height > LARGEST:
-        raise Unreadable(
+        raise UnreadableError(
             f"too large ({width} x {height} px; at most {LARGEST} pixels, such as 16384 x 16384, are read: "
             "cut it into tiles or make it smaller)"
         )
@@ -121,54 +123,47 @@ def _kind(head: bytes) -> type[ImageFile.ImageFile]:
     if len(head) > 2 and head[:1] == b"P" and head[1:2] in b"123456" and head[2:3] in b" \t\r\n#":
         return PpmImageFile
     if head[4:8] == b"ftyp":
-        raise Unreadable("no picture of a kind that is read (HEIC, AVIF or a film: convert it to JPEG or PNG)")
+        raise UnreadableError("no picture of a kind that is read (HEIC, AVIF or a film: convert it to JPEG or PNG)")
     found = next((name for start, name in STRANGERS.items() if head.startswith(start[:16])), "")
     if not found and (head.isascii() and head.decode().replace("\n", " ").replace("\r", " ").isprintable()):
         found = "text"
     if not found and not any(head):
         found = "it begins with zeros"
-    raise Unreadable(f"no picture ({found or f'it begins with the bytes {head[:6].hex(chr(32))}'})")
+    raise UnreadableError(f"no picture ({found or f'it begins with the bytes {head[:6].hex(chr(32))}'})")
 
 
 def _decode_jpeg(data: bytearray) -> Decoded:
-    size = jpeg_size(data)
-    if size is None:
-        raise Unreadable("damaged (a JPEG without a readable header)")
-    height, width = size
+    frame = jpeg_frame(data)
+    if frame is None:
+        raise UnreadableError("damaged (a JPEG without a readable header)")
+    (height, width), place = frame
     demand_size(width, height)
     if not height or not width:
-        raise Unreadable("damaged (a JPEG of no size)")
+        raise UnreadableError("damaged (a JPEG of no size)")
     try:
-        pixels = decode_jpeg(
-            torch.frombuffer(data, dtype=torch.uint8), mode=ImageReadMode.RGB, apply_exif_orientation=True
-        )
-        return Decoded(pixels)
+        content = torch.frombuffer(data, dtype=torch.uint8)
+        pixels = decode_jpeg(content, mode=ImageReadMode.RGB, apply_exif_orientation=True)
+        return Decoded(cast(Tensor, pixels))  # of a list of files it would be a list
     except RuntimeError:
         pass
-    try:
+    if END_OF_JPEG in data[place:]:
         return _decode_with_pillow(JpegImageFile, data)
-    except Unreadable:
-        if (mended := _decode_without_end(data, width * height)) is None:
-            raise
-        return mended
+    return _decode_without_end(data, width * height)
 
 
-def _decode_without_end(data: bytearray, pixels: int) -> Decoded | None:
-    """A JPEG whose last bytes are missing; None if that is not what is wrong with it.
+def _decode_without_end(data: bytearray, pixels: int) -> Decoded:
+    """A JPEG whose last bytes are missing.
 
     What the missing bytes would have decided is what differs when something else is put in their place. The zeros
     that a broken download leaves at the end are no bytes of the picture.
     """
     body = bytes(data).rstrip(b"\0\xff")
     other = np.random.default_rng(0).integers(0, 255, 1024 + pixels // 4, dtype=np.uint8).tobytes()  # no 255
-    try:
-        first = _decode_with_pillow(JpegImageFile, body + END_OF_JPEG)
-        second = _decode_with_pillow(JpegImageFile, body + other + END_OF_JPEG)
-    except Unreadable:
-        return None
+    first = _decode_with_pillow(JpegImageFile, body + END_OF_JPEG)
+    second = _decode_with_pillow(JpegImageFile, body + other + END_OF_JPEG)
     missing = (first.pixels != second.pixels).any(0).float().mean().item()
     if missing > MISSING_AT_MOST:
-        raise Unreadable(f"damaged (a JPEG cut short, {missing:.0%} of it is missing)")
+        raise UnreadableError(f"damaged (a JPEG cut short, {missing:.0%} of it is missing)")
     return Decoded(first.pixels, "the last bytes of the file are missing")
 
 
@@ -184,14 +179,17 @@ def _decode_with_pillow(
             image.load()
             turn = None if kind is TiffImageFile else TURNS.get(_orientation(exif or image.info.get("exif")))
             values, dark = _values(image)
-    except (Unreadable, MemoryError):
+    except (UnreadableError, MemoryError):
         raise
-    except Image.DecompressionBombError as error:
-        raise Unreadable(f"too large ({_brief(error)})") from None
+    except Image.DecompressionBombError:  # a limit inside its readers of TIFF and WebP, lower than ours
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise UnreadableError(
+            f"too large (of TIFF and WebP at most {limit} pixels are read: cut it into tiles or make it a PNG)"
+        ) from None
     except Exception as error:  # there is hardly a kind that Pillow does not raise for some damaged file
         if "unknown pixel mode" in str(error) or "unknown data organization" in str(error):
-            raise Unreadable(f"no picture of a kind that is read ({_brief(error)}: convert it to PNG)") from None
-        raise Unreadable(f"damaged ({_brief(error)})") from None
+            raise UnreadableError(f"no picture of a kind that is read ({_brief(error)}: convert it to PNG)") from None
+        raise UnreadableError(f"damaged ({_brief(error)})") from None
     if turn is not None:
         values = np.ascontiguousarray(turn(values))
     return Decoded(torch.from_numpy(values).permute(2, 0, 1), remark or dark)
@@ -201,9 +199,9 @@ def _values(image: ImageFile.ImageFile) -> tuple[np.ndarray, str]:
     """(H, W, 3) uint8 RGB of a loaded picture, and a remark."""
     remark, picture = "", image
     if image.mode.startswith("I;16") or (image.mode == "I" and _bits(image) == 16):
-        values = np.asarray(image).astype(np.int64)
+        values = np.asarray(image)
         if values.min(initial=0) < 0:
-            raise Unreadable("values that cannot be shown (negative ones: convert it to 8 bits)")
+            raise UnreadableError("values that cannot be shown (negative ones: convert it to 8 bits)")
         if 0 < values.max(initial=0) < DARK:
             remark = f"16 bits but no value above {DARK - 1}, so dark"
         picture = Image.fromarray((values >> 8).astype(np.uint8))
@@ -227,11 +225,11 @@ def _scale(values: np.ndarray) -> np.ndarray:
     """Floats or 32-bit integers (H, W) as uint8: files do not say what is white, so their largest value does.
 
     At most 1 (floats): 255 * value, rounded. At most 255: the value, rounded. At most 65535: value // 256.
-    Raises Unreadable for anything larger, negative or not finite.
+    Raises UnreadableError for anything larger, negative or not finite.
     """
     low, high = values.min(initial=0), values.max(initial=0)
     if not (low >= 0 and high <= 65535):  # also for NaN
-        raise Unreadable(
+        raise UnreadableError(
             f"values that cannot be shown ({low:g} to {high:g}; floats from 0 to 1, 255 or 65535 are read: "
             "convert it to 8 bits)"
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from headstart.data.decode import decode
-from headstart.data.unreadable import MISSING, Unreadable
+from headstart.data.unreadable import MISSING, UnreadableError
 from headstart.errors import UserError
 from headstart.structures import Size
 
@@ -34,7 +34,7 @@ def read_image(file: Path) -> Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return decode(read_bytes(file)).pixels
-    except Unreadable as reason:
+    except UnreadableError as reason:
         raise UserError(
             f"the image {file} cannot be decoded: {reason}; repair it or remove it from the data set."
         ) from None
@@ -46,24 +46,24 @@ def read_size(file: Path) -> Size:
     return height, width
 
 
-def read_bytes(file: str | Path) -> bytearray:
-    """The content of a regular file. Raises Unreadable for anything else: pipes and devices are never waited for."""
+def read_bytes(file: Path) -> bytearray:
+    """The content of a regular file. Raises UnreadableError for anything else: nobody waits for a pipe or a device."""
     try:
-        about = os.stat(file)
+        about = file.stat()
         if not stat.S_ISREG(about.st_mode):
-            raise Unreadable("not a regular file (a folder, a pipe or a device)", lasting=False)
+            raise UnreadableError("not a regular file (a folder, a pipe or a device)", lasting=False)
         if about.st_size > LARGEST_FILE:
-            raise Unreadable(f"too large ({about.st_size} bytes; at most {LARGEST_FILE} are read)")
+            raise UnreadableError(f"too large ({about.st_size} bytes; at most {LARGEST_FILE} are read)")
         data = bytearray(about.st_size)
-        with open(file, "rb", buffering=0) as stream:
+        with file.open("rb", buffering=0) as stream:
             view, found = memoryview(data), 0
             while found < len(data) and (more := stream.readinto(view[found:])):
                 found += more
     except FileNotFoundError:
-        raise Unreadable(MISSING, lasting=False) from None
+        raise UnreadableError(MISSING, lasting=False) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise Unreadable(f"cannot be opened ({reason or error})", lasting=False) from None
+        raise UnreadableError(f"cannot be opened ({reason or error})", lasting=False) from None
     view.release()
     del data[found:]
     return data
@@ -81,7 +81,7 @@ def find_pictures(folder: Path) -> list[Path]:
     found: list[Path] = []
     entered: set[tuple[int, int]] = set()
     for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        about = os.stat(place)
+        about = Path(place).stat()
         if (about.st_dev, about.st_ino) in entered:
             folders.clear()
             continue

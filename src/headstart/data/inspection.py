@@ -1,7 +1,8 @@
 """Decodes many picture files once, in parallel, to learn their sizes, what is wrong with them, and their checksums.
 
 On Linux this is done by forked processes: whatever a decoder does to one of them, the file is named and the rest goes
-on; and what libjpeg complains about while it passes over damage is read from their standard error. Elsewhere threads do it.
+on; and what libjpeg complains about while it passes over damage is read from their standard error. Elsewhere threads do
+it, without these two.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +28,7 @@ import torch
 
 from headstart.data.decode import decode
 from headstart.data.images import read_bytes
-from headstart.data.unreadable import Unreadable
+from headstart.data.unreadable import UnreadableError
 
 Progress = Callable[[int, int], None]
 """Called with how many files are done, and how many there are."""
@@ -66,7 +68,7 @@ class Finding(NamedTuple):
 
 @dataclass
 class Findings:
-    """`Finding`s of N files, packed: sizes (N, 2) int32 height, width; digests (N,) uint64; texts by number of the file.
+    """`Finding`s of N files, packed: sizes (N, 2) int32 height, width; digests (N,) uint64; texts by number of file.
 
     fleeting  the numbers of those that may be otherwise the next time, though the file is the same
     """
@@ -108,7 +110,7 @@ def inspect_file(file: str, complaints: Callable[[], str] = str) -> Finding:
     """Reads and decodes one file. `complaints` gives what libjpeg has printed since it was last called."""
     digest = 0
     try:
-        data = read_bytes(file)
+        data = read_bytes(Path(file))
         digest = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
         picture = decode(data)
         remark = picture.remark
@@ -116,11 +118,12 @@ def inspect_file(file: str, complaints: Callable[[], str] = str) -> Finding:
         if said and not remark:
             worst = next((line for line in said if line in FATAL), None)
             if worst is not None:
-                raise Unreadable(f"damaged (JPEG: {worst})")
+                raise UnreadableError(f"damaged (JPEG: {worst})")
             remark = f"bytes were passed over (JPEG: {said[0]})"
-    except Unreadable as reason:
+    except UnreadableError as reason:
         return Finding(0, 0, digest, str(reason), lasting=reason.lasting)
-    return Finding(*picture.pixels.shape[1:], digest, remark=remark)
+    height, width = picture.pixels.shape[1:]
+    return Finding(height, width, digest, remark=remark)
 
 
 def _by_threads(files: Sequence[str]) -> Iterator[tuple[int, Finding]]:

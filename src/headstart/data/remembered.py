@@ -26,6 +26,9 @@ RULE = 1
 
 VERSION = f"{RULE} pillow {PIL.__version__} torchvision {torchvision.__version__}"
 
+TEXTS = ("errors", "remarks")
+"""The texts of `Findings` by the names under which they are written down."""
+
 SAY_EVERY = 10.0
 """Seconds between two lines about how far the check is."""
 
@@ -65,7 +68,7 @@ def cache_folder() -> Path:
         home = "~/Library/Caches"
     else:
         home = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.expanduser(home)) / "headstart"
+    return Path(home).expanduser() / "headstart"
 
 
 def _key(root: Path) -> str:
@@ -77,14 +80,12 @@ def _stamps(root: Path, names: Sequence[str]) -> np.ndarray:
     stamps = np.full((len(names), 2), UNKNOWN, np.int64)
     for number, name in enumerate(names):
         with contextlib.suppress(OSError, ValueError):
-            about = os.stat(os.path.join(root, name))
+            about = (root / name).stat()
             stamps[number] = about.st_size, about.st_mtime_ns
     return stamps
 
 
-def _inspect(
-    root: Path, names: Sequence[str], unknown: np.ndarray, findings: Findings, report: Report | None
-) -> None:
+def _inspect(root: Path, names: Sequence[str], unknown: np.ndarray, findings: Findings, report: Report | None) -> None:
     """Inspects the files of these numbers, saying from time to time how far it is."""
     said = time.monotonic()
 
@@ -94,7 +95,7 @@ def _inspect(
             said = time.monotonic()
             report(f"{root.name}: {done} of {total} pictures checked; this is done once and remembered.")
 
-    found = inspect_files([os.path.join(root, names[number]) for number in unknown], progress)
+    found = inspect_files([str(root / names[number]) for number in unknown], progress)
     for place, number in enumerate(unknown.tolist()):
         height, width = found.sizes[place].tolist()
         texts = found.errors.get(place, ""), found.remarks.get(place, "")
@@ -150,10 +151,10 @@ def _load(file: Path, say: Report) -> _Remembered | None:
             if about["version"] != VERSION:
                 return None
             names = os.fsdecode(stored["names"].tobytes()).split("\0")
-            texts = ({int(row): str(text) for row, text in about[key].items()} for key in ("errors", "remarks"))
-            findings = Findings(stored["sizes"].reshape(-1, 2), stored["digests"], *texts)
+            errors, remarks = ({int(row): str(text) for row, text in about[key].items()} for key in TEXTS)
+            findings = Findings(stored["sizes"].reshape(-1, 2), stored["digests"], errors, remarks)
             return _Remembered(names, stored["stamps"].reshape(-1, 2), findings)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception as error:  # whatever a damaged file makes numpy raise
         say(f"{file} cannot be read ({type(error).__name__}), so all pictures are checked again.")
@@ -173,16 +174,15 @@ def _remember(
     old = _load(file, lambda line: None)
     if old is not None:
         present = set(names)
-        others = [
-            row for row, name in enumerate(old.names) if name not in present and os.path.lexists(os.path.join(root, name))
-        ]
+        others = [row for row, name in enumerate(old.names) if name not in present and (root / name).exists()]
         parts.append(([old.names[row] for row in others], old.stamps, old.findings, others))
-    listed, about = [], {"version": VERSION, "errors": {}, "remarks": {}}
+    listed: list[str] = []
+    written: dict[str, dict[int, str]] = {key: {} for key in TEXTS}
     for part, _, known, chosen in parts:
         for place, row in enumerate(chosen, len(listed)):
-            for key, texts in (("errors", known.errors), ("remarks", known.remarks)):
+            for key, texts in zip(TEXTS, (known.errors, known.remarks)):
                 if row in texts:
-                    about[key][place] = texts[row]
+                    written[key][place] = texts[row]
         listed += part
     if not listed:
         return
@@ -190,7 +190,7 @@ def _remember(
         with atomically(file) as partial, partial.open("wb") as stream:
             np.savez(
                 stream,
-                about=np.frombuffer(json.dumps(about).encode(), np.uint8),
+                about=np.frombuffer(json.dumps({"version": VERSION, **written}).encode(), np.uint8),
                 names=np.frombuffer(os.fsencode("\0".join(listed)), np.uint8),
                 stamps=np.concatenate([part[1][part[3]] for part in parts]),
                 sizes=np.concatenate([part[2].sizes[part[3]] for part in parts]),

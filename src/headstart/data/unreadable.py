@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-
 MISSING = "it does not exist"
 """The reason for a file that is not there."""
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """The reason: a kind and perhaps details between brackets, such as `damaged (a JPEG cut short)`.
 
     lasting  whether it will be so until the file itself changes: not for missing rights or memory
