@@ -53,6 +53,7 @@ def test_a_file_that_ends_its_decoder_is_named_and_the_rest_is_done(tmp_path, mo
 
     monkeypatch.setattr(inspection, "inspect_file", inspect)
     monkeypatch.setattr(inspection, "_processors", lambda: 3)
+    monkeypatch.setattr(inspection, "FILES_EACH", 4)
     found = inspect_files(files)
     assert found.errors == {
         0: "damaged (it ends the decoder: SIGSEGV)",

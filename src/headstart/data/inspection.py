@@ -37,7 +37,7 @@ FORKS = sys.platform.startswith("linux")
 
 MOST_PROCESSES = 32
 
-FILES_EACH = 16
+FILES_EACH = 64
 """With fewer files than this for each process, fewer processes are started."""
 
 FATAL = ("premature end of data segment", "bad Huffman code")
