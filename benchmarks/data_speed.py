@@ -5,6 +5,9 @@ along, on one thread. Ours is what the training loader runs for each image: the 
 (seed, epoch, image) and `Transform`. The reference is decode_image and v2.Compose on tv_tensors. Rounds alternate;
 the figure is the median of the rounds' CPU time.
 
+Beside it, what opening the data costs: images per second of clock time that are read, checksummed and decoded for the
+first time on all processors, the same for one process that only decodes, and images per second when all is remembered.
+
     python benchmarks/data_speed.py [--images 32] [--rounds 15] [--json]
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -25,7 +29,9 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
 from headstart.data.dataset import DetectionDataset, Entry
+from headstart.data.inspection import inspect_files
 from headstart.data.loader import TransformedSamples
+from headstart.data.remembered import inspect_folder
 from headstart.data.shapes_scene import draw_scene
 from headstart.data.transforms import Transform
 
@@ -79,6 +85,29 @@ def measure(pipelines: dict[str, Callable[[int], object]], images: int, rounds: 
     return {name: images / statistics.median(times) for name, times in seconds.items()}
 
 
+def measure_check(dataset: DetectionDataset, rounds: int) -> dict[str, float]:
+    """Images per second, median over the rounds: decoded by one process, checked for the first time, remembered.
+
+    The files are checked several times over, as a folder of at least 512.
+    """
+    files = [str(dataset.file(i)) for i in range(len(dataset))] * (-(-512 // len(dataset)))
+    names = [Path(file).name for file in files]
+    seconds: dict[str, list[float]] = {"decoding": [], "check": [], "remembered": []}
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        for file in files:
+            decode_image(file, mode=ImageReadMode.RGB)
+        seconds["decoding"].append(time.perf_counter() - begin)
+        begin = time.perf_counter()
+        inspect_files(files)
+        seconds["check"].append(time.perf_counter() - begin)
+        inspect_folder(dataset.path, names)
+        begin = time.perf_counter()
+        inspect_folder(dataset.path, names)
+        seconds["remembered"].append(time.perf_counter() - begin)
+    return {name: len(files) / statistics.median(times) for name, times in seconds.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=32)
@@ -94,14 +123,21 @@ def main() -> None:
             options.images,
             options.rounds,
         )
+        os.environ["HEADSTART_CACHE"] = str(Path(folder) / "cache")
+        check = measure_check(dataset, min(options.rounds, 5))
+    check_ratio = check["check"] / check["decoding"]
     ratio = speed["ours"] / speed["transforms_v2"]
     if options.json:
-        print(json.dumps({**speed, "ours_vs_transforms_v2": ratio, "kilobytes": kilobytes}))
+        print(json.dumps({**speed, "ours_vs_transforms_v2": ratio, "kilobytes": kilobytes, "opening": check}))
         return
     print(f"{options.images} drawn JPEGs, {kilobytes:.0f} KB each; images per CPU second, one thread")
     print(f"  ours           {speed['ours']:7.1f}")
     print(f"  transforms.v2  {speed['transforms_v2']:7.1f}")
     print(f"  ours / transforms.v2 = {ratio:.2f}")
+    print(f"Opening the data; images per second of clock time, {os.cpu_count()} processors")
+    for name, value in check.items():
+        print(f"  {name:<13}  {value:9.1f}")
+    print(f"  check / decoding = {check_ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -60,6 +60,13 @@ def test_step_time_prints_one_line_of_ratios(run):
     assert 0 < found["regions"] <= 512 and 0 < found["seconds"]["head_teacher"] < found["seconds"]["head"]
 
 
+def test_data_speed_compares_the_pipeline_and_the_check(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))  # it sets a folder of its own
+    found = json.loads(run("data_speed", "--images", "2", "--rounds", "1", "--json"))
+    assert found["ours_vs_transforms_v2"] > 0 and set(found["opening"]) == {"decoding", "check", "remembered"}
+    assert all(value > 0 for value in found["opening"].values())
+
+
 def test_pooling_compares_both_cases(run):
     found = json.loads(run("pooling", "--rounds", "1", "--size", "64", "--regions", "4", "--channels", "8", "--json"))
     assert set(found) == {"assistant", "teacher"} and all(row["ratio"] > 0 for row in found.values())

@@ -41,3 +41,8 @@ def demand_known(name: str, known: Iterable[str], sentence: str) -> None:
     names = list(known)
     if name not in names:
         raise UserError(f"{sentence} '{name}'{did_you_mean(name, names)}")
+
+
+def printable(name: object) -> str:
+    """A file name as text that can be printed and written: each byte that is not UTF-8 becomes `\\xNN`."""
+    return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from data.data_folders import annotation, coco, picture
@@ -154,17 +153,3 @@ def test_roboflow_export(tmp_path):
         (tmp_path / folder / "_annotations.coco.json").write_text(json.dumps(content))
         dataset = open_dataset(tmp_path, split)
         assert dataset.classes == ("cat", "dog") and dataset.annotations(0)[1].tolist() == [1]
-
-
-def test_large_sets_read_only_some_headers_but_miss_no_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("headstart.data.check.CHECK_EACH_UP_TO", 5)
-    root = coco(tmp_path, [annotation(1, 3, [1, 1, 5, 5])], images=25)
-    (root / "train" / "14.jpg").unlink()
-    calls = []
-    from headstart.data import check
-
-    original = check.read_sizes
-    monkeypatch.setattr(check, "read_sizes", lambda files: calls.extend(files) or original(files))
-    dataset = open_dataset(root, "train", bad_data="skip", report=lambda text: None)
-    assert len(calls) == 3 and len(dataset) == 24 and 14 not in dataset.ids
-    assert np.array_equal(dataset.sizes, np.tile([30, 40], (24, 1)))

@@ -17,7 +17,7 @@ def batches(count=23, portrait=9, batch_size=4, **options):
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize(
-    ("count", "portrait", "batch_size"), [(23, 9, 4), (24, 0, 4), (24, 24, 3), (1, 0, 4), (7, 3, 2)]
+    ("count", "portrait", "batch_size"), [(23, 9, 4), (24, 0, 4), (24, 24, 3), (3, 0, 1), (7, 3, 2)]
 )
 def test_every_image_and_equally_many_full_batches_on_each_process(world, count, portrait, batch_size):
     shares = []
@@ -88,3 +88,10 @@ def test_impossible_settings():
         batches(count=0, portrait=0)
     with pytest.raises(UserError, match="seed"):
         batches(seed=-1)
+
+
+def test_a_batch_larger_than_the_data():
+    assert len(batches(count=8, portrait=0, batch_size=4, world=2)) == 1
+    with pytest.raises(UserError, match=r"a batch of 10 images is more than the 9 training images .* 9 or fewer"):
+        batches(count=9, portrait=0, batch_size=5, world=2)
+    assert len(list(EachOnceBatchSampler(sizes(3, 0), 8))) == 1, "the last batch of a validation may be smaller"

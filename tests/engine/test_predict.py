@@ -1,14 +1,18 @@
 """A weights file on data that calls its classes otherwise."""
 
 import json
+import os
 import shutil
 
 import pytest
 
+from data.data_folders import picture
 from engine.test_teacher_classes import Oracle
 from headstart.classmap import match_classes
 from headstart.data.discover import open_dataset
 from headstart.detectors.weights.importing import NATIVE, Imported
+from headstart.detectors.weights.native import save_detector
+from headstart.detectors.zoo import build_detector
 from headstart.engine import predict
 from headstart.errors import UserError
 
@@ -100,3 +104,82 @@ def test_names_are_compared_in_words():
         "Classes of another name in the data: tvmonitor as tv",
         "Measured on 2 classes; not in the data and left out: gnu",
     ]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    detector = build_detector("retinanet_r10", ["p", "q"], width=16, pretrained=False).eval()
+    file = tmp_path_factory.mktemp("weights") / "student.safetensors"
+    return save_detector(detector, file, size={"short": 64, "long": 64})
+
+
+def test_bad_files_are_named_and_the_rest_is_done(weights, tmp_path, capsys):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    for name in ("a.jpg", "d.png", os.fsdecode(b"\xff.jpg")):
+        picture(photos / name)
+    (photos / "b.jpg").write_bytes(b"\xff\xd8\xff\xe0broken")
+    os.mkfifo(photos / "c.jpg")
+    content = bytearray((photos / "d.png").read_bytes())
+    content[content.index(b"IDAT") + 20] ^= 1
+    (photos / "d.png").write_bytes(content)
+    (photos / "e.jpg").write_bytes((photos / "a.jpg").read_bytes()[:-2])
+    (photos / "again").symlink_to(photos)
+    said = []
+    entries = predict.predict(weights, [photos], out, threshold=0.0, device="cpu", say=said.append)
+    assert json.loads((out / "predictions.json").read_text(encoding="utf-8")) == entries
+    bad = {
+        "b.jpg": "damaged (a JPEG without a readable header)",
+        "c.jpg": "not a regular file (a folder, a pipe or a device)",
+        "d.png": "damaged (the checksum of the PNG's chunk IDAT is wrong)",
+    }
+    names = ["a.jpg", "b.jpg", "c.jpg", "d.png", "e.jpg", "\\xff.jpg"]
+    assert [entry["file"] for entry in entries] == [f"{photos}/{name}" for name in names]
+    assert {name: entry["error"] for name, entry in zip(names, entries) if "error" in entry} == bad
+    for name, entry in zip(names, entries):
+        assert (entry["width"], entry["height"]) == ((0, 0) if name in bad else (40, 30))
+    noted = {**bad, "e.jpg": "the last bytes of the file are missing"}
+    assert said == [f"{photos}/{name}: {text}" for name, text in noted.items()]
+    drawn = {"a.jpg", "e.jpg", os.fsdecode(b"\xff.jpg"), "predictions.json"}
+    assert {file.name for file in out.iterdir()} == drawn
+
+
+def test_the_command_says_by_its_status_that_files_were_bad(weights, tmp_path, capsys):
+    import typer
+
+    from headstart.cli.predict import predict as command
+
+    picture(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").touch()
+    options = {"out": str(tmp_path / "out"), "threshold": 0.3, "imgsz": None, "draw": False, "device": "cpu"}
+    command(str(weights), [str(tmp_path / "a.jpg")], **options)
+    with pytest.raises(typer.Exit) as end:
+        command(str(weights), [str(tmp_path)], **options)
+    told = capsys.readouterr()
+    assert end.value.exit_code == 2 and f"{tmp_path}/b.jpg: empty" in told.out
+    assert "1 of 2 images could not be read" in told.err and "in 1 images" in told.out
+
+
+@pytest.mark.parametrize("imgsz", [30000, 10**20, 4097, 0, -1])
+def test_sizes_have_a_limit(weights, tmp_path, imgsz):
+    with pytest.raises(UserError, match=f"1 to 4096 pixels, found {imgsz}; cut larger images into tiles"):
+        predict.predict(weights, [picture(tmp_path / "a.jpg")], tmp_path / "out", imgsz=imgsz, device="cpu")
+    with pytest.raises(UserError, match="1 to 4096 pixels"):
+        predict.validate(weights, tmp_path, imgsz=imgsz)
+
+
+@pytest.mark.parametrize("batch", [0, -1, 513, 1000000])
+def test_batches_have_a_limit(weights, tmp_path, batch):
+    with pytest.raises(UserError, match=f"a batch is 1 to 512 images here, found {batch}"):
+        predict.validate(weights, tmp_path, batch=batch)
+
+
+def test_sources_that_are_no_images(weights, tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "empty").mkdir()
+    for name, reason in (
+        ("pipe.jpg", "is a pipe or a device"),
+        ("no.jpg", "does not exist"),
+        ("empty", "has no image"),
+    ):
+        with pytest.raises(UserError, match=f"{name} {reason}"):
+            predict.predict(weights, [tmp_path / name], tmp_path / "out", device="cpu")

@@ -1,6 +1,7 @@
 """results.json: what is in it, and that it is whole or not there."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +82,12 @@ def test_a_file_that_cannot_be_read(tmp_path, content, message):
         path.write_text(content)
     with pytest.raises(UserError, match=message):
         read_results(path)
+
+
+def test_bytes_that_are_not_utf8_are_written_as_numbers(tmp_path):
+    name = os.fsdecode(b"\xff\xc3\xa9.jpg")
+    write_json(tmp_path / "a.json", {"file": name, name: Path(name)})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {
+        "file": "\\xff\u00e9.jpg",
+        "\\xff\u00e9.jpg": "\\xff\u00e9.jpg",
+    }

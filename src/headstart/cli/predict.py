@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from headstart.cli.errors import handle_errors
+from headstart.errors import UserError
 
 
 @handle_errors
@@ -27,4 +28,10 @@ def predict(
 
     entries = find_objects(weights, sources, out, threshold=threshold, imgsz=imgsz, device=device, draw=draw, say=print)
     count = sum(len(entry["objects"]) for entry in entries)
-    print(f"{count} objects in {len(entries)} images: {out}")
+    unread = sum("error" in entry for entry in entries)
+    print(f"{count} objects in {len(entries) - unread} images: {out}")
+    if unread:
+        raise UserError(
+            f"{unread} of {len(entries)} images could not be read; they are named above and in {out}/predictions.json. "
+            "The others are done."
+        )

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from headstart.data.dataset import Entry
-from headstart.data.images import read_sizes
 from headstart.data.problems import Problems
 from headstart.data.raw import RawImage, RawIndex
-from headstart.errors import UserError
+from headstart.data.remembered import Report, inspect_folder
+from headstart.data.unreadable import MISSING
+from headstart.errors import printable
 from headstart.structures import Size
 
 MIN_SIDE = 0.1
 """Least width and height of a box inside the image, in pixels; a smaller one has no area."""
 
-CHECK_EACH_UP_TO = 20_000
-"""With more images, if all have a size in their annotations, only every tenth file is opened; the rest must exist."""
 
-
-def check_index(raw: RawIndex, root: Path, numbers: np.ndarray, problems: Problems) -> list[Entry]:
+def check_index(
+    raw: RawIndex, root: Path, numbers: np.ndarray, problems: Problems, report: Report | None = None
+) -> list[Entry]:
     """The usable images with their usable boxes, clipped to the image; all others are listed in `problems`.
 
+    Every image is decoded once, and what was found is remembered (`headstart.data.remembered`).
+
     numbers  (raw classes,) int: the label of each class of `raw`, -1 for a class that is left out
+    report   is told from time to time how far this is
     """
-    sizes = _check_files(raw.images, root, problems)
+    sizes, digests = _check_files(raw.images, root, problems, report)
     entries, clipped, left_out = [], 0, defaultdict(int)
-    for image, size in zip(raw.images, sizes):
+    for image, size, digest in zip(raw.images, sizes, digests.tolist()):
         if size is None:
             continue
         rows = np.array(image.boxes, np.float64).reshape(-1, 6)
@@ -43,7 +46,8 @@ def check_index(raw: RawIndex, root: Path, numbers: np.ndarray, problems: Proble
         for label in labels[good & (new < 0)]:
             left_out[raw.classes[label]] += 1
         good &= new >= 0
-        entries.append(Entry(image.file, image.id, size, inside[good].astype(np.float32), new[good], ignored[good]))
+        annotations = inside[good].astype(np.float32), new[good], ignored[good]
+        entries.append(Entry(image.file, image.id, size, *annotations, digest=digest))
     if clipped:
         problems.notes.append(f"{clipped} boxes reached over the edge of their image and were clipped to it.")
     if left_out:
@@ -71,24 +75,43 @@ def _usable(boxes: np.ndarray, inside: np.ndarray, file: str, problems: Problems
     return good
 
 
-def _check_files(images: Sequence[RawImage], root: Path, problems: Problems) -> list[Size | None]:
-    """The true size of each image; None where the file is missing, unreadable or of another size than annotated."""
-    trusted = len(images) > CHECK_EACH_UP_TO and all(image.size for image in images)
-    read = range(0, len(images), 10) if trusted else range(len(images))
-    found: list[Size | UserError] = _present(images, root) if trusted else [(0, 0)] * len(images)
-    for i, size in zip(read, read_sizes([root / images[i].file for i in read])):
-        found[i] = size
+def _check_files(
+    images: Sequence[RawImage], root: Path, problems: Problems, report: Report | None
+) -> tuple[list[Size | None], np.ndarray]:
+    """The true size of each image and the checksums of the files (N,) uint64.
+
+    The size is None where the file is missing, unreadable or of another size than annotated.
+    """
+    findings = inspect_folder(root, [image.file for image in images], report)
     sizes: list[Size | None] = []
-    for image, size in zip(images, found):
-        if isinstance(size, UserError):
-            problems.add(image.file, str(size), "image")
-            sizes.append(None)
-        elif image.size and image.size != size:
-            problems.add(image.file, _disagreement(image.size, size), "image")
-            sizes.append(None)
-        else:
-            sizes.append(size)
-    return sizes
+    for number, (image, (height, width)) in enumerate(zip(images, findings.sizes.tolist())):
+        error = findings.errors.get(number, "")
+        if not error and image.size and image.size != (height, width):
+            error = _disagreement(image.size, (height, width))
+        elif error:
+            error = "the image file does not exist" if error == MISSING else f"not a readable image: {error}"
+        if error:
+            problems.add(image.file, error, "image")
+        sizes.append(None if error else (height, width))
+    used = {number: remark for number, remark in findings.remarks.items() if sizes[number] is not None}
+    problems.notes += _notes(used, images)
+    return sizes, findings.digests
+
+
+def _notes(remarks: Mapping[int, str], images: Sequence[RawImage]) -> list[str]:
+    """A line for each kind of remark, with the number of images and the first of them."""
+    kinds: dict[str, list[int]] = defaultdict(list)
+    for number, remark in remarks.items():
+        kinds[remark.split(" (")[0]].append(number)
+    lines = []
+    for kind, numbers in sorted(kinds.items()):
+        count = f"{len(numbers)} images are" if len(numbers) > 1 else "1 image is"
+        first = printable(images[numbers[0]].file)
+        lines.append(
+            f"{count} used, though {remarks[numbers[0]] if len(numbers) == 1 else kind}: {first}"
+            + (f" and {len(numbers) - 1} more." if len(numbers) > 1 else ".")
+        )
+    return lines
 
 
 def _disagreement(said: Size, true: Size) -> str:
@@ -96,16 +119,3 @@ def _disagreement(said: Size, true: Size) -> str:
     if said == true[::-1]:
         reason += " (were they drawn without the EXIF turn?)"
     return reason
-
-
-def _present(images: Sequence[RawImage], root: Path) -> list[Size | UserError]:
-    """The annotated size where the file exists; folders are listed once instead of asking for every file."""
-    listed: dict[Path, set[str]] = {}
-    answers: list[Size | UserError] = []
-    for image in images:
-        path = root / image.file
-        if path.parent not in listed:
-            listed[path.parent] = {file.name for file in path.parent.iterdir()} if path.parent.is_dir() else set()
-        exists = path.name in listed[path.parent]
-        answers.append(image.size if exists and image.size else UserError("the image file does not exist"))
-    return answers

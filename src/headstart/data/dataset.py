@@ -42,6 +42,7 @@ class Entry:
     """One image of the index: its file, relative to the folder, its size (height, width) and its checked annotations.
 
     boxes (M, 4) float32 xyxy px, labels (M,) int64, ignored (M,) bool
+    digest: 64-bit checksum of the bytes of the file, 0 where it is not known
     """
 
     file: str
@@ -50,6 +51,7 @@ class Entry:
     boxes: np.ndarray
     labels: np.ndarray
     ignored: np.ndarray
+    digest: int = 0
 
 
 class DetectionDataset(Dataset):
@@ -58,6 +60,7 @@ class DetectionDataset(Dataset):
     classes   names in label order
     path      the folder that was opened; name and split: what tables call it
     sizes     (N, 2) int64 height, width as seen (EXIF applied)
+    digests   (N,) uint64 checksum of the bytes of each image file (8 bytes of BLAKE2b), as they were when checked
     ids       integer id of each image, unique
     problems  what was dropped when the folder was opened with bad data skipped
     """
@@ -82,6 +85,7 @@ class DetectionDataset(Dataset):
         self._name_ends = np.cumsum([0, *map(len, names)])
         self._ids = np.array([entry.id for entry in entries], np.int64)
         self.sizes = np.array([entry.size for entry in entries], np.int64).reshape(-1, 2)
+        self.digests = np.array([entry.digest for entry in entries], np.uint64)
         self._ends = np.cumsum([0, *(len(entry.labels) for entry in entries)])
         self._boxes = np.concatenate([np.zeros((0, 4), np.float32), *(e.boxes for e in entries)]).astype(np.float32)
         self._labels = np.concatenate([np.zeros(0, np.int64), *(e.labels for e in entries)])

@@ -43,7 +43,8 @@ def open_dataset(
               validation split with the classes of the training split, so that labels mean the same. Or a function that
               chooses them from the names in this split and, if it asks for them, those in the others
     bad_data  "stop" lists what is wrong with the data and ends; "skip" drops it and reports what was dropped
-    report    called with each line or list worth telling the user; by default a warning of the logger "headstart"
+    report    called with each line or list worth telling the user, and every 10 s with how many images are checked; by
+              default a warning of the logger "headstart", without the progress
     Raises UserError for whatever is wrong with the folder, the split, the classes or, by default, the data.
     """
     for name, value, allowed in (("split", split, list(SPLITS)), ("bad_data", bad_data, ["stop", "skip"])):
@@ -61,7 +62,7 @@ def open_dataset(
     elsewhere = functools.partial(_names_elsewhere, layout, split)
     wanted = classes if classes is None or isinstance(classes, Sequence) else classes(raw.classes, elsewhere)
     chosen, numbers = choose_classes(raw.classes, wanted, elsewhere)
-    entries = check_index(raw, root, numbers, problems)
+    entries = check_index(raw, root, numbers, problems, report)
     if len(problems) and bad_data == "stop":
         raise UserError(
             f"the {split} data of {root} ({layout.kind}) has {len(problems)} "

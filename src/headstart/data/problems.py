@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 SHOWN = 20
+
+DETAILS, NUMBERS = re.compile(r" \([^)]*\)"), re.compile(r"-?\d+(\.\d+)?")
+"""What differs between reasons of one kind."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,15 @@ class Problems:
         return iter(self._found)
 
     def table(self) -> str:
-        """Up to 20 lines `file  reason`, then how many more."""
+        """Up to 20 lines `file  reason`; if there are more, how many, and how many there are of each kind."""
         shown = self._found[:SHOWN]
         width = min(60, max((len(problem.file) for problem in shown), default=0))
         lines = [f"  {problem.file:<{width}}  {problem.reason}" for problem in shown]
         if len(self) > SHOWN:
             lines.append(f"  ... and {len(self) - SHOWN} more")
+            kinds = Counter(NUMBERS.sub("N", DETAILS.sub("", problem.reason)) for problem in self)
+            if len(kinds) > 1:
+                lines += [f"  {count} x {kind}" for kind, count in kinds.most_common(SHOWN)]
         return "\n".join(lines)
 
     def summary(self) -> str:

@@ -18,7 +18,8 @@ class GroupedBatchSampler:
     The order of an epoch depends on (seed, epoch) only. All processes together take world * batch_size images of
     one orientation at a time, each its own slice. What remains of both orientations is mixed at the end, and the last
     round is filled up with the first images of the same epoch: every image is seen at least once per epoch, every
-    process has the same number of batches, and all batches are full.
+    process has the same number of batches, and all batches are full. Raises UserError for a batch (of all processes)
+    that is larger than the data.
 
     sizes  (N, 2) height, width
     len()  batches of a whole epoch, also when an epoch is begun in its middle
@@ -31,6 +32,11 @@ class GroupedBatchSampler:
             raise UserError(f"the seed must be at least 0, found {seed}.")
         if not len(sizes):
             raise UserError("the training data holds no image.")
+        if batch_size * world > len(sizes):
+            raise UserError(
+                f"a batch of {batch_size * world} images is more than the {len(sizes)} training images that there are; "
+                f"use a batch of {len(sizes)} or fewer (--batch)."
+            )
         self.portrait = np.asarray(sizes)[:, 0] > np.asarray(sizes)[:, 1]
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
         self.epoch = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from headstart.config import Data
 from headstart.data.batch import collate
 from headstart.data.dataset import DetectionDataset, Sample
 from headstart.data.discover import open_dataset
-from headstart.data.images import is_image, read_image
+from headstart.data.images import find_pictures, is_image, read_image
+from headstart.data.inspection import Findings, inspect_files
 from headstart.data.transforms import Transform
 from headstart.detectors.detector import Detector
 from headstart.detectors.weights.importing import NATIVE, Imported, open_detector
@@ -23,7 +24,7 @@ from headstart.engine.build import validation_batches
 from headstart.engine.display import Print
 from headstart.engine.precision import choose_precision
 from headstart.engine.strategy import choose_device
-from headstart.errors import UserError
+from headstart.errors import UserError, printable
 from headstart.evaluation.coco import CocoScorer
 from headstart.evaluation.evaluate import Progress, evaluate
 from headstart.evaluation.metrics import Metrics
@@ -44,12 +45,27 @@ FoundObject = TypedDict("FoundObject", {"class": str, "score": float, "box": lis
 
 
 class Prediction(TypedDict):
-    """What was found in one image: `objects` best first, width and height in pixels."""
+    """What was found in one image: `objects` best first, width and height in pixels.
+
+    file   its path; a byte that is not UTF-8 is written `\\xNN`
+    error  why it could not be read; absent if it could. Width, height and objects are 0 and empty then
+    """
 
     file: str
     width: int
     height: int
     objects: list[FoundObject]
+    error: NotRequired[str]
+
+
+LARGEST_INPUT = 4096
+"""Largest `imgsz`: activations of an image grow with its square, and take some GB at this size."""
+
+LARGEST_BATCH = 512
+"""Most images that `validate` reads at a time."""
+
+CHECKED_AT_A_TIME = 256
+"""So many images are checked, then so many are searched for objects."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +98,9 @@ def validate(
     name, as a teacher's are, and those that both sides know count; `class_map` (a mapping or a file) is for names that
     do not say it: the detector's class -> the data's, None to leave it out. `say` is told which these are where the two
     differ, and what was assumed of a file that is not headstart's.
-    Raises UserError if they have no class in common.
+    Raises UserError if they have no class in common, and for an `imgsz` or a batch that is too large.
     """
+    _demand_sizes(imgsz, batch)
     opened = open_detector(weights)
     detector = opened.detector
     tell(opened, say)
@@ -155,9 +172,11 @@ def predict(
     """Finds objects in images or folders of images; writes the drawn images and predictions.json into `out`.
 
     Gives one entry per image: file, width, height, and `objects` (class, score, box xyxy in pixels of the image), best
-    first, of at least `threshold`. `say` is told what was assumed of a file that is not headstart's. Raises UserError
-    for a source without images.
+    first, of at least `threshold`. An image that cannot be read has an `error` instead, and the others are done all the
+    same. `say` is told of these, and what was assumed of a weights file that is not headstart's. Raises UserError for a
+    source without images, and for an `imgsz` that is too large.
     """
+    _demand_sizes(imgsz)
     if not 0 <= threshold <= 1:
         raise UserError(f"the threshold is a score between 0 and 1, found {threshold}.")
     files = list(dict.fromkeys(file for source in sources for file in find_images(Path(source))))
@@ -169,8 +188,13 @@ def predict(
     out = Path(out)
     names = _picture_names(files)
     entries = []
-    for file in files:
-        image = read_image(file)
+    for file, error, remark in _checked(files):
+        image = None if error else read_image(file)
+        if say is not None and (error or remark):
+            say(f"{printable(file)}: {error or remark}")
+        if image is None:
+            entries.append(_entry_without(file, error))
+            continue
         found = find_objects(detector, image, short=size.short, long=size.long, resize=size.resize)
         entries.append(_entry(file, image, found, detector.classes, threshold))
         if draw:
@@ -181,18 +205,42 @@ def predict(
     return entries
 
 
+def _checked(files: Sequence[Path]) -> Iterator[tuple[Path, str, str]]:
+    """Each file, why it cannot be read ("" if it can), and what is remarkable about it, some files at a time.
+
+    Decoding is tried apart from this process, as when data is opened: a file that ends the decoder ends nothing else.
+    """
+    for first in range(0, len(files), CHECKED_AT_A_TIME):
+        some = files[first : first + CHECKED_AT_A_TIME]
+        found: Findings = inspect_files([str(file) for file in some])
+        for number, file in enumerate(some):
+            yield file, found.errors.get(number, ""), found.remarks.get(number, "")
+
+
+def _demand_sizes(imgsz: int | None, batch: int = 1) -> None:
+    if imgsz is not None and not 1 <= imgsz <= LARGEST_INPUT:
+        raise UserError(
+            f"imgsz is the side of the square that images are fitted into, 1 to {LARGEST_INPUT} pixels, found {imgsz}; "
+            "cut larger images into tiles."
+        )
+    if not 1 <= batch <= LARGEST_BATCH:
+        raise UserError(f"a batch is 1 to {LARGEST_BATCH} images here, found {batch}.")
+
+
 def find_images(source: Path) -> Iterator[Path]:
-    """The image itself, or every image below a folder. Raises UserError if there is none."""
+    """The image itself, or every image below a folder, links followed. Raises UserError if there is none."""
     if source.is_file():
         if not is_image(source):
-            raise UserError(f"{source} is not an image file that can be read (.jpg, .png, ...).")
+            raise UserError(f"{printable(source)} is not an image file that can be read (.jpg, .png, ...).")
         yield source
         return
     if not source.exists():
-        raise UserError(f"{source} does not exist: expected an image or a folder of images.")
-    found = sorted(path for path in source.rglob("*") if is_image(path))
+        raise UserError(f"{printable(source)} does not exist: expected an image or a folder of images.")
+    if not source.is_dir():
+        raise UserError(f"{printable(source)} is a pipe or a device: expected an image or a folder of images.")
+    found = find_pictures(source)
     if not found:
-        raise UserError(f"{source} has no image in it (.jpg, .png, ...).")
+        raise UserError(f"{printable(source)} has no image in it (.jpg, .png, ...).")
     yield from found
 
 
@@ -214,7 +262,11 @@ def _entry(file: Path, image: Tensor, found: Detections, classes: Sequence[str],
         for box, score, label in rows
         if score >= threshold
     ]
-    return {"file": str(file), "width": image.shape[2], "height": image.shape[1], "objects": objects}
+    return {"file": printable(file), "width": image.shape[2], "height": image.shape[1], "objects": objects}
+
+
+def _entry_without(file: Path, error: str) -> Prediction:
+    return {"file": printable(file), "width": 0, "height": 0, "objects": [], "error": error}
 
 
 def tell(opened: Imported, say: Print | None) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias, TypedDict, cast, runtime_checkable
 
 import headstart
 from headstart.atomic import atomically
-from headstart.errors import UserError
+from headstart.errors import UserError, printable
 from headstart.evaluation.metrics import Metrics
 
 SCHEMA = 2
@@ -138,7 +138,8 @@ def _scores(metrics: Metrics) -> dict[str, float | None]:
 def write_json(path: Path | str, value: object) -> None:
     """Write JSON so that a reader sees the old file or the whole new one, never a part.
 
-    Numbers of numpy and torch become plain ones, paths become text, and numbers that are not finite become null.
+    Numbers of numpy and torch become plain ones, paths become text, and numbers that are not finite become null. Bytes
+    of a file name that are not UTF-8 become `\\xNN`.
     Raises TypeError, naming the place, for a value that JSON has no word for.
     """
     text = json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
@@ -166,14 +167,16 @@ def read_results(path: Path | str) -> Results:
 
 def plain(value: object, place: str = "value") -> Json:
     """The same value in JSON's own types; see `write_json`. `place` is how an error calls it."""
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | int):
         return value
+    if isinstance(value, str):
+        return printable(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Path):
-        return str(value)
+        return printable(value)
     if isinstance(value, Mapping):
-        return {str(key): plain(item, f"{place}.{key}") for key, item in value.items()}
+        return {printable(key): plain(item, f"{place}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item, f"{place}[{number}]") for number, item in enumerate(value)]
     if isinstance(value, Array):
