@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from headstart.config import GIVEN, Run
-from headstart.detectors.detector import Detector
-from headstart.engine.fit import fit
+from headstart.early import look_first
 from headstart.engine.folder import find_checkpoint
-from headstart.engine.outcome import Outcome
-from headstart.engine.resume import load_checkpoint
 from headstart.errors import UserError
 from headstart.recipe import apply_overrides, check_run, load_run, place_options
 
-Teacher = str | Path | Detector
+if TYPE_CHECKING:  # importing torch takes seconds, and a mistake shall be answered before
+    from headstart.detectors.detector import Detector
+    from headstart.engine.outcome import Outcome
+
+Teacher: TypeAlias = "str | Path | Detector"
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,9 @@ def _start(
             "distill needs a teacher: give --teacher FILE, weights that `headstart train` wrote, or --assistants auto "
             "to learn without one; and a method that uses it, such as --method head."
         )
+    look_first(run)
+    from headstart.engine.fit import fit
+
     return fit(run, student=modules.student, teacher=modules.teachers, quiet=quiet)
 
 
@@ -116,6 +121,9 @@ def _continue(
     path: Path, options: Mapping[str, object], settings: Iterable[str], modules: Modules, quiet: bool
 ) -> Outcome:
     found = find_checkpoint(path)
+    from headstart.engine.fit import fit
+    from headstart.engine.resume import load_checkpoint
+
     checkpoint = load_checkpoint(found)
     tree = dict(checkpoint["run"])
     apply_overrides(tree, place_options(options), settings)
@@ -132,6 +140,10 @@ def _continue(
 
 def _one(value: object) -> Detector | None:
     """The value itself if it is a detector, not the name of one or a file."""
+    if value is None or isinstance(value, bool | int | float | str | Path | Mapping):
+        return None
+    from headstart.detectors.detector import Detector
+
     return value if isinstance(value, Detector) else None
 
 
@@ -145,6 +157,6 @@ def _named(value: object) -> object:
     """What a run can write down of an option's value."""
     if isinstance(value, list | tuple):
         return [_named(one) for one in value]
-    if isinstance(value, Detector):
+    if _one(value) is not None:
         return {"name": GIVEN}
     return str(value) if isinstance(value, Path) else value

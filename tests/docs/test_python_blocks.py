@@ -93,7 +93,7 @@ def test_python_blocks_run(page, material, tmp_path, monkeypatch, registries):
     if any('name="teacher"' in block.text and block.runs for block in blocks):
         shutil.rmtree(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(headstart.api, "fit", small_fit)
+    monkeypatch.setattr("headstart.engine.fit.fit", small_fit)
     names = {"__name__": f"page_{Path(page).stem}".replace("-", "_")}
     exec(BEFORE.get(short(page), ""), names)
     for block in blocks:

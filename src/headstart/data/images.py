@@ -6,15 +6,17 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 
 from headstart.errors import UserError
-from headstart.structures import Size
+
+if TYPE_CHECKING:  # folders are recognised before torch is imported, see early.py
+    from torch import Tensor
+
+    from headstart.structures import Size
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -81,6 +83,9 @@ def read_image(file: Path) -> Tensor:
     upper 8, CMYK is converted, of an animation the first picture is taken. JPEG and PNG are decoded by torchvision;
     the other formats, and what it cannot decode, by Pillow. Raises UserError naming the file if neither can.
     """
+    import torch
+    from torchvision.io import ImageReadMode, decode_image
+
     if file.suffix.lower() not in FAST:
         return _read_with_pillow(file)
     try:
@@ -93,6 +98,8 @@ def read_image(file: Path) -> Tensor:
 
 
 def _read_with_pillow(file: Path) -> Tensor:
+    import torch
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
