@@ -81,7 +81,10 @@ def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say:
         options = {"pretrained": choice.pretrained, **choice.options}
         if choice.width is not None:
             options["width"] = choice.width
-        return build_detector(choice.name or "", classes, backbone=choice.backbone, **options)
+        built = build_detector(choice.name or "", classes, backbone=choice.backbone, **options)
+        for note in built.backbone.notes if say is not None else ():
+            say(f"The {who}'s {note}.")
+        return built
     path = Path(choice.file)
     try:
         opened = open_detector(path, read_as=choice.read_as, classes=choice.classes, entry=choice.entry)
