@@ -28,6 +28,14 @@ class Modules:
     teachers: list[Detector | None]
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How `fit` goes about it: `quiet` prints nothing, `dry_run` stops after the checks."""
+
+    quiet: bool
+    dry_run: bool
+
+
 def train(
     data: str | Path | None = None,
     student: str | Detector | None = None,
@@ -36,6 +44,7 @@ def train(
     resume: str | Path | None = None,
     settings: Iterable[str] = (),
     quiet: bool = False,
+    dry_run: bool = False,
     **options: object,
 ) -> Outcome:
     """Trains a detector without a teacher.
@@ -43,11 +52,12 @@ def train(
     data      folder of annotated images;  student  a name such as `retinanet_r18`, a file of weights, or a Detector
     recipe    a YAML file to begin with;   resume   a run's folder to continue;  settings  "a.b=c" overrides
     options   epochs, steps, schedule, batch, imgsz, lr, seed, device, name ... as `headstart train --help` lists them
+    dry_run   check everything and say what would be trained, without training or writing anything
 
     Raises UserError for whatever cannot work, Interrupted after Ctrl-C (everything is saved by then).
     """
     chosen = {"data": data, "student": student, **options}
-    return _start(chosen, recipe, resume, settings, quiet)
+    return _start(chosen, recipe, resume, settings, Manner(quiet, dry_run))
 
 
 def distill(
@@ -62,6 +72,7 @@ def distill(
     resume: str | Path | None = None,
     settings: Iterable[str] = (),
     quiet: bool = False,
+    dry_run: bool = False,
     **options: object,
 ) -> Outcome:
     """Trains a student that learns from a teacher by `method` (`head`, unless a recipe says otherwise).
@@ -75,7 +86,7 @@ def distill(
     if method is None and recipe is None and resume is None and "lanes" not in options:
         method = "head"
     chosen = {"data": data, "teacher": teacher, "student": student, "method": method, "compare": compare}
-    return _start({**chosen, "assistants": assistants, **options}, recipe, resume, settings, quiet, teach=True)
+    return _start({**chosen, "assistants": assistants, **options}, recipe, resume, settings, Manner(quiet, dry_run), teach=True)
 
 
 def read_settings(
@@ -96,7 +107,7 @@ def _start(
     recipe: str | Path | None,
     resume: str | Path | None,
     settings: Iterable[str],
-    quiet: bool,
+    manner: Manner,
     teach: bool = False,
 ) -> Outcome:
     modules = Modules(_one(options.get("student")), _some(options.get("teacher")))
@@ -104,7 +115,7 @@ def _start(
     if resume is not None:
         if recipe is not None:
             raise UserError("A resumed run knows its settings: leave out --recipe, or start anew without --resume.")
-        return _continue(Path(resume), named, settings, modules, quiet)
+        return _continue(Path(resume), named, settings, modules, manner)
     run = read_settings(named, recipe, settings)
     if teach and not run.distils:
         raise UserError(
@@ -114,11 +125,11 @@ def _start(
     look_first(run)
     from headstart.engine.fit import fit
 
-    return fit(run, student=modules.student, teacher=modules.teachers, quiet=quiet)
+    return fit(run, student=modules.student, teacher=modules.teachers, **vars(manner))
 
 
 def _continue(
-    path: Path, options: Mapping[str, object], settings: Iterable[str], modules: Modules, quiet: bool
+    path: Path, options: Mapping[str, object], settings: Iterable[str], modules: Modules, manner: Manner
 ) -> Outcome:
     found = find_checkpoint(path)
     from headstart.engine.fit import fit
@@ -134,7 +145,7 @@ def _continue(
         teacher=modules.teachers,
         checkpoint=checkpoint,
         folder=found.parent,
-        quiet=quiet,
+        **vars(manner),
     )
 
 
