@@ -51,5 +51,5 @@ def models(text: Annotated[str | None, Argument(help="Only names that contain th
         )
     else:
         print(f"Sizes too where a part of a name leaves {MEASURED} or fewer: headstart models r18.")
-    print("\n".join(f"{name}: {(family.build.__doc__ or '').splitlines()[0]}" for name, family in FAMILIES.items()))
+    print("\n".join(f"{name}: {(FAMILIES[name].build.__doc__ or '').splitlines()[0]}" for name in common))
     print("With any other backbone of timm: --student retinanet --backbone resnet26d.")

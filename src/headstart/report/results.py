@@ -116,6 +116,7 @@ def run_results(
     if baseline is not None and baseline not in lanes:
         raise ValueError(f"baseline {baseline!r} is not one of the lanes {', '.join(lanes)}")
     others = {name: lane for name, lane in lanes.items() if baseline is not None and name != baseline}
+    images = data.get("val_images")
     gains = {name: gain(lane["metrics"], lanes[baseline or ""]["metrics"]) for name, lane in others.items()}
     return {
         "schema": SCHEMA,
@@ -124,13 +125,13 @@ def run_results(
         "data": data,
         "teachers": teachers or {},
         "lanes": lanes,
-        "gain": {"against": baseline, "lanes": gains, "note": gain_note(data.get("val_images")) if gains else None},
+        "gain": {"against": baseline, "lanes": gains, "note": gain_note(images) if gains and images else None},
     }
 
 
-def gain_note(images: int | None) -> str:
+def gain_note(images: int) -> str:
     """What stands beside every gain that has no interval; `images` is how many were scored."""
-    return f"one seed, {images or 0} validation images: a few AP are noise"
+    return f"one seed, {images} validation images: a few AP are noise"
 
 
 def gain(metrics: Metrics, baseline: Metrics) -> dict[str, float | None]:
