@@ -56,7 +56,8 @@ def fit(
     prepared = prepare(run, student, teacher, checkpoint, rank, world, say)
     if prepared.history.finished:
         say(f"{folder} is finished ({prepared.module.step} steps); there is nothing to continue.")
-        return finish(prepared.run, prepared.module, prepared.history, prepared.facts, folder, say)
+        written = None if dry_run else folder
+        return finish(prepared.run, prepared.module, prepared.history, prepared.facts, written, say)
 
     if rank == 0:
         pairs = list(zip(prepared.module.teachers, prepared.classes))
@@ -96,7 +97,8 @@ def _say_plan(prepared: PreparedRun, folder: Path | None, say: Print) -> None:
             f"({learned / 1e6:.1f} million trained, the method's own included), by {run.choices[lane.name].name}{beside}"
         )
     evaluations = len(evaluation_steps(prepared, module.step))
-    say(f"for {module.total - module.step} steps, evaluated {evaluations} times, in {place}")
+    rounds = f"{evaluations} evaluation{'s' * (evaluations != 1)}"
+    say(f"for {module.total - module.step} steps with {rounds}, in {place}")
 
 
 def evaluation_steps(prepared: PreparedRun, after: int = 0) -> list[int]:
