@@ -32,7 +32,10 @@ def test_what_is_in_order_passes(shapes):
         ({"student": "nothing.pth"}, r"^student: nothing\.pth does not exist"),
         ({"teacher": "nothing.pth", "method": "head"}, r"^teacher: nothing\.pth does not exist"),
         ({"teacher": ["pyproject.toml", "b.pth"], "method": "head"}, r"^teacher: b\.pth does not exist"),
-        ({"student": {"name": "fcos_r18", "pretrained": "w.pth"}}, r"^weights file w\.pth does not exist: pass --weights"),
+        (
+            {"student": {"name": "fcos_r18", "pretrained": "w.pth"}},
+            r"^weights file w\.pth does not exist: pass --weights",
+        ),
     ],
 )
 def test_files_that_are_not_there(shapes, changes, says, monkeypatch):
@@ -46,9 +49,9 @@ def test_names_are_checked_unless_the_builders_are_there(shapes, monkeypatch):
 
     look_first(run(shapes, student="mine_r18"))
     monkeypatch.delitem(sys.modules, "headstart.detectors.zoo")
-    with pytest.raises(UserError, match="^no detector is called 'retinanet_r8'; did you mean retinanet_r"):
+    with pytest.raises(UserError, match=r"^no detector is called 'retinanet_r8'; did you mean retinanet_r"):
         look_first(run(shapes, student="retinanet_r8"))
-    with pytest.raises(UserError, match="^no detector is called 'retinanet'; say which backbone: retinanet_r18"):
+    with pytest.raises(UserError, match=r"^no detector is called 'retinanet'; say which backbone: retinanet_r18"):
         look_first(run(shapes, student="retinanet"))
 
 

@@ -86,7 +86,9 @@ def distill(
     if method is None and recipe is None and resume is None and "lanes" not in options:
         method = "head"
     chosen = {"data": data, "teacher": teacher, "student": student, "method": method, "compare": compare}
-    return _start({**chosen, "assistants": assistants, **options}, recipe, resume, settings, Manner(quiet, dry_run), teach=True)
+    return _start(
+        {**chosen, "assistants": assistants, **options}, recipe, resume, settings, Manner(quiet, dry_run), teach=True
+    )
 
 
 def read_settings(

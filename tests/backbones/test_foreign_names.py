@@ -98,7 +98,9 @@ def test_efficientnet_pytorch(tmp_path, name):
     expected = dict(official.state_dict())
     assert all(torch.equal(value, expected[key]) for key, value in backbone.body.state_dict().items())
     count = len([key for key in backbone.body.state_dict() if not key.endswith("num_batches_tracked")])
-    assert f"{count} of {count} tensors read" in backbone.notes[0] and "EfficientNet-PyTorch's names" in backbone.notes[0]
+    assert (
+        f"{count} of {count} tensors read" in backbone.notes[0] and "EfficientNet-PyTorch's names" in backbone.notes[0]
+    )
     assert "of the classifier left out (_conv_head.weight, _bn1.weight, _bn1.bias ...)" in backbone.notes[0]
 
 
@@ -148,8 +150,11 @@ def test_several_sets_of_weights_in_one_file(tmp_path):
 @pytest.mark.parametrize(
     "keys, says",
     [
-        (["backbone.body.conv1.weight", "rpn.head.conv.weight"], "It looks like a whole detector: give it as --student"),
-        (["blocks.0.attn.qkv.weight", "pos_embed"], "It looks like a vision transformer"),
+        (
+            ["backbone.body.conv1.weight", "rpn.head.conv.weight"],
+            "It looks like a whole detector: give it as --student",
+        ),
+        (["blocks.0.attn.qkv.weight", "pos_embed"], "It looks like a plain vision transformer"),
         ([f"_blocks.{n}._bn1.weight" for n in range(23)], "It looks like an EfficientNet of 23 blocks"),
         (["net.0.weight"], ""),
     ],

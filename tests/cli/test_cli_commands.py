@@ -251,7 +251,15 @@ def test_weights_of_others_are_spoken_of(shapes, tmp_path):
 
 def test_words_in_place_of_options(shapes, tmp_path):
     """As people type who come from Ultralytics."""
-    typed = [f"data={shapes}", "model=retinanet_mnv2_050", "width=16", "weights=none", "imgsz=64", "batch=2", "device=cpu"]
+    typed = [
+        f"data={shapes}",
+        "model=retinanet_mnv2_050",
+        "width=16",
+        "weights=none",
+        "imgsz=64",
+        "batch=2",
+        "device=cpu",
+    ]
     result = headstart("train", *typed, "steps=1", f"project={tmp_path}", "name=first")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "first" / "student.safetensors").exists()

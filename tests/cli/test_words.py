@@ -50,8 +50,8 @@ def test_words_become_options(line, understood):
     [
         (
             "train data=DIR model=fcos_r18 epoch=3",
-            "There is no option 'epoch'; did you mean epochs? Then the command is: headstart train --data DIR --student "
-            "fcos_r18 --epochs 3",
+            "There is no option 'epoch'; did you mean epochs? Then the command is: headstart train --data DIR "
+            "--student fcos_r18 --epochs 3",
         ),
         (
             "train data=DIR qqqqqq=3",

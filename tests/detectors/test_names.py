@@ -11,7 +11,12 @@ def test_the_names_are_those_of_the_builders():
 
 @pytest.mark.parametrize(
     "name, backbone, known",
-    [("retinanet", None, False), ("retinanet", "resnet26d", True), ("retinanet_r8", "resnet26d", False), ("", "r18", False)],
+    [
+        ("retinanet", None, False),
+        ("retinanet", "resnet26d", True),
+        ("retinanet_r8", "resnet26d", False),
+        ("", "r18", False),
+    ],
 )
 def test_a_family_needs_a_backbone(name, backbone, known):
     assert is_detector(name, backbone) is known

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import headstart.api
 from docs.pages import PAGES, ROOT, read_blocks, short
 from headstart.config import GIVEN, Run
 from headstart.data.discover import open_dataset

@@ -9,8 +9,15 @@ import yaml
 
 from headstart.data.discover import open_dataset
 from headstart.engine import batch_size
-from headstart.engine.batch_size import GraphicsMemory, SystemMemory, Trial, choose_batch, largest, largest_image
-from headstart.engine.batch_size import with_batch
+from headstart.engine.batch_size import (
+    GraphicsMemory,
+    SystemMemory,
+    Trial,
+    choose_batch,
+    largest,
+    largest_image,
+    with_batch,
+)
 from headstart.engine.fit import fit
 from headstart.errors import UserError
 from headstart.recipe import check_run, plain_run
@@ -59,7 +66,8 @@ class Linear:
 
 
 @pytest.mark.parametrize(
-    "each, room, most, found", [(10, 200, 64, 10), (10, 135, 64, 0), (10, 10_000, 64, 64), (0, 200, 64, 64), (10, 200, 3, 3)]
+    "each, room, most, found",
+    [(10, 200, 64, 10), (10, 135, 64, 0), (10, 10_000, 64, 64), (0, 200, 64, 64), (10, 200, 3, 3)],
 )
 def test_what_a_few_images_need_is_drawn_out(each, room, most, found):
     memory = Linear(each, room)
@@ -107,7 +115,7 @@ def test_looking_changes_no_weight(tiny_run, monkeypatch):
 
 def test_where_it_cannot_be_measured(tiny_run, shapes, monkeypatch, tmp_path):
     run, dataset = with_batch(tiny_run(), "auto"), open_dataset(shapes, "train")
-    with pytest.raises(UserError, match="measures one process, and this run has 2: .* give 2 times as many"):
+    with pytest.raises(UserError, match=r"measures one process, and this run has 2: .* give 2 times as many"):
         choose_batch(run, dataset, CPU, print, world=2)
     monkeypatch.setattr(SystemMemory, "room", lambda self: 0)
     with pytest.raises(UserError, match="not even one image per step fits into memory"):

@@ -22,7 +22,7 @@ APS = {"baseline": [1.0, 2.0, 3.0, 3.0, 3.0, 3.0, 3.0], "head": [5.0, 4.0, 4.0, 
 @pytest.fixture
 def scripted(monkeypatch):
     """Evaluations that give the APS, in the order in which a lane is evaluated."""
-    asked = {name: 0 for name in APS}
+    asked = dict.fromkeys(APS, 0)
 
     def score(self, lane, progress=None):
         asked[lane.name] += 1

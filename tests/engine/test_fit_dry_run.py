@@ -64,14 +64,23 @@ def test_of_a_run_that_is_continued(broken, tiny_run, capsys, monkeypatch):
 
 
 def test_from_python(shapes, tmp_path):
-    options = {"width": 16, "weights": "none", "imgsz": 64, "batch": 2, "steps": 3, "device": "cpu", "out": str(tmp_path)}
+    options = {
+        "width": 16,
+        "weights": "none",
+        "imgsz": 64,
+        "batch": 2,
+        "steps": 3,
+        "device": "cpu",
+        "out": str(tmp_path),
+    }
     outcome = train(shapes, "retinanet_mnv2_050", dry_run=True, quiet=True, **options)
     assert outcome.folder is None and outcome.results["lanes"]["student"]["steps"] == 0
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    "train, after, steps", [((12, 1), 0, [5, 10, 12]), ((10, 1), 0, [5, 10]), ((12, 2), 0, [10, 12]), ((12, 1), 5, [10, 12])]
+    "train, after, steps",
+    [((12, 1), 0, [5, 10, 12]), ((10, 1), 0, [5, 10]), ((12, 2), 0, [10, 12]), ((12, 1), 5, [10, 12])],
 )
 def test_the_steps_of_evaluations(tiny_run, train, after, steps):
     total, every = train

@@ -65,7 +65,14 @@ def _read_mobilenet(file: Collection[str], own: Collection[str]) -> tuple[Names,
         (rf"features\.{len(places) + 1}\.1\.(\w+)", r"bn2.\1"),
     ]
     for number, place in enumerate(places, start=1):
-        layers = [("0.0", "conv_pw"), ("0.1", "bn1"), ("1.0", "conv_dw"), ("1.1", "bn2"), ("2", "conv_pwl"), ("3", "bn3")]
+        layers = [
+            ("0.0", "conv_pw"),
+            ("0.1", "bn1"),
+            ("1.0", "conv_dw"),
+            ("1.1", "bn2"),
+            ("2", "conv_pwl"),
+            ("3", "bn3"),
+        ]
         if f"{place}.conv_pwl.weight" not in own:  # a block that does not widen
             layers = [("0.0", "conv_dw"), ("0.1", "bn1"), ("1", "conv_pw"), ("2", "bn2")]
         for theirs, ours in layers:
@@ -113,7 +120,9 @@ def guess_model(tensors: Mapping[str, Tensor], wanted: str) -> str:
     from headstart.errors import UserError
 
     names = list(tensors)
-    if any(re.search(r"\b(rpn|rpn_head|roi_head|roi_heads|bbox_head|classification_head|cls_tower)\.", n) for n in names):
+    if any(
+        re.search(r"\b(rpn|rpn_head|roi_head|roi_heads|bbox_head|classification_head|cls_tower)\.", n) for n in names
+    ):
         return "It looks like a whole detector: give it as --student FILE, or as --teacher FILE"
     if any(name.endswith("layer1.0.conv1.weight") for name in names):
         try:
@@ -125,10 +134,12 @@ def guess_model(tensors: Mapping[str, Tensor], wanted: str) -> str:
         return f"It looks like {found}: give --backbone {found}"
     blocks = len({found[1] for name in names if (found := re.search(r"(?:^|\.)_blocks\.(\d+)\.", name))})
     if blocks:
-        kind = "tf_efficientnet_b0 ... b7" if any("._se_" in name for name in names) else "tf_efficientnet_lite0 ... lite4"
+        kind = (
+            "tf_efficientnet_b0 ... b7" if any("._se_" in name for name in names) else "tf_efficientnet_lite0 ... lite4"
+        )
         return f"It looks like an EfficientNet of {blocks} blocks: give --backbone one of timm's {kind}"
     if any(name.endswith("blocks.0.attn.qkv.weight") for name in names):
-        return "It looks like a vision transformer: with plain ones, whose maps have one stride, no detector can be built"
+        return "It looks like a plain vision transformer, whose maps have one stride: no detector can be built on it"
     return ""
 
 

@@ -25,7 +25,8 @@ YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 class WordsCommand(TyperCommand):
     """A command that also takes its options as `key=value`, under other tools' names too (`recipe.ALIASES`)."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:  # ty: ignore[incompatible-method-override]
+        """The words, spelled out before they are parsed."""
         try:
             words = spell_out(args, self.params, ctx.command_path)
         except UserError as error:

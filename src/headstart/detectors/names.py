@@ -17,7 +17,9 @@ def unknown_detector(name: str, families: Iterable[str] = FAMILY_NAMES) -> str:
     families  the ones that there are: `FAMILIES` may have grown since
     """
     families = list(families)
-    near = did_you_mean(name, [*_with_backbones(families), *families], most=3, otherwise="`headstart models` lists them")
+    near = did_you_mean(
+        name, [*_with_backbones(families), *families], most=3, otherwise="`headstart models` lists them"
+    )
     if name in families:
         near = f"; say which backbone: {name}_r18, or {name} with backbone=NAME."
     return f"no detector is called '{name}'{near}"

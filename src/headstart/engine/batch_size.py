@@ -75,19 +75,16 @@ def choose_batch(
         )
     say("Looking for the largest batch that fits: a few training steps are tried.")
     memory: Memory = GraphicsMemory(device) if device.type == "cuda" else SystemMemory()
-    trial = Trial(with_batch(run, 1), dataset, device, student, teachers)
     most = max(1, min(MOST, len(dataset) // STEPS_PER_EPOCH))
-    if device.type == "cuda":
-        found = largest(lambda count: _fits(memory, trial, count), most)
-    else:
-        found = _extrapolate(memory, trial, most)
-    del trial
+    found = _measure(memory, Trial(with_batch(run, 1), dataset, device, student, teachers), most)
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
     if not found:
         raise UserError("not even one image per step fits into memory: use a smaller --imgsz, --width or backbone.")
-    limit = f"; more than {MOST}, or fewer than {STEPS_PER_EPOCH} steps per epoch, are not tried" if found == most else ""
+    limit = (
+        f"; more than {MOST}, or fewer than {STEPS_PER_EPOCH} steps per epoch, are not tried" if found == most else ""
+    )
     say(f"Batch: {found} images per step fit into {memory.room() / 1e9:.1f} GB{limit}.")
     return with_batch(run, found)
 
@@ -113,6 +110,12 @@ def largest(fits: Callable[[int], bool], most: int) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
+
+
+def _measure(memory: Memory, trial: Trial, most: int) -> int:
+    if trial.device.type != "cuda":
+        return _extrapolate(memory, trial, most)
+    return largest(lambda count: _fits(memory, trial, count), most)
 
 
 def _fits(memory: Memory, trial: Trial, count: int) -> bool:

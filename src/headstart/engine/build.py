@@ -83,8 +83,9 @@ def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say:
         if choice.width is not None:
             options["width"] = choice.width
         built = build_detector(choice.name or "", classes, backbone=choice.backbone, **options)
-        for note in built.backbone.notes if say is not None else ():
-            say(f"The {who}'s {note}.")
+        if say is not None:
+            for note in built.backbone.notes:
+                say(f"The {who}'s {note}.")
         return built
     path = Path(choice.file)
     try:

@@ -94,7 +94,7 @@ def _say_plan(prepared: PreparedRun, folder: Path | None, say: Print) -> None:
         learned = sum(p.numel() for p in lane.parameters)
         say(
             f"- lane {lane.name}: {run.student.name or run.student.file}, {numbers / 1e6:.1f} million parameters "
-            f"({learned / 1e6:.1f} million trained, the method's own included), by {run.choices[lane.name].name}{beside}"
+            f"({learned / 1e6:.1f} million trained, with the method's own), by {run.choices[lane.name].name}{beside}"
         )
     evaluations = len(evaluation_steps(prepared, module.step))
     rounds = f"{evaluations} evaluation{'s' * (evaluations != 1)}"

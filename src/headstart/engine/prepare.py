@@ -148,7 +148,7 @@ def prepare(
 
 
 def _with_class_map(saved: DataFacts, facts: DataFacts) -> DataFacts:
-    """What a checkpoint says of its data; one of an earlier version left out the map of a teacher with the same classes.
+    """What a checkpoint says of its data; earlier versions left out the map of a teacher with the same classes.
 
     The maps follow from the classes, the teachers' weights and `class_map`, which are compared.
     """
