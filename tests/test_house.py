@@ -117,6 +117,13 @@ def test_one_version():
     assert headstart.__version__ == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
+def test_no_empty_file_lies_about():
+    """Such as the rest of a mistyped redirection; packages and the mark for type checkers are empty by design."""
+    empty = [path for path in tracked_files() if path.stat().st_size == 0]
+    assert [str(p.relative_to(ROOT)) for p in empty if p.name not in ("__init__.py", "py.typed")] == []
+    assert (SOURCE / "py.typed").is_file()
+
+
 def test_ci_is_a_program():
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
 

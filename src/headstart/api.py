@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from headstart.config import GIVEN, Run
-from headstart.detectors.detector import Detector
-from headstart.engine.fit import fit
+from headstart.early import look_first
 from headstart.engine.folder import find_checkpoint
-from headstart.engine.outcome import Outcome
-from headstart.engine.resume import load_checkpoint
 from headstart.errors import UserError
 from headstart.recipe import apply_overrides, check_run, load_run, place_options
 
-Teacher = str | Path | Detector
+if TYPE_CHECKING:  # importing torch takes seconds, and a mistake shall be answered before
+    from headstart.detectors.detector import Detector
+    from headstart.engine.outcome import Outcome
+
+Teacher: TypeAlias = "str | Path | Detector"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,14 @@ class Modules:
     teachers: list[Detector | None]
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How `fit` goes about it: `quiet` prints nothing, `dry_run` stops after the checks."""
+
+    quiet: bool
+    dry_run: bool
+
+
 def train(
     data: str | Path | None = None,
     student: str | Detector | None = None,
@@ -34,6 +44,7 @@ def train(
     resume: str | Path | None = None,
     settings: Iterable[str] = (),
     quiet: bool = False,
+    dry_run: bool = False,
     **options: object,
 ) -> Outcome:
     """Trains a detector without a teacher.
@@ -41,11 +52,12 @@ def train(
     data      folder of annotated images;  student  a name such as `retinanet_r18`, a file of weights, or a Detector
     recipe    a YAML file to begin with;   resume   a run's folder to continue;  settings  "a.b=c" overrides
     options   epochs, steps, schedule, batch, imgsz, lr, seed, device, name ... as `headstart train --help` lists them
+    dry_run   check everything and say what would be trained, without training or writing anything
 
     Raises UserError for whatever cannot work, Interrupted after Ctrl-C (everything is saved by then).
     """
     chosen = {"data": data, "student": student, **options}
-    return _start(chosen, recipe, resume, settings, quiet)
+    return _start(chosen, recipe, resume, settings, Manner(quiet, dry_run))
 
 
 def distill(
@@ -60,6 +72,7 @@ def distill(
     resume: str | Path | None = None,
     settings: Iterable[str] = (),
     quiet: bool = False,
+    dry_run: bool = False,
     **options: object,
 ) -> Outcome:
     """Trains a student that learns from a teacher by `method` (`head`, unless a recipe says otherwise).
@@ -73,7 +86,9 @@ def distill(
     if method is None and recipe is None and resume is None and "lanes" not in options:
         method = "head"
     chosen = {"data": data, "teacher": teacher, "student": student, "method": method, "compare": compare}
-    return _start({**chosen, "assistants": assistants, **options}, recipe, resume, settings, quiet, teach=True)
+    return _start(
+        {**chosen, "assistants": assistants, **options}, recipe, resume, settings, Manner(quiet, dry_run), teach=True
+    )
 
 
 def read_settings(
@@ -94,7 +109,7 @@ def _start(
     recipe: str | Path | None,
     resume: str | Path | None,
     settings: Iterable[str],
-    quiet: bool,
+    manner: Manner,
     teach: bool = False,
 ) -> Outcome:
     modules = Modules(_one(options.get("student")), _some(options.get("teacher")))
@@ -102,20 +117,26 @@ def _start(
     if resume is not None:
         if recipe is not None:
             raise UserError("A resumed run knows its settings: leave out --recipe, or start anew without --resume.")
-        return _continue(Path(resume), named, settings, modules, quiet)
+        return _continue(Path(resume), named, settings, modules, manner)
     run = read_settings(named, recipe, settings)
     if teach and not run.distils:
         raise UserError(
             "distill needs a teacher: give --teacher FILE, weights that `headstart train` wrote, or --assistants auto "
             "to learn without one; and a method that uses it, such as --method head."
         )
-    return fit(run, student=modules.student, teacher=modules.teachers, quiet=quiet)
+    look_first(run)
+    from headstart.engine.fit import fit
+
+    return fit(run, student=modules.student, teacher=modules.teachers, **vars(manner))
 
 
 def _continue(
-    path: Path, options: Mapping[str, object], settings: Iterable[str], modules: Modules, quiet: bool
+    path: Path, options: Mapping[str, object], settings: Iterable[str], modules: Modules, manner: Manner
 ) -> Outcome:
     found = find_checkpoint(path)
+    from headstart.engine.fit import fit
+    from headstart.engine.resume import load_checkpoint
+
     checkpoint = load_checkpoint(found)
     tree = dict(checkpoint["run"])
     apply_overrides(tree, place_options(options), settings)
@@ -126,12 +147,16 @@ def _continue(
         teacher=modules.teachers,
         checkpoint=checkpoint,
         folder=found.parent,
-        quiet=quiet,
+        **vars(manner),
     )
 
 
 def _one(value: object) -> Detector | None:
     """The value itself if it is a detector, not the name of one or a file."""
+    if value is None or isinstance(value, bool | int | float | str | Path | Mapping):
+        return None
+    from headstart.detectors.detector import Detector
+
     return value if isinstance(value, Detector) else None
 
 
@@ -145,6 +170,6 @@ def _named(value: object) -> object:
     """What a run can write down of an option's value."""
     if isinstance(value, list | tuple):
         return [_named(one) for one in value]
-    if isinstance(value, Detector):
+    if _one(value) is not None:
         return {"name": GIVEN}
     return str(value) if isinstance(value, Path) else value

@@ -35,7 +35,9 @@ class Data(Section):
     long: Positive | None = Field(None, description="limit of the longer side")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a left-right flip in training")
     jitter: bool = Field(False, description="change brightness, contrast and saturation in training")
-    batch: Positive = Field(16, description="images per step, over all devices together")
+    batch: Positive | Literal["auto"] = Field(
+        16, description="images per step, over all devices together; auto: the most that the device's memory holds"
+    )
     workers: int = Field(0, ge=0, description="processes that read images; 0 reads in the training process")
     bad_data: Literal["stop", "skip"] = Field("stop", description="what to do with unusable images and boxes")
     classes: list[str] | None = Field(None, description="only these classes, in this order")
@@ -126,6 +128,9 @@ class Train(Section):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")
     devices: Positive = Field(1, description="how many processes train together")
     eval_every: int = Field(1, ge=0, description="epochs between evaluations; 0: never")
+    patience: Positive | None = Field(
+        None, description="end the run when no lane's AP has risen for so many evaluations; null: never"
+    )
     checkpoint_every: Positive = Field(500, description="steps between saves of last.ckpt, besides each epoch's end")
     log_every: Positive = Field(20, description="steps between readings of the losses")
     tensorboard: bool = Field(False, description="also write TensorBoard files (needs the tensorboard extra)")
@@ -135,6 +140,8 @@ class Train(Section):
         given = [key for key in ("epochs", "steps", "schedule") if getattr(self, key) is not None]
         if len(given) > 1:
             raise ValueError(f"give one of epochs, steps and schedule, not {' and '.join(given)}")
+        if self.patience is not None and self.eval_every == 0:
+            raise ValueError("patience counts evaluations, and eval_every 0 means that there are none")
         return self
 
 

@@ -92,6 +92,8 @@ def run_demo(
     _draw(picture, open_dataset(data, "val"), teacher, students, scores, budget.size)
     say(f"\n3 of 3: {picture}\n")
     say("  ".join(f"{name} AP {value:.1f}" for name, value in scores.items()) + f"  gain {gain:+.1f}")
+    note = students.results["gain"]["note"]
+    say(f"The gain is of {note}.")
     if quick:
         say("A quick run is too short to judge distillation by; leave out --quick for that.")
     return {

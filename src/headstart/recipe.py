@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from headstart.alternatives import make_room
 from headstart.config import Run, Train, is_file
 from headstart.errors import UserError, did_you_mean
 from headstart.method_choice import WHOSE_OPTION, MethodChoice, spell_out_method, split_methods
@@ -98,6 +99,8 @@ def apply_overrides(tree: dict[str, object], overrides: Mapping[str, object], se
 
     Raises UserError for a setting that is not KEY=VALUE, and as `set_key`.
     """
+    settings = list(settings)
+    make_room(tree, [*overrides, *(setting.partition("=")[0].strip() for setting in settings)])
     for key, value in overrides.items():
         set_key(tree, _assistants_key(tree) if key == OPTIONS["assistants"] else key, value)
     for setting in settings:

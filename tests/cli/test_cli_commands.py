@@ -3,6 +3,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+import torchvision
+import yaml
 from typer.testing import CliRunner
 
 from headstart.cli import app
@@ -172,7 +175,10 @@ def test_the_short_form_and_what_follows_it(shapes, teacher, tmp_path):
     assert "what imitates what" in result.output and "Teacher on the validation images" in result.output
     folder = tmp_path / "first"
     assert {p.name for p in folder.iterdir()} >= {"run.yaml", "results.json", "metrics.csv", "last.ckpt", "head"}
-    assert list(json.loads((folder / "results.json").read_text())["gain"]["lanes"]) == ["head"]
+    gain = json.loads((folder / "results.json").read_text())["gain"]
+    assert list(gain["lanes"]) == ["head"]
+    assert gain["note"] == "one seed, 3 validation images: a few AP are noise"
+    assert f"Gains: {gain['note']}." in result.output and "evaluating teacher: 3 images" in result.output
     weights = folder / "head" / "student.safetensors"
 
     again = headstart("distill", "--data", shapes, "--teacher", teacher, *STUDENT, "--name", "first", "--out", tmp_path)
@@ -200,6 +206,71 @@ def test_lists(tmp_path):
     recipe = tmp_path / "r.yaml"
     recipe.write_text("data: pictures\nstudent: retinanet_r18\n")
     assert "momentum: 0.9" in headstart("config", "show", "--recipe", recipe, "--set", "train.epochs=3").output
+
+
+def test_whole_names_come_first_with_their_size():
+    def listed(text):
+        rows = [line.split() for line in headstart("models", text).output.splitlines() if "resnet" in line]
+        return [row[0] for row in rows if "_" in row[0]], rows
+
+    names, rows = listed("r10")
+    families = ["retinanet", "fcos", "atss", "gfl", "reppoints", "fasterrcnn", "cascadercnn"]
+    assert names == [f"{family}_r10" for family in families] + [f"{family}_r101" for family in families]
+    assert rows[0][-3:] == ["15.2", "173.8", "347.7"]  # millions of parameters, GMACs, GFLOPs
+    assert listed("retinanet_r10")[0] == ["retinanet_r10", "retinanet_r101"]
+
+
+def test_settings_as_they_are_resolved(shapes):
+    """The same run with and without the data."""
+    arguments = ["config", "show", "student=retinanet_mnv2_050", "weights=none", "batch=2", "device=cpu"]
+    shown = headstart(*arguments, f"data={shapes}")
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.splitlines()[0] == "# 36 steps, 3 in an epoch of 6 images"
+    resolved = yaml.safe_load(shown.stdout)
+    assert "auto" not in json.dumps(resolved)
+    assert (resolved["data"]["imgsz"], resolved["data"]["batch"], resolved["train"]["epochs"]) == (640, 2, 12)
+    assert (resolved["train"]["lr"], resolved["train"]["warmup"], resolved["train"]["device"]) == (0.00125, 3, "cpu")
+
+
+def test_a_dry_run_leaves_nothing(shapes, tmp_path):
+    result = headstart("train", "--data", shapes, *STUDENT, "--steps", "2", "--out", tmp_path / "runs", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert f"for 2 steps with 1 evaluation, in {tmp_path / 'runs' / 'retinanet_mnv2_050'}" in words(result)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_others_are_spoken_of(shapes, tmp_path):
+    state = torchvision.models.resnet18().state_dict()
+    torch.save({"model": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "r18.pth")
+    run = ["train", "--data", shapes, "--width", "16", "--imgsz", "64", "--batch", "2", "--device", "cpu", "--dry-run"]
+    result = headstart(*run, "--student", "retinanet_r18", "--weights", tmp_path / "r18.pth")
+    assert result.exit_code == 0, result.output
+    assert f"The student's backbone r18: 100 of 100 tensors read from {tmp_path / 'r18.pth'}" in words(result)
+    assert "2 of the classifier left out (fc.weight, fc.bias)" in words(result)
+    result = headstart(*run, "--student", "retinanet_r34", "--weights", tmp_path / "r18.pth")
+    assert result.exit_code == 2
+    assert "100 of its 180 tensors were found, 80 missing (layer1.2.conv1.weight" in words(result)
+    assert "It looks like resnet18: give --backbone resnet18" in words(result)
+
+
+def test_words_in_place_of_options(shapes, tmp_path):
+    """As people type who come from Ultralytics."""
+    typed = [
+        f"data={shapes}",
+        "model=retinanet_mnv2_050",
+        "width=16",
+        "weights=none",
+        "imgsz=64",
+        "batch=2",
+        "device=cpu",
+    ]
+    result = headstart("train", *typed, "steps=1", f"project={tmp_path}", "name=first")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "first" / "student.safetensors").exists()
+    assert "evaluating student: 3 images" in result.output
+    wrong = headstart("train", *typed, "stps=1")
+    assert wrong.exit_code == 2
+    assert f"did you mean steps? Then the command is: headstart train --data {shapes} --student" in words(wrong)
 
 
 def test_python_m_headstart():

@@ -16,7 +16,7 @@ from headstart.recipe import check_run, load_run, parse_yaml
 
 SHELL = ("bash", "console", "sh", "")
 START = re.compile(r"^(?:\$ )?(?:pip install uv && )?(?:uv run )?(?:python -m )?headstart ")
-BESIDE = ("recipe", "resume", "settings", "quiet")
+BESIDE = ("recipe", "resume", "settings", "quiet", "dry_run")
 ROOT_COMMAND = typer.main.get_command(app)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import headstart.api
 from docs.pages import PAGES, ROOT, read_blocks, short
 from docs.tiny_runs import TEACHER, small_fit
 from headstart.detectors.zoo import DETECTORS, FAMILIES
@@ -55,7 +54,7 @@ def test_python_blocks_run(page, material, tmp_path, monkeypatch, registries):
     if any('name="teacher"' in block.text and block.runs for block in blocks):
         shutil.rmtree(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(headstart.api, "fit", small_fit)
+    monkeypatch.setattr("headstart.engine.fit.fit", small_fit)
     names = {"__name__": f"page_{Path(page).stem}".replace("-", "_")}
     exec(BEFORE.get(short(page), ""), names)
     for block in blocks:

@@ -46,6 +46,35 @@ def test_the_table_of_a_terminal():
     assert table.caption == "evaluating head: 3 of 7 batches"
 
 
+def test_evaluations_are_counted_in_the_time_left(monkeypatch):
+    display, _ = make(evaluations=(20, 40, 60, 80, 100))
+    display.start(0)
+    monkeypatch.setattr(Display, "speed", 0.5)
+    assert display._left() == "-"
+    display.step = 20
+    assert display._left() == "2:40 and 4 evaluations"
+    display.evaluated(30)
+    display.evaluated(60)
+    assert display._left() == "5:40"  # 160 s of training and four times 45 s
+    display.step = 90
+    assert display._left() == "1:05"
+    display.step = 100
+    assert display._left() == "0:00"
+    display, _ = make(evaluations=(100,))
+    display.step = 50
+    assert display._left() == "1:40 and 1 evaluation"
+    display, _ = make()
+    display.step = 50
+    assert display._left() == "1:40"
+
+
+def test_an_evaluation_is_announced_where_there_is_no_terminal():
+    display, stream = make()
+    display.start(0)
+    display.begin_evaluation("head", 124)
+    assert stream.getvalue() == "evaluating head: 124 images\n"
+
+
 def test_silence():
     display, stream = make(silent=True)
     display.start(0)

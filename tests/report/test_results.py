@@ -12,6 +12,7 @@ import headstart
 from headstart.errors import UserError
 from headstart.report.results import SCHEMA, gain, plain, read_results, run_results, write_json
 
+DATA = {"name": "shapes", "val_images": 7}
 LANES = {
     "baseline": {"method": "baseline", "metrics": {"AP": 20.0, "AP_S": None, "images": 7, "per_class": {}}},
     "head": {"method": "head", "metrics": {"AP": 26.5, "AP_S": 3.0, "images": 7, "per_class": {}}},
@@ -19,14 +20,16 @@ LANES = {
 
 
 def test_a_run_and_its_gain():
-    results = run_results("demo", {"name": "shapes"}, LANES, teachers={"teacher": {"AP": 50.0}}, baseline="baseline")
+    results = run_results("demo", DATA, LANES, teachers={"teacher": {"AP": 50.0}}, baseline="baseline")
     assert results["schema"] == SCHEMA and results["headstart"] == headstart.__version__
     assert results["run"] == "demo" and results["teachers"] == {"teacher": {"AP": 50.0}} and results["lanes"] is LANES
-    assert results["gain"] == {"against": "baseline", "lanes": {"head": {"AP": 6.5, "AP_S": None}}}
+    note = "one seed, 7 validation images: a few AP are noise"
+    assert results["gain"] == {"against": "baseline", "lanes": {"head": {"AP": 6.5, "AP_S": None}}, "note": note}
 
 
 def test_without_a_baseline_there_is_no_gain():
-    assert run_results("x", {}, LANES)["gain"] == {"against": None, "lanes": {}}
+    assert run_results("x", {}, LANES)["gain"] == {"against": None, "lanes": {}, "note": None}
+    assert run_results("x", {"val_images": None}, LANES, baseline="baseline")["gain"]["note"] is None
     with pytest.raises(ValueError, match="'plain' is not one of the lanes baseline, head"):
         run_results("x", {}, LANES, baseline="plain")
 

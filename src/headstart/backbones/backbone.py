@@ -26,6 +26,7 @@ class Backbone(nn.Module):
                    and backward ends at C2.
     norm_eval      every BatchNorm keeps its running statistics; its scale and shift are still trained
     mean, std      per channel, of RGB values in 0..1, that the weights were trained with
+    notes          what was done to load its weights, a sentence each
 
     Raises UserError when the module does not give such maps (it is tried once on a small image).
     """
@@ -42,6 +43,7 @@ class Backbone(nn.Module):
         norm_eval: bool = False,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
+        notes: Sequence[str] = (),
     ):
         super().__init__()
         self.body = body
@@ -52,6 +54,7 @@ class Backbone(nn.Module):
         self.norm_eval = norm_eval
         self.mean = tuple(mean)
         self.std = tuple(std)
+        self.notes = tuple(notes)
         self._frozen_modules: list[str] = []
         body.eval()
         stages = self._probe()

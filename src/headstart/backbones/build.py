@@ -44,8 +44,9 @@ def build_backbone(
 
     name_or_module  a short name (`r18`, `mnv2`, ...), any timm name whose model has strides 8, 16 and 32, or a module
                     that returns a list of maps, finest first
-    pretrained      True: ImageNet weights through timm; False: from scratch; a path: a state dict in timm's names
-                    (.safetensors, or .pth that holds tensors only). A module brings its own weights.
+    pretrained      True: ImageNet weights through timm; False: from scratch; a path: a state dict with the names of
+                    timm, torchvision or EfficientNet-PyTorch (.safetensors, or .pth whose reading runs no code). A
+                    module brings its own weights.
     frozen_stages, norm_eval   what is not trained, see `Backbone`
     channels, strides          of a module's maps, finest first; checked, may be left out
     first_stride, norm_eps, normed_stages   changes of timm's model for the weights of an imported detector, see `adapt`
@@ -71,7 +72,7 @@ def build_backbone(
     if channels is not None or strides is not None:
         raise UserError(f"channels and strides of backbone '{name_or_module}' follow from its name: leave them out")
     timm_name = resolve_name(name_or_module)
-    body, out_indices = _create(name_or_module, timm_name, pretrained)
+    body, out_indices, notes = _create(name_or_module, timm_name, pretrained)
     settings = getattr(body, "pretrained_cfg", None) or {}
     adapted = adapt(body, name_or_module, first_stride=first_stride, norm_eps=norm_eps, normed_stages=normed_stages)
     return Backbone(
@@ -82,18 +83,18 @@ def build_backbone(
         std=settings.get("std") or IMAGENET_STD,
         frozen_stages=frozen_stages,
         norm_eval=norm_eval,
+        notes=notes,
     )
 
 
-def _create(name: str, timm_name: str, pretrained: bool | str | Path) -> tuple[nn.Module, list[int] | None]:
+def _create(name: str, timm_name: str, pretrained: bool | str | Path) -> tuple[nn.Module, list[int] | None, list[str]]:
     make: Callable[..., nn.Module] = OWN_BODIES.get(name) or _features_of(timm_name)
     body = create_pretrained(make, name, timm_name) if pretrained is True else make(pretrained=False)
     out_indices = None
     if name not in OWN_BODIES:
         out_indices = _pick_stages(name, cast("FeatureListNet", body).feature_info.reduction())
-    if not isinstance(pretrained, bool):
-        load_file(body, name, Path(pretrained))
-    return body, out_indices
+    notes = [] if isinstance(pretrained, bool) else [load_file(body, name, timm_name, Path(pretrained))]
+    return body, out_indices, notes
 
 
 def _features_of(timm_name: str) -> Callable[..., nn.Module]:

@@ -17,6 +17,7 @@ from headstart.cli.predict import predict
 from headstart.cli.push import push
 from headstart.cli.train import train
 from headstart.cli.val import val
+from headstart.cli.words import WordsCommand
 
 app = typer.Typer(
     name="headstart",
@@ -25,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (demo, train, distill, val, predict, import_, push, models, methods):
-    app.command(command.__name__.rstrip("_"))(command)
+    app.command(command.__name__.rstrip("_"), cls=WordsCommand)(command)
 app.add_typer(config, name="config")
 
 

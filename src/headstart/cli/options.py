@@ -14,7 +14,15 @@ Data = Annotated[
 Imgsz = Annotated[
     int | None, Option("--imgsz", help="Images are fitted into a square of this side (640).", rich_help_panel=DATA)
 ]
-Batch = Annotated[int | None, Option("--batch", help="Images per step, over all devices (16).", rich_help_panel=DATA)]
+Batch = Annotated[
+    str | None,
+    Option(
+        "--batch",
+        metavar="N",
+        help="Images per step, over all devices (16); auto: the most that memory holds.",
+        rich_help_panel=DATA,
+    ),
+]
 Workers = Annotated[int | None, Option("--workers", help="Processes that read images (0).", rich_help_panel=DATA)]
 BadData = Annotated[
     str | None,
@@ -54,6 +62,13 @@ Devices = Annotated[
 ]
 EvalEvery = Annotated[
     int | None, Option("--eval-every", help="Epochs between evaluations; 0: never (1).", rich_help_panel=TRAINING)
+]
+Patience = Annotated[
+    int | None,
+    Option("--patience", help="Stop when no AP has risen for so many evaluations (never).", rich_help_panel=TRAINING),
+]
+DryRun = Annotated[
+    bool, Option("--dry-run", help="Check everything, say what would be trained, and stop.", rich_help_panel=RUN)
 ]
 Name = Annotated[str | None, Option("--name", help="Folder of the run inside --out.", rich_help_panel=RUN)]
 Out = Annotated[str | None, Option("--out", "--project", help="Folder of all runs (runs).", rich_help_panel=RUN)]

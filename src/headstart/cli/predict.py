@@ -24,6 +24,10 @@ def predict(
 
     headstart predict runs/head/student.safetensors photos/
     """
+    from headstart.early import demand_weights
+
+    demand_weights(weights)
+
     from headstart.engine.predict import predict as find_objects
 
     entries = find_objects(weights, sources, out, threshold=threshold, imgsz=imgsz, device=device, draw=draw, say=print)

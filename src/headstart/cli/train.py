@@ -29,12 +29,14 @@ def train(
     device: options.Device = None,
     devices: options.Devices = None,
     eval_every: options.EvalEvery = None,
+    patience: options.Patience = None,
     name: options.Name = None,
     out: options.Out = None,
     resume: options.Resume = None,
     recipe: options.Recipe = None,
     settings: options.Settings = None,
     quiet: options.Quiet = False,
+    dry_run: options.DryRun = False,
 ) -> None:
     """Train a detector; a teacher, for instance.
 

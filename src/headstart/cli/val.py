@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from headstart.cli.errors import handle_errors
+from headstart.data.raw import SPLITS
 
 
 @handle_errors
@@ -35,6 +36,11 @@ def val(
     headstart val runs/teacher/student.safetensors --data DIR
     """
     from pathlib import Path
+
+    from headstart.early import demand_data, demand_weights
+
+    demand_weights(weights)
+    demand_data(data, [split] if split in SPLITS else [])
 
     from headstart.engine.predict import validate
     from headstart.report.results import write_json

@@ -6,16 +6,18 @@ import functools
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from headstart.data.check import check_index
 from headstart.data.classes import choose_classes
 from headstart.data.coco import find_coco, find_roboflow
-from headstart.data.dataset import DetectionDataset
 from headstart.data.problems import Problems
 from headstart.data.raw import SPLITS, Layout
 from headstart.data.voc import find_voc
 from headstart.data.yolo import find_yolo
 from headstart.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:  # a folder is recognised before torch is imported, see early.py
+    from headstart.data.dataset import DetectionDataset
 
 FINDERS: list[Callable[[Path], Layout | None]] = [find_coco, find_roboflow, find_voc, find_yolo]
 
@@ -47,6 +49,9 @@ def open_dataset(
               default a warning of the logger "headstart", without the progress
     Raises UserError for whatever is wrong with the folder, the split, the classes or, by default, the data.
     """
+    from headstart.data.check import check_index
+    from headstart.data.dataset import DetectionDataset
+
     for name, value, allowed in (("split", split, list(SPLITS)), ("bad_data", bad_data, ["stop", "skip"])):
         if value not in allowed:
             near = did_you_mean(value, allowed, quoted=True, otherwise="")
@@ -54,9 +59,7 @@ def open_dataset(
     given = Path(path).expanduser()
     layout = find_layout(given)
     root = given.parent if given.is_file() else given
-    if split not in layout.splits:
-        there = "only " + " and ".join(layout.splits) if layout.splits else "nor any other"
-        raise UserError(f"{root} ({layout.kind}) has no {split} split, {there}; add it ({layout.remedy}).")
+    demand_split(layout, split, root)
     problems = Problems()
     raw = layout.splits[split](problems)
     elsewhere = functools.partial(_names_elsewhere, layout, split)
@@ -93,6 +96,13 @@ def find_layout(root: Path) -> Layout:
             f"{root} holds data in several formats ({kinds}); keep one, or give a folder that has only one."
         )
     return layouts[0]
+
+
+def demand_split(layout: Layout, split: str, root: Path) -> None:
+    """Raises UserError, saying where it would have to be, if the folder has no such split."""
+    if split not in layout.splits:
+        there = "only " + " and ".join(layout.splits) if layout.splits else "nor any other"
+        raise UserError(f"{root} ({layout.kind}) has no {split} split, {there}; add it ({layout.remedy}).")
 
 
 def _contents(root: Path) -> str:

@@ -6,13 +6,15 @@ import os
 import stat
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from headstart.data.decode import decode
 from headstart.data.unreadable import MISSING, UnreadableError
 from headstart.errors import UserError
-from headstart.structures import Size
+
+if TYPE_CHECKING:  # folders are recognised before torch is imported, see early.py
+    from torch import Tensor
+
+    from headstart.structures import Size
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -30,6 +32,8 @@ def read_image(file: Path) -> Tensor:
 
     Raises UserError naming the file and the reason if it cannot be read.
     """
+    from headstart.data.decode import decode
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

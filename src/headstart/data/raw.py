@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headstart.data.problems import Problems
-from headstart.structures import Size
+
+if TYPE_CHECKING:
+    from headstart.structures import Size
 
 RawBox = tuple[float, float, float, float, int, bool]
 """x1, y1, x2, y2, number in `RawIndex.classes`, ignored. The floats may still be infinite, NaN or out of range."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from headstart.backbones import SHORT_NAMES
 from headstart.detectors import dense, two_stage
 from headstart.detectors.detector import Detector
+from headstart.detectors.names import unknown_detector
 from headstart.detectors.parts import BackboneOptions
-from headstart.errors import UserError, did_you_mean
+from headstart.errors import UserError
 from headstart.options import check_options, plain_options
 
 
@@ -53,7 +54,7 @@ def build_detector(name: str, classes: Sequence[str], *, backbone: str | None = 
     """
     family, short = DETECTORS.get(name, (name, None))
     if family not in FAMILIES or (short is None and backbone is None):
-        raise UserError(_unknown(name))
+        raise UserError(unknown_detector(name, FAMILIES))
     made = FAMILIES[family]
     checked = check_options(made.options, options, f"detector {name}")
     if isinstance(classes, str):
@@ -66,10 +67,3 @@ def build_detector(name: str, classes: Sequence[str], *, backbone: str | None = 
     lasting |= {"frozen_stages": detector.backbone.frozen_stages, "norm_eval": detector.backbone.norm_eval}
     detector.recipe = {"name": family, "backbone": backbone or short, "classes": list(classes), **lasting}
     return detector
-
-
-def _unknown(name: str) -> str:
-    near = did_you_mean(name, [*DETECTORS, *FAMILIES], most=3, otherwise="`headstart models` lists them")
-    if name in FAMILIES:
-        near = f"; say which backbone: {name}_r18, or {name} with backbone=NAME."
-    return f"no detector is called '{name}'{near}"

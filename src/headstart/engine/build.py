@@ -47,11 +47,12 @@ def training_batches(data: Data, dataset: DetectionDataset, seed: int, rank: int
 
     Raises UserError if it cannot be shared equally.
     """
-    if data.batch % world:
-        raise UserError(f"batch {data.batch} cannot be shared equally by {world} processes; use a multiple of {world}.")
+    batch = int(data.batch)
+    if batch % world:
+        raise UserError(f"batch {batch} cannot be shared equally by {world} processes; use a multiple of {world}.")
     short, long = data.sides
     transform = Transform(short=short, long=long, flip=data.flip, jitter=data.jitter)
-    share = data.batch // world
+    share = batch // world
     loader = train_loader(dataset, transform, batch_size=share, seed=seed, workers=data.workers, rank=rank, world=world)
     return cast(BatchLoader, loader)  # torch declares `batch_sampler` as any sampler, or none
 
@@ -65,7 +66,7 @@ def validation_batches(
     """
     short, long = data.sides
     transform = Transform(short=short if isinstance(short, int) else short[1], long=long, flip=0.0, resize=resize)
-    share = max(1, data.batch // world)
+    share = max(1, int(data.batch) // world)
     return val_loader(dataset, transform, batch_size=share, workers=data.workers, rank=rank, world=world)
 
 
@@ -80,7 +81,11 @@ def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say:
         options = {"pretrained": choice.pretrained, **choice.options}
         if choice.width is not None:
             options["width"] = choice.width
-        return build_detector(choice.name or "", classes, backbone=choice.backbone, **options)
+        built = build_detector(choice.name or "", classes, backbone=choice.backbone, **options)
+        if say is not None:
+            for note in built.backbone.notes:
+                say(f"The {who}'s {note}.")
+        return built
     try:
         opened = open_detector(choice.file, read_as=choice.read_as, classes=choice.classes, entry=choice.entry)
     except UserError as error:
@@ -189,18 +194,26 @@ def count_steps(train: Train, per_epoch: int) -> int:
 
 
 def resolve_auto(run: Run, total: int, device: torch.device) -> tuple[Run, Precision]:
-    """The run with every `auto` replaced by what it means here; doing it twice changes nothing."""
+    """The run with every `auto`, and a length or image size that is left out, replaced by what it means here.
+
+    The device stays `auto`, so that the run can be continued on another machine, and so does the batch, which is
+    measured before (`headstart.engine.batch_size`). Doing it twice changes nothing.
+    """
     train = run.train
     precision = choose_precision(train.precision, train.channels_last, device)
-    scaled = FULL_RATE[train.optimizer] * run.data.batch / 16
+    scaled = FULL_RATE[train.optimizer] * int(run.data.batch) / 16
     changes = {
         "lr": scaled if train.lr == "auto" else train.lr,
         "warmup": min(500, total // 10) if train.warmup == "auto" else train.warmup,
         "precision": precision.name,
         "channels_last": precision.channels_last,
     }
-    resolved = Train.model_validate(train.model_dump() | changes)
-    return Run.model_validate(run.model_dump(exclude_none=True) | {"train": resolved}), precision
+    if train.steps is None and train.schedule is None:
+        changes["epochs"] = length_in_epochs(train)
+    resolved = {"train": Train.model_validate(train.model_dump() | changes)}
+    if run.data.short is None:
+        resolved["data"] = run.data.model_copy(update={"imgsz": run.data.sides[1]})
+    return Run.model_validate(run.model_dump(exclude_none=True) | resolved), precision
 
 
 def start_generators(seed: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 import lightning.pytorch as pl
@@ -58,6 +59,7 @@ class RunCallback(pl.Callback):
         self.interrupt.install()  # Lightning has put its own handler before ours since the run began
         self.display.start(self.module.step)
         self.evaluate_if_due()  # of a run that was stopped during an evaluation
+        trainer.should_stop = self.history.finished
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
@@ -79,6 +81,7 @@ class RunCallback(pl.Callback):
             raise Interrupted
         if at_rest:
             self.evaluate_if_due()
+            trainer.should_stop = self.history.finished
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.close()
@@ -124,17 +127,37 @@ class RunCallback(pl.Callback):
         if not step or not due:
             return
         self.display.pause_clock()
+        started = time.monotonic()
         for lane in module.lanes:
             if self.evaluator is not None and not self.history.scored(lane.name, step):
                 self._score(self.evaluator, lane, step, epoch)
             self._keep_weights(lane, step, module.total)
         for teacher in module.teachers:
             teacher.clear()
-        self.history.finished = at_end
+        self.display.evaluated(time.monotonic() - started)
+        self.history.finished = at_end or self._given_up()
         self.save()
         self.display.resume_clock()
 
+    def _given_up(self) -> bool:
+        """Whether every lane has gone `patience` evaluations without a higher AP; every process has to ask.
+
+        Lanes are compared at equal steps, so none of them ends before the others.
+        """
+        patience, module = self.run.train.patience, self.module
+        if patience is None or self.evaluator is None:
+            return False
+        stale = all(self.history.stale(lane.name) >= patience for lane in module.lanes)
+        if any_rank(stale, module.device):
+            self.display.say(
+                f"Stopped early, after step {module.step} of {module.total}: no lane's AP has risen for {patience} "
+                f"evaluation{'s' * (patience > 1)} (train.patience)."
+            )
+            return True
+        return False
+
     def _score(self, evaluator: Evaluator, lane: Lane, step: int, epoch: int) -> None:
+        self.display.begin_evaluation(lane.name, len(evaluator.scorer.dataset.ids))
         self.interrupt.immediate = True  # the state at this step is on disk already
         metrics = evaluator.score_lane(lane, lambda done, total: self.display.evaluating(lane.name, done, total))
         self.interrupt.immediate = False

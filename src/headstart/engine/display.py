@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -32,10 +32,20 @@ class LaneStatus:
 
 
 class Display:
-    """Shows the progress of `lanes` over `total` steps; silent in all processes but the first."""
+    """Shows the progress of `lanes` over `total` steps; silent in all processes but the first.
+
+    evaluations  the steps after which all lanes are evaluated
+    """
 
     def __init__(
-        self, lanes: list[str], total: int, per_epoch: int, images_per_step: int, *, silent: bool = False
+        self,
+        lanes: list[str],
+        total: int,
+        per_epoch: int,
+        images_per_step: int,
+        *,
+        evaluations: Sequence[int] = (),
+        silent: bool = False,
     ) -> None:
         self.lanes = {name: LaneStatus() for name in lanes}
         self.total, self.per_epoch, self.images_per_step = total, per_epoch, images_per_step
@@ -45,6 +55,8 @@ class Display:
         self.live: Live | None = None
         self.step = self.first = 0
         self.seconds = 0.0
+        self.evaluations = list(evaluations)
+        self._evaluation_times: list[float] = []
         self.note = ""
         self._last_line = 0.0
         self._running_since: float | None = None
@@ -86,6 +98,15 @@ class Display:
             self._last_line = time.monotonic()
             self.say(self._line())
 
+    def begin_evaluation(self, lane: str, images: int) -> None:
+        """An evaluation of `lane` on so many images begins: on a terminal the table says so."""
+        if self.live is None:
+            self.say(f"evaluating {lane}: {images} images")
+
+    def evaluated(self, seconds: float) -> None:
+        """An evaluation of all lanes took so long, with the writing of their weights."""
+        self._evaluation_times.append(seconds)
+
     def evaluating(self, lane: str, done: int, total: int | None) -> None:
         """An evaluation of `lane` has done so many batches of `total`, None where that is not known."""
         self.note = f"evaluating {lane}: {done}{f' of {total}' if total else ''} batches" if done != total else ""
@@ -113,9 +134,20 @@ class Display:
         running = time.monotonic() - self._running_since if self._running_since is not None else 0.0
         return (self.step - self.first) / max(self.seconds + running, 1e-9)
 
+    def _left(self) -> str:
+        """The time to the end, evaluations included; until one has been timed, how many there are."""
+        if self.step <= self.first:
+            return "-"
+        seconds = (self.total - self.step) / self.speed
+        waiting = sum(step > self.step for step in self.evaluations)
+        if not waiting:
+            return duration(seconds)
+        if not self._evaluation_times:
+            return f"{duration(seconds)} and {waiting} evaluation{'s' * (waiting > 1)}"
+        return duration(seconds + waiting * sum(self._evaluation_times) / len(self._evaluation_times))
+
     def _head(self) -> str:
-        speed = self.speed
-        left = duration((self.total - self.step) / speed) if self.step > self.first else "-"
+        speed, left = self.speed, self._left()
         return (
             f"step {self.step}/{self.total}  epoch {self.step / self.per_epoch:.1f}  "
             f"{speed * self.images_per_step:.1f} images/s  left {left}"

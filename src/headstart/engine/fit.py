@@ -9,10 +9,11 @@ from headstart.atomic import atomically
 from headstart.config import Run
 from headstart.detectors.detector import Detector
 from headstart.engine.batches import ResumableBatches
+from headstart.engine.build import lane_teachers
 from headstart.engine.callback import RunCallback, ScalarWriter
 from headstart.engine.display import Display, Print
 from headstart.engine.evaluator import Evaluator
-from headstart.engine.folder import RunFolder, demand_free, new_folder
+from headstart.engine.folder import RunFolder, choose_folder, demand_free, new_folder
 from headstart.engine.interrupt import Interrupt, Interrupted
 from headstart.engine.memory import keep_freed_memory
 from headstart.engine.metrics import MetricsFile
@@ -34,6 +35,7 @@ def fit(
     checkpoint: Checkpoint | None = None,
     folder: Path | None = None,
     quiet: bool = False,
+    dry_run: bool = False,
 ) -> Outcome:
     """Trains what `run` says.
 
@@ -41,6 +43,8 @@ def fit(
                          which None leaves a place to the run
     checkpoint, folder   continue this state in this folder; the settings must be those that it was started with
     quiet                print nothing
+    dry_run              stop after the checks, and say what would be trained: nothing is written, the outcome has no
+                         folder, and its students are those that the training would begin with
 
     Raises UserError for whatever cannot work, and Interrupted after Ctrl-C, when everything is saved.
     """
@@ -51,24 +55,59 @@ def fit(
         demand_free(Path(run.out) / run.name)  # known at once, not after minutes of preparation
     prepared = prepare(run, student, teacher, checkpoint, rank, world, say)
     if prepared.history.finished:
-        say(f"{folder} is finished ({prepared.module.total} steps); there is nothing to continue.")
-        return finish(prepared.run, prepared.module, prepared.history, prepared.facts, folder, say)
+        say(f"{folder} is finished ({prepared.module.step} steps); there is nothing to continue.")
+        written = None if dry_run else folder
+        return finish(prepared.run, prepared.module, prepared.history, prepared.facts, written, say)
 
     if rank == 0:
         pairs = list(zip(prepared.module.teachers, prepared.classes))
         tables = [table for each, classes in pairs for table in compare_classes(classes, say, each.title)]
         tables += check_lanes(prepared)
-        if folder is None:
+        if folder is None and not dry_run:
             folder = new_folder(Path(prepared.run.out), prepared.run.name, _proposal(prepared.run))
-        _open_folder(folder, prepared.run, say)
+        if folder is not None and not dry_run:
+            _open_folder(folder, prepared.run, say)
         if not quiet:
             show(*tables)
-        _measure_teachers(prepared, say)
+        if not dry_run:
+            _measure_teachers(prepared, say)
+    if dry_run:
+        _say_plan(prepared, folder, say)
+        return finish(prepared.run, prepared.module, prepared.history, prepared.facts, None, say)
 
     callback = _make_callback(prepared, folder if rank == 0 else None, silent=quiet or rank > 0)
     _train(prepared, callback, folder)
     written = folder if rank == 0 else None
     return finish(prepared.run, prepared.module, prepared.history, prepared.facts, written, say)
+
+
+def _say_plan(prepared: PreparedRun, folder: Path | None, say: Print) -> None:
+    """What a run that passed its checks would train, and where."""
+    run, module = prepared.run, prepared.module
+    place = folder or choose_folder(Path(run.out), run.name, _proposal(run))
+    say("Dry run: everything was checked, nothing was trained or written. It would train")
+    for lane in module.lanes:
+        student = lane.method.student
+        taught = lane_teachers(lane.name, run.choices[lane.name], module.teachers)
+        beside = f", with {' and '.join(teacher.name for teacher in taught)}" if taught else ""
+        numbers = sum(p.numel() for p in student.parameters())
+        learned = sum(p.numel() for p in lane.parameters)
+        say(
+            f"- lane {lane.name}: {run.student.name or run.student.file}, {numbers / 1e6:.1f} million parameters "
+            f"({learned / 1e6:.1f} million trained, with the method's own), by {run.choices[lane.name].name}{beside}"
+        )
+    evaluations = len(evaluation_steps(prepared, module.step))
+    rounds = f"{evaluations} evaluation{'s' * (evaluations != 1)}"
+    say(f"for {module.total - module.step} steps with {rounds}, in {place}")
+
+
+def evaluation_steps(prepared: PreparedRun, after: int = 0) -> list[int]:
+    """The steps later than `after` at which all lanes are evaluated."""
+    module, every = prepared.module, prepared.run.train.eval_every
+    if prepared.evaluator is None:
+        return []
+    steps = range(module.per_epoch * every, module.total, module.per_epoch * every)
+    return [step for step in (*steps, module.total) if step > after]
 
 
 def _open_folder(folder: Path, run: Run, say: Print) -> None:
@@ -86,6 +125,7 @@ def _measure_teachers(prepared: PreparedRun, say: Print) -> None:
     precision = prepared.module.precision
     whole = Evaluator(prepared.run.data, prepared.val_data, device=prepared.device, precision=precision)
     for teacher, classes in missing:
+        say(f"evaluating {teacher.title}: {len(prepared.val_data)} images")
         teachers[teacher.name] = measure_teacher(teacher, classes, whole, say)
 
 
@@ -100,7 +140,14 @@ def _make_callback(prepared: PreparedRun, folder: Path | None, *, silent: bool) 
         run,
         module,
         prepared.history,
-        Display(list(names), module.total, module.per_epoch, run.data.batch, silent=silent),
+        Display(
+            list(names),
+            module.total,
+            module.per_epoch,
+            int(run.data.batch),
+            evaluations=evaluation_steps(prepared),
+            silent=silent,
+        ),
         Interrupt(),
         evaluator=prepared.evaluator,
         folder=files,

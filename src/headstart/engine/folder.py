@@ -43,18 +43,23 @@ class RunFolder:
 
 
 def new_folder(out: Path, name: str | None, proposal: str) -> Path:
-    """Creates OUT/NAME; without a name OUT/PROPOSAL, numbered if that is taken.
+    """Creates the folder of `choose_folder`."""
+    path = choose_folder(out, name, proposal)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def choose_folder(out: Path, name: str | None, proposal: str) -> Path:
+    """OUT/NAME; without a name OUT/PROPOSAL, numbered if that is taken.
 
     Raises UserError if a folder of the given name exists and is not empty.
     """
     if name is not None:
         demand_free(out / name)
-        path = out / name
-    else:
-        path, number = out / proposal, 2
-        while path.exists():
-            path, number = out / f"{proposal}-{number}", number + 1
-    path.mkdir(parents=True, exist_ok=True)
+        return out / name
+    path, number = out / proposal, 2
+    while path.exists():
+        path, number = out / f"{proposal}-{number}", number + 1
     return path
 
 

@@ -49,6 +49,18 @@ class History:
         defined = [(ap, score) for score in self.scores.get(lane, []) if (ap := score["metrics"]["AP"]) is not None]
         return max(defined, key=lambda pair: pair[0])[1] if defined else None
 
+    def stale(self, lane: str) -> int:
+        """How many evaluations of the lane in a row, up to the last, brought no higher AP than any before.
+
+        An AP that is not defined is none.
+        """
+        best, since = None, 0
+        for score in self.scores.get(lane, []):
+            ap = score["metrics"]["AP"]
+            better = ap is not None and (best is None or ap > best)
+            best, since = (ap, 0) if better else (best, since + 1)
+        return since
+
     def scored(self, lane: str, step: int) -> bool:
         """Whether the lane was evaluated after this step."""
         return any(score["step"] == step for score in self.scores.get(lane, []))

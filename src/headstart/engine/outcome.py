@@ -83,6 +83,9 @@ def _say_results(run: Run, history: History, outcome: Outcome, say: Print) -> No
     if rows:
         title = "Results on the validation images"
         say(as_text(results_table(rows, baseline=run.reference, teachers=history.teachers, title=title)))
+        note = outcome.results["gain"]["note"]
+        if note is not None:
+            say(f"Gains: {note}.\n")
     times = ", ".join(f"{name} {duration(lane['seconds'])}" for name, lane in lanes.items())
     say(f"Training time: {times}")
     for name, path in outcome.weights.items():

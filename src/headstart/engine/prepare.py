@@ -12,6 +12,7 @@ from headstart.classmap import ClassMap
 from headstart.config import Run
 from headstart.data.dataset import DetectionDataset
 from headstart.detectors.detector import Detector
+from headstart.engine.batch_size import choose_batch
 from headstart.engine.batches import BatchLoader
 from headstart.engine.build import (
     count_steps,
@@ -26,10 +27,11 @@ from headstart.engine.evaluator import Evaluator
 from headstart.engine.guards import check_lane, with_objects
 from headstart.engine.history import History
 from headstart.engine.module import Lanes
+from headstart.engine.precision import Precision
 from headstart.engine.resume import Checkpoint, demand_same_run
 from headstart.engine.strategy import choose_device
 from headstart.engine.teacher import describe_teachers, make_teachers, match_teachers
-from headstart.recipe import plain_run
+from headstart.recipe import check_run, plain_run
 from headstart.report.results import DataFacts
 from headstart.report.table import pairing_table
 
@@ -56,6 +58,43 @@ class PreparedRun:
     facts: DataFacts
 
 
+@dataclass
+class SettledRun:
+    """A run whose settings are numbers, and what was found on the way.
+
+    per_epoch, total  optimiser steps of an epoch and of the whole
+    """
+
+    run: Run
+    precision: Precision
+    device: torch.device
+    train_data: DetectionDataset
+    val_data: DetectionDataset | None
+    loader: BatchLoader
+    per_epoch: int
+    total: int
+
+
+def settle(
+    run: Run,
+    say: Print,
+    *,
+    student: Detector | None = None,
+    teachers: Sequence[Detector | None] = (),
+    rank: int = 0,
+    world: int = 1,
+) -> SettledRun:
+    """Opens the data and replaces what only data and device can decide; the rest as for `prepare`."""
+    train_data, val_data = open_splits(run, report=say)
+    device = choose_device(run.train.device)
+    run = choose_batch(run, train_data, device, say, student=student, teachers=teachers, world=world)
+    loader = training_batches(run.data, train_data, run.train.seed, rank, world)
+    per_epoch = len(loader.batch_sampler)
+    total = count_steps(run.train, per_epoch)
+    run, precision = resolve_auto(run, total, device)
+    return SettledRun(run, precision, device, train_data, val_data, loader, per_epoch, total)
+
+
 def prepare(
     run: Run,
     student: Detector | None,
@@ -69,16 +108,15 @@ def prepare(
 
     Raises UserError for data, detectors or settings that cannot be used, and for a checkpoint of another run.
     """
-    train_data, val_data = open_splits(run, report=say)
-    loader = training_batches(run.data, train_data, run.train.seed, rank, world)
-    per_epoch = len(loader.batch_sampler)
-    total = count_steps(run.train, per_epoch)
-    device = choose_device(run.train.device)
-    run, precision = resolve_auto(run, total, device)
-    if checkpoint is not None:
-        demand_same_run(checkpoint["run"], plain_run(run))
-
     given = [teacher] if isinstance(teacher, Detector) else teacher or []
+    settled = settle(run, say, student=student, teachers=given, rank=rank, world=world)
+    run, precision, device = settled.run, settled.precision, settled.device
+    train_data, val_data, total, per_epoch = settled.train_data, settled.val_data, settled.total, settled.per_epoch
+    if checkpoint is not None:
+        # Settled again: a version that wrote less down left out what was not set.
+        saved, _ = resolve_auto(check_run(checkpoint["run"]), total, device)
+        demand_same_run(plain_run(saved), plain_run(run))
+
     teachers = make_teachers(run, train_data.classes, precision, say, given)
     classes = match_teachers(teachers, train_data.classes)
     facts: DataFacts = {
@@ -87,13 +125,13 @@ def prepare(
         "classes": list(train_data.classes),
         "train_images": len(train_data),
         "val_images": len(val_data) if val_data is not None else None,
-        "batch": run.data.batch,
+        "batch": int(run.data.batch),
         "steps_per_epoch": per_epoch,
         "seed": run.train.seed,
         **describe_teachers(teachers, classes),
     }
     if checkpoint is not None:
-        demand_same_run({"data": checkpoint["history"]["data"]}, {"data": facts})
+        demand_same_run({"data": _with_class_map(checkpoint["history"]["data"], facts)}, {"data": facts})
     lanes = make_lanes(run, train_data.classes, teachers, total, student=student, say=say)
     module = Lanes(lanes, teachers, total=total, per_epoch=per_epoch, seed=run.train.seed, precision=precision)
     if precision.channels_last:
@@ -106,7 +144,15 @@ def prepare(
     if val_data is not None:
         evaluator = Evaluator(run.data, val_data, device=device, precision=precision, rank=rank, world=world)
     say(_headline(run, facts, total, device, precision.name))
-    return PreparedRun(run, module, history, evaluator, loader, val_data, device, classes, facts)
+    return PreparedRun(run, module, history, evaluator, settled.loader, val_data, device, classes, facts)
+
+
+def _with_class_map(saved: DataFacts, facts: DataFacts) -> DataFacts:
+    """What a checkpoint says of its data; earlier versions left out the map of a teacher with the same classes.
+
+    The maps follow from the classes, the teachers' weights and `class_map`, which are compared.
+    """
+    return {**saved, "class_map": facts["class_map"] | saved.get("class_map", {})}
 
 
 def check_lanes(prepared: PreparedRun) -> list[Table]:

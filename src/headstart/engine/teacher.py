@@ -141,16 +141,13 @@ def match_teachers(teachers: Sequence[Frozen], classes: Sequence[str]) -> list[C
 
 
 def describe_teachers(teachers: Sequence[Frozen], classes: Sequence[ClassMap]) -> TeacherFacts:
-    """What results.json says of them under `data`: by name, checksums of weights, and the classes of those with others.
+    """What results.json says of them under `data`: by name, checksums of weights, and what their classes stand for.
 
     A run that is continued must find the same.
     """
-    if not teachers:
-        return {}
-    facts = TeacherFacts(teacher_weights={teacher.name: fingerprint(teacher.model) for teacher in teachers})
-    others = {teacher.name: _pairs(own) for teacher, own in zip(teachers, classes) if not own.identical}
-    if others:
-        facts["class_map"] = others
+    facts = TeacherFacts(class_map={teacher.name: _pairs(own) for teacher, own in zip(teachers, classes)})
+    if teachers:
+        facts["teacher_weights"] = {teacher.name: fingerprint(teacher.model) for teacher in teachers}
     return facts
 
 

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, TypeAlias, TypedDict, cast, runtime_checkable
+from typing import NotRequired, Protocol, TypeAlias, TypedDict, cast, runtime_checkable
 
 import headstart
 from headstart.atomic import atomically
@@ -26,10 +26,10 @@ class Array(Protocol):
     def tolist(self) -> object: ...
 
 
-class TeacherFacts(TypedDict, total=False):
-    """teacher -> checksum of its weights; teacher -> its class -> the data's class, for teachers with other classes."""
+class TeacherFacts(TypedDict):
+    """teacher -> checksum of its weights, absent without one; teacher -> its class -> the data's class."""
 
-    teacher_weights: dict[str, str]
+    teacher_weights: NotRequired[dict[str, str]]
     class_map: dict[str, dict[str, str]]
 
 
@@ -78,10 +78,14 @@ class LaneResults(TypedDict):
 
 
 class Gain(TypedDict):
-    """lane -> its numbers minus those of the lane `against`, in percent points; None where either is undefined."""
+    """lane -> its numbers minus those of the lane `against`, in percent points; None where either is undefined.
+
+    `note` says what differences of this run cannot show; None where there is nothing to compare.
+    """
 
     against: str | None
     lanes: dict[str, dict[str, float | None]]
+    note: str | None
 
 
 class Results(TypedDict):
@@ -112,6 +116,7 @@ def run_results(
     if baseline is not None and baseline not in lanes:
         raise ValueError(f"baseline {baseline!r} is not one of the lanes {', '.join(lanes)}")
     others = {name: lane for name, lane in lanes.items() if baseline is not None and name != baseline}
+    images = data.get("val_images")
     gains = {name: gain(lane["metrics"], lanes[baseline or ""]["metrics"]) for name, lane in others.items()}
     return {
         "schema": SCHEMA,
@@ -120,8 +125,13 @@ def run_results(
         "data": data,
         "teachers": teachers or {},
         "lanes": lanes,
-        "gain": {"against": baseline, "lanes": gains},
+        "gain": {"against": baseline, "lanes": gains, "note": gain_note(images) if gains and images else None},
     }
+
+
+def gain_note(images: int) -> str:
+    """What stands beside every gain that has no interval; `images` is how many were scored."""
+    return f"one seed, {images} validation images: a few AP are noise"
 
 
 def gain(metrics: Metrics, baseline: Metrics) -> dict[str, float | None]:
