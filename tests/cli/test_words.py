@@ -80,3 +80,7 @@ def test_a_file_whose_name_has_an_equals_sign(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x=1.jpg").touch()
     assert read("predict w.pth x=1.jpg") == "w.pth x=1.jpg"
+
+
+def test_a_word_too_long_for_a_file():
+    assert read(f"train data={'x' * 5000}") == f"--data {'x' * 5000}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperOption
 
+from headstart.data.raw import is_file
 from headstart.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def spell_out(words: Sequence[str], params: Sequence[object], command: str) -> l
         if word == "--":
             found += [word, *rest]
             break
-        if pair is None or Path(word).exists():
+        if pair is None or is_file(Path(word)):
             found.append(word)
             if known.takes_value(word) and rest:
                 found.append(rest.pop(0))

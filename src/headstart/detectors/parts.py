@@ -29,7 +29,7 @@ class BodyOptions:
 class BackboneOptions:
     """Options of every detector.
 
-    pretrained     True: ImageNet weights; False: from scratch; or a file with a state dict in timm's names
+    pretrained     True: ImageNet weights; False: from scratch; or a file of weights, see `build_backbone`
     frozen_stages  how many of the first stages are not trained (1: stem and C2); None: see `make_body`
     norm_eval      batch norms use their running statistics in training too; None: see `make_body`
     body_options   how an imported backbone departs from timm's
