@@ -13,7 +13,10 @@ from headstart.cli.errors import handle_errors
 def val(
     weights: Annotated[str, Argument(help="Weights that train or distill wrote, or a checkpoint of others.")],
     data: Annotated[str, Option("--data", help="Folder of annotated images.")],
-    split: Annotated[str, Option("--split", help="train | val | test.")] = "val",
+    split: Annotated[
+        str, Option("--split", help="train | val | test | all, or the share that a run made its validation split by.")
+    ] = "val",
+    split_seed: Annotated[int, Option("--split-seed", help="The run's, where --split is a share.")] = 0,
     imgsz: Annotated[int | None, Option("--imgsz", help="Side of the square for images (as trained).")] = None,
     batch: Annotated[int, Option("--batch", help="Images at a time.")] = 8,
     workers: Annotated[int, Option("--workers", help="Processes that read images.")] = 0,
@@ -44,6 +47,7 @@ def val(
         weights,
         data,
         split=split,
+        split_seed=split_seed,
         imgsz=imgsz,
         batch=batch,
         workers=workers,

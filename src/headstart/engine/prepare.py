@@ -11,10 +11,12 @@ from rich.table import Table
 from headstart.classmap import ClassMap
 from headstart.config import Run
 from headstart.data.dataset import DetectionDataset
+from headstart.data.summary import summarise_run
 from headstart.detectors.detector import Detector
 from headstart.engine.batches import BatchLoader
 from headstart.engine.build import (
     count_steps,
+    describe_split,
     lane_teachers,
     make_lanes,
     open_splits,
@@ -29,7 +31,7 @@ from headstart.engine.module import Lanes
 from headstart.engine.resume import Checkpoint, demand_same_run
 from headstart.engine.strategy import choose_device
 from headstart.engine.teacher import describe_teachers, make_teachers, match_teachers
-from headstart.recipe import plain_run
+from headstart.recipe import check_run, plain_run
 from headstart.report.results import DataFacts
 from headstart.report.table import pairing_table
 
@@ -76,7 +78,8 @@ def prepare(
     device = choose_device(run.train.device)
     run, precision = resolve_auto(run, total, device)
     if checkpoint is not None:
-        demand_same_run(checkpoint["run"], plain_run(run))
+        # Checked anew, so that a setting that came after the run was saved has the value it had without a name.
+        demand_same_run(plain_run(check_run(checkpoint["run"])), plain_run(run))
 
     given = [teacher] if isinstance(teacher, Detector) else teacher or []
     teachers = make_teachers(run, train_data.classes, precision, say, given)
@@ -90,6 +93,7 @@ def prepare(
         "batch": run.data.batch,
         "steps_per_epoch": per_epoch,
         "seed": run.train.seed,
+        **describe_split(run.data, train_data),
         **describe_teachers(teachers, classes),
     }
     if checkpoint is not None:
@@ -105,6 +109,9 @@ def prepare(
     evaluator = None
     if val_data is not None:
         evaluator = Evaluator(run.data, val_data, device=device, precision=precision, rank=rank, world=world)
+    if rank == 0:
+        for line in summarise_run(train_data, val_data, run.data.largest):
+            say(line)
     say(_headline(run, facts, total, device, precision.name))
     return PreparedRun(run, module, history, evaluator, loader, val_data, device, classes, facts)
 
@@ -134,12 +141,8 @@ def check_lanes(prepared: PreparedRun) -> list[Table]:
 
 
 def _headline(run: Run, facts: DataFacts, total: int, device: torch.device, precision: str) -> str:
-    images = f"{facts['train_images']} training images"
-    if facts["val_images"] is not None:
-        images += f", {facts['val_images']} validation images"
     epochs = total / facts["steps_per_epoch"]
     return (
-        f"{facts['name']}: {images}, {len(facts['classes'])} classes\n"
         f"{total} steps ({epochs:.3g} epochs) of {run.data.batch} images on {device}, {precision}; "
         f"{run.train.optimizer} at lr {run.train.lr:.3g}, warmup {run.train.warmup} steps, seed {run.train.seed}"
     )
