@@ -46,8 +46,8 @@ def data(
         raise UserError("\n".join(f"{name}: {reason}" for name, reason in found.errors.items()))
     if len(found.problems) and bad_data != "skip":
         raise UserError(
-            f"{len(found.problems)} {'entry is' if len(found.problems) == 1 else 'entries are'} not in order, so a run "
-            f"would not start. Repair the data, or leave out {found.problems.summary()} with --bad-data skip."
+            f"{len(found.problems)} {'entry is' if len(found.problems) == 1 else 'entries are'} not in order. "
+            f"Repair the data, or leave out {found.problems.summary()} with --bad-data skip."
         )
     if out is not None:
         print(f"Written: {write_coco(found.datasets, out)}")

@@ -212,7 +212,7 @@ def _sizes(contents: Contents, sides: Sides) -> str:
     """Boxes and their sizes, such as `100 boxes, at 640 px 20 % small, 50 % medium, 30 % large; 3 without boxes`."""
     sums = contents.boxes.sum(0)
     total = int(sums.sum())
-    text = f"{total} boxes"
+    text = "1 box" if total == 1 else f"{total} boxes"
     if total:
         parts = [f"{100 * number / total:.0f} % {name}" for number, name in zip(sums, ("small", "medium", "large"))]
         size = f"{sides[0]}" if sides[0] == sides[1] else f"{sides[0]} x {sides[1]}"
