@@ -39,7 +39,11 @@ def test_copies_within_one_part_are_not_looked_for_where_parts_are_compared(tmp_
 
 
 def test_roboflow_names():
-    one, two, other = "cell_jpg.rf.0a1b2c3d4e5f60718293a4b5c6d7e8f9.jpg", "cell_jpg.rf.1" + "b" * 31 + ".jpg", "cell.jpg"
+    one, two, other = (
+        "cell_jpg.rf.0a1b2c3d4e5f60718293a4b5c6d7e8f9.jpg",
+        "cell_jpg.rf.1" + "b" * 31 + ".jpg",
+        "cell.jpg",
+    )
     assert roboflow_name(Path(one)) == "cell_jpg" and roboflow_name(Path(other)) is None
     assert roboflow_name(Path("v1.rf.jpg")) is None
     assert same_source([Path("train") / one, Path(other), Path("valid") / two]) == [[0, 2]]

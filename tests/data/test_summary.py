@@ -16,7 +16,7 @@ from headstart.errors import UserError
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three training images, of which one has no box, and two for validation, all different; the class bird has none."""
+    """Three training images, one without a box, and two for validation, all different; the class bird has no box."""
     names = [{"id": n, "name": name} for n, name in ((1, "cat"), (2, "dog"), (3, "bird"))]
     boxes = [annotation(1, 1, [0, 0, 4, 4]), annotation(1, 1, [0, 0, 20, 15]), annotation(2, 2, [0, 0, 40, 30])]
     coco(tmp_path, [*boxes, annotation(2, 1, [5, 5, 3, 3], iscrowd=1)], images=3, categories=names)

@@ -1,6 +1,5 @@
 """The same data as a COCO folder: whole or not at all, and read back with equal boxes."""
 
-import os
 import stat
 
 import numpy as np
@@ -55,7 +54,7 @@ def test_difficult_objects_stay_ignored(tmp_path):
 def test_pictures_are_linked_or_else_copied(folder, tmp_path, monkeypatch):
     file = folder / "images" / "train" / "2.jpg"
     write_coco(open_all(folder), tmp_path / "linked")
-    assert os.path.samefile(file, tmp_path / "linked" / "train" / "2.jpg")
+    assert file.samefile(tmp_path / "linked" / "train" / "2.jpg")
 
     def refuse(*paths):
         raise OSError("no links here")
@@ -63,7 +62,7 @@ def test_pictures_are_linked_or_else_copied(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(module.os, "link", refuse)
     write_coco(open_all(folder), tmp_path / "copied")
     copy = tmp_path / "copied" / "train" / "2.jpg"
-    assert not os.path.samefile(file, copy) and copy.read_bytes() == file.read_bytes()
+    assert not file.samefile(copy) and copy.read_bytes() == file.read_bytes()
 
 
 def test_equal_names_of_several_folders(tmp_path):

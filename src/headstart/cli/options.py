@@ -13,7 +13,7 @@ Data = Annotated[
 ]
 Split = Annotated[
     float | None,
-    Option("--split", help="Share of the images that validate, such as 0.2, where no split does.", rich_help_panel=DATA),
+    Option("--split", help="Share of the images that validate, where no split does (0.2).", rich_help_panel=DATA),
 ]
 SplitSeed = Annotated[
     int | None, Option("--split-seed", help="Another number, another choice of these (0).", rich_help_panel=DATA)

@@ -81,8 +81,8 @@ def open_dataset(
               validation split with the classes of the training split, so that labels mean the same. Or a function that
               chooses them from the names in this split and, if it asks for them, those in the others
     bad_data  "stop" lists what is wrong with the data and ends; "skip" drops it and reports what was dropped
-    share     makes "train" and "val" out of a folder that has no validation split: the share that validates, such as 0.2;
-              the same images for the same share and `split_seed`, see `headstart.data.split`
+    share     makes "train" and "val" out of a folder that has no validation split: the share that validates, such as
+              0.2; the same images for the same share and `split_seed`, see `headstart.data.split`
     report    called with each line or list worth telling the user; by default a warning of the logger "headstart"
     Raises UserError for whatever is wrong with the folder, the split, the classes or, by default, the data.
     """

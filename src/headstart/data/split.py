@@ -150,7 +150,7 @@ def choose_validation(
     for unit in units:
         for label in unit.counts:
             holders[label].append(unit)
-    wanted = [{label: 0.0 for label in holders}, {label: 0.0 for label in holders}]
+    wanted = [dict.fromkeys(holders, 0.0), dict.fromkeys(holders, 0.0)]
     for label, own in holders.items():
         total = sum(unit.counts[label] for unit in own)
         val = min(max(share * total, 1.0), total - 1.0) if len(own) > 1 else share * total
@@ -167,7 +167,7 @@ def choose_validation(
 def demand_share(share: float) -> None:
     """Raises UserError unless 0 < share < 1."""
     if not 0 < share < 1:
-        raise UserError(f"split is the share of the images that validate, between 0 and 1 such as 0.2, found {share:g}.")
+        raise UserError(f"split: the share of the images that validate, between 0 and 1 such as 0.2, found {share:g}.")
 
 
 def read_split(text: str | float) -> tuple[str, float | None]:

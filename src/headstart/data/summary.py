@@ -177,7 +177,9 @@ def find_copies(first: DetectionDataset, second: DetectionDataset) -> Copies | N
     files = [dataset.file(index) for dataset in (first, second) for index in range(len(dataset))]
     apart = [0] * len(first) + [1] * len(second)
     same = same_bytes(files, apart)
-    pairs = {position: group[0] for group in (*same_source(files, apart), *same) for position in group if apart[position]}
+    pairs = {
+        position: group[0] for group in (*same_source(files, apart), *same) for position in group if apart[position]
+    }
     if not pairs:
         return None
     equal = {position for group in same for position in group if apart[position]}
