@@ -40,6 +40,7 @@ def words(result) -> str:
     "verb",
     [
         [],
+        ["data"],
         ["train"],
         ["distill"],
         ["val"],

@@ -7,6 +7,7 @@ import pytest
 
 from data.data_folders import picture, voc, voc_xml, yolo
 from headstart.data import write_coco as module
+from headstart.data.dataset import DetectionDataset, Entry
 from headstart.data.discover import open_dataset
 from headstart.data.write_coco import write_coco
 from headstart.errors import UserError
@@ -63,6 +64,20 @@ def test_pictures_are_linked_or_else_copied(folder, tmp_path, monkeypatch):
     write_coco(open_all(folder), tmp_path / "copied")
     copy = tmp_path / "copied" / "train" / "2.jpg"
     assert not file.samefile(copy) and copy.read_bytes() == file.read_bytes()
+
+
+def test_names_that_are_no_text(tmp_path):
+    """Linux allows any bytes in a name; they are kept as they are."""
+    root = voc(tmp_path / "voc", {"train": {"1": voc_xml([("dog", 5, 6, 14, 17)])}})
+    dataset = open_dataset(root, "train", report=str)
+    strange = "\udcff.jpg"
+    try:
+        (root / "JPEGImages" / "1.jpg").rename(root / "JPEGImages" / strange)
+    except (OSError, UnicodeError):
+        pytest.skip("this file system has text for names only")
+    entry = Entry(f"JPEGImages/{strange}", 0, (30, 40), *dataset.annotations(0))
+    out = write_coco([DetectionDataset([entry], dataset.classes, path=root, split="train")], tmp_path / "coco")
+    assert open_dataset(out, "train", report=str).file(0).name == strange
 
 
 def test_equal_names_of_several_folders(tmp_path):

@@ -184,7 +184,7 @@ def find_copies(first: DetectionDataset, second: DetectionDataset) -> Copies | N
         return None
     equal = {position for group in same for position in group if apart[position]}
     copy = min(pairs)
-    example = relative(files[pairs[copy]], first.path), relative(files[copy], second.path)
+    example = _shown(files[pairs[copy]], first.path), _shown(files[copy], second.path)
     return Copies(first.split, second.split, len(second), len(pairs), len(equal), example)
 
 
@@ -220,6 +220,11 @@ def _sizes(contents: Contents, sides: Sides) -> str:
         size = f"{sides[0]}" if sides[0] == sides[1] else f"{sides[0]} x {sides[1]}"
         text += f", at {size} px {', '.join(parts)}"
     return f"{text}; {contents.empty} without boxes" if contents.empty else text
+
+
+def _shown(file: Path, root: Path) -> str:
+    """The name of a file as any terminal can print it."""
+    return relative(file, root).encode("utf-8", "replace").decode()
 
 
 def _some(names: Sequence[str]) -> str:

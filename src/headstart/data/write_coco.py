@@ -70,7 +70,7 @@ def _write_split(draft: Path, dataset: DetectionDataset) -> None:
     categories = [{"id": number, "name": name} for number, name in enumerate(dataset.classes, 1)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     file = draft / "annotations" / f"instances_{dataset.split}.json"
-    file.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    file.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _free_name(file: Path, taken: set[str]) -> str:
