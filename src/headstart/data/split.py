@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -127,7 +127,7 @@ def divide_layout(layout: Layout, root: Path, share: float, seed: int = 0) -> tu
     whole = Whole(layout.splits[source], root, name, share, seed)
     rest = {split: read for split, read in layout.splits.items() if split != source}
     splits = {"train": partial(whole.part, False), "val": partial(whole.part, True)}
-    return Layout(layout.kind, splits | rest, layout.remedy), whole
+    return replace(layout, splits=splits | rest), whole
 
 
 def choose_validation(
