@@ -57,9 +57,9 @@ def test_names_are_checked_unless_the_builders_are_there(shapes, monkeypatch):
 
 def test_splits_that_are_not_there(shapes, tmp_path):
     with pytest.raises(UserError, match=r"has no test split, only train and val; add it"):
-        demand_data(shapes, ["train", "test"])
+        demand_data(shapes, "test")
     with pytest.raises(UserError, match="is in none of the known formats"):
-        demand_data(str(tmp_path), ["train"])
+        demand_data(str(tmp_path), "train")
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def train(
 
     data      folder of annotated images;  student  a name such as `retinanet_r18`, a file of weights, or a Detector
     recipe    a YAML file to begin with;   resume   a run's folder to continue;  settings  "a.b=c" overrides
-    options   epochs, steps, schedule, batch, imgsz, lr, seed, device, name ... as `headstart train --help` lists them
+    options   epochs, steps, schedule, batch, imgsz, split, lr, seed, name ... as `headstart train --help` lists them
     dry_run   check everything and say what would be trained, without training or writing anything
 
     Raises UserError for whatever cannot work, Interrupted after Ctrl-C (everything is saved by then).

@@ -30,6 +30,11 @@ class Data(Section):
     """
 
     path: str = Field(description="folder of annotated images: COCO, Roboflow, Pascal VOC or YOLO, found by itself")
+    split: float | None = Field(None, description="share of the images that validate, where there is no such split")
+    split_seed: int = Field(0, ge=0, description="another number, another choice of these images")
+    val_split: Literal["val", "valid", "validation", "test"] | None = Field(
+        None, description="which split of the folder validates (default: val, valid or validation)"
+    )
     imgsz: Positive | None = Field(None, description="side of the square that images are fitted into (default 640)")
     short: Positive | tuple[Positive, Positive] | None = Field(None, description="shorter side, or [least, most]")
     long: Positive | None = Field(None, description="limit of the longer side")
@@ -50,6 +55,19 @@ class Data(Section):
             raise ValueError("short and long go together")
         return self
 
+    @model_validator(mode="after")
+    def _one_way_to_validate(self) -> Data:
+        if self.split is not None and self.val_split is not None:
+            raise ValueError("give either split (make a validation split) or val_split (which one of the folder)")
+        return self
+
+    @field_validator("split")
+    @classmethod
+    def _a_share(cls, value: float | None) -> float | None:
+        if value is not None and not 0 < value < 1:
+            raise ValueError(f"the share of the images that validate, between 0 and 1 such as 0.2, found {value:g}")
+        return value
+
     @property
     def sides(self) -> tuple[int | tuple[int, int], int]:
         """Shorter side (one number, or least and most) and limit of the longer side, in pixels."""
@@ -57,6 +75,12 @@ class Data(Section):
             return self.short, self.long
         side = self.imgsz or 640
         return side, side
+
+    @property
+    def largest(self) -> tuple[int, int]:
+        """The limits of both sides without any chance: those of validation, the largest of training."""
+        short, long = self.sides
+        return (short if isinstance(short, int) else short[1]), long
 
 
 class DetectorChoice(Section):

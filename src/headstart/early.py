@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from headstart.config import GIVEN, DetectorChoice, Run
-from headstart.data.discover import demand_split, find_layout
+from headstart.config import GIVEN, Data, DetectorChoice, Run
+from headstart.data.discover import open_folder
+from headstart.data.split import missing_split, read_split, splits_of_run
 from headstart.detectors.names import is_detector, unknown_detector
 from headstart.errors import UserError
 
@@ -16,24 +17,34 @@ def look_first(run: Run) -> None:
 
     Annotations and images are not read. `prepare` (headstart.engine.prepare) finds everything else.
     """
-    demand_data(run.data.path, ["train"] if run.train.eval_every == 0 else ["train", "val"])
+    _demand_splits(run.data, evaluates=run.train.eval_every > 0)
     _demand_detector(run.student, "student")
     for teacher in run.teachers:
         _demand_detector(teacher, "teacher")
 
 
-def demand_data(path: str, splits: list[str]) -> None:
-    """Raises UserError unless the path is a folder of annotated images that has these splits."""
-    given = Path(path).expanduser()
-    layout = find_layout(given)
-    for split in splits:
-        demand_split(layout, split, given.parent if given.is_file() else given)
+def demand_data(path: str, split: str, split_seed: int = 0) -> None:
+    """Raises UserError unless the path is a folder of annotated images that has this split, or can be divided so.
+
+    split  a name, or the share that validates
+    """
+    name, share = read_split(split)
+    folder = open_folder(path, share=share, split_seed=split_seed)
+    if name not in folder.layout.splits:
+        raise missing_split(folder.name, folder.layout, name)
 
 
 def demand_weights(path: str) -> None:
     """Raises UserError if there is nothing at this path."""
     if not Path(path).exists():
         raise UserError(f"{path} does not exist. Give weights that headstart wrote, or a checkpoint (.pth, .pt)")
+
+
+def _demand_splits(data: Data, *, evaluates: bool) -> None:
+    folder = open_folder(data.path, share=data.split, split_seed=data.split_seed)
+    for split in splits_of_run(folder.name, folder.layout, data.val_split, evaluates):
+        if split is not None and split not in folder.layout.splits:
+            raise missing_split(folder.name, folder.layout, split)
 
 
 def _demand_detector(choice: DetectorChoice, who: str) -> None:

@@ -34,8 +34,10 @@ ALIASES = {
 """Other tools' name of a key -> ours, proposed where a key is unknown."""
 
 
+DATA_OPTIONS = ("imgsz", "batch", "workers", "bad_data", "classes", "split", "split_seed", "val_split")
+
 OPTIONS = {
-    **{name: f"data.{name}" for name in ("imgsz", "batch", "workers", "bad_data", "classes")},
+    **{name: f"data.{name}" for name in DATA_OPTIONS},
     **{name: f"student.{name}" for name in ("backbone", "width", "pretrained")},
     **{name: f"train.{name}" for name in Train.model_fields},
     "weights": "student.pretrained",

@@ -43,6 +43,7 @@ def words(result) -> str:
     "verb",
     [
         [],
+        ["data"],
         ["train"],
         ["distill"],
         ["val"],

@@ -45,7 +45,9 @@ def test_missing_split_and_misspelt_options(tmp_path):
     root = coco(tmp_path, [annotation(1, 3, [1, 1, 5, 5])])
     with pytest.raises(UserError, match=r"\(COCO\) has no val split, only train; add it .*instances_val\.json"):
         open_dataset(root, "val")
-    with pytest.raises(UserError, match="split must be train or val or test, found 'trian'; did you mean 'train'"):
+    with pytest.raises(
+        UserError, match="split must be train or val or test or all, found 'trian'; did you mean 'train'"
+    ):
         open_dataset(root, "trian")
     with pytest.raises(UserError, match="bad_data must be stop or skip, found 'ignore'"):
         open_dataset(root, "train", bad_data="ignore")

@@ -24,14 +24,17 @@ def classes(shapes):
 
 @pytest.fixture
 def scored(shapes, monkeypatch):
-    """The numbers of a detector that finds everything under its own names, and what was said of them."""
+    """The numbers of a detector that finds everything under its own names, and what was said of the names."""
 
     def score(names, call, data=shapes, **options):
         oracle = Oracle(open_dataset(shapes, "val"), names, call)
         monkeypatch.setattr(predict, "open_detector", lambda file: Imported(oracle, NATIVE, {}, []))
         said = []
         options = {"imgsz": 64, "device": "cpu", "say": said.append, "voc": True} | options
-        return predict.validate("w.safetensors", data, **options), said
+        numbers = predict.validate("w.safetensors", data, **options)
+        what, boxes, *others = said
+        assert " val: 4 images, " in what and boxes.startswith("Images: ")
+        return numbers, others
 
     return score
 

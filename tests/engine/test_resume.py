@@ -102,6 +102,16 @@ def test_harmless_settings_may_change():
     demand_same_run(run, {"data": {"path": "x", "workers": 4}, "train": {"device": "cuda", "lr": 0.1}})
 
 
+def test_a_run_saved_before_a_setting_existed_is_continued(tiny_run):
+    done = fit(tiny_run(steps=2, distil=False), quiet=True)
+    content = load_checkpoint(done.folder / "last.ckpt")
+    del content["run"]["data"]["split_seed"]
+    torch.save(content, done.folder / "last.ckpt")
+    assert distill(resume=done.folder, quiet=True).results["lanes"] == done.results["lanes"]
+    with pytest.raises(UserError, match=r"data\.split_seed was 0, is now 3"):
+        distill(resume=done.folder, split_seed=3)
+
+
 def test_null_of_an_option_is_part_of_a_run():
     """`ckd_stop: null` means never, its default `auto` something else: a resumed run keeps its own."""
     saved = {"method": {"name": "head", "ckd_stop": None}}

@@ -8,6 +8,7 @@ import typer
 
 import headstart
 from headstart.cli.config import config
+from headstart.cli.data import data
 from headstart.cli.demo import demo
 from headstart.cli.distill import distill
 from headstart.cli.import_ import import_
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, train, distill, val, predict, import_, push, models, methods):
+for command in (demo, data, train, distill, val, predict, import_, push, models, methods):
     app.command(command.__name__.rstrip("_"), cls=WordsCommand)(command)
 app.add_typer(config, name="config")
 

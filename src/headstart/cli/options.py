@@ -11,6 +11,17 @@ TRAINING, DATA, DETECTOR, RUN = "Training", "Data", "Student", "Run"
 Data = Annotated[
     str | None, Option("--data", help="Folder of annotated images: COCO, Roboflow, VOC or YOLO.", rich_help_panel=DATA)
 ]
+Split = Annotated[
+    float | None,
+    Option("--split", help="Share of the images that validate, where no split does (0.2).", rich_help_panel=DATA),
+]
+SplitSeed = Annotated[
+    int | None, Option("--split-seed", help="Another number, another choice of these (0).", rich_help_panel=DATA)
+]
+ValSplit = Annotated[
+    str | None,
+    Option("--val-split", metavar="NAME", help="Which split validates (val); test, perhaps.", rich_help_panel=DATA),
+]
 Imgsz = Annotated[
     int | None, Option("--imgsz", help="Images are fitted into a square of this side (640).", rich_help_panel=DATA)
 ]

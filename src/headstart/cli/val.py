@@ -7,14 +7,16 @@ from typing import Annotated
 from typer import Argument, Option
 
 from headstart.cli.errors import handle_errors
-from headstart.data.raw import SPLITS
 
 
 @handle_errors
 def val(
     weights: Annotated[str, Argument(help="Weights that train or distill wrote, or a checkpoint of others.")],
     data: Annotated[str, Option("--data", help="Folder of annotated images.")],
-    split: Annotated[str, Option("--split", help="train | val | test.")] = "val",
+    split: Annotated[
+        str, Option("--split", help="train | val | test | all, or the share that a run made its validation split by.")
+    ] = "val",
+    split_seed: Annotated[int, Option("--split-seed", help="The run's, where --split is a share.")] = 0,
     imgsz: Annotated[int | None, Option("--imgsz", help="Side of the square for images (as trained).")] = None,
     batch: Annotated[int, Option("--batch", help="Images at a time.")] = 8,
     workers: Annotated[int, Option("--workers", help="Processes that read images.")] = 0,
@@ -40,7 +42,7 @@ def val(
     from headstart.early import demand_data, demand_weights
 
     demand_weights(weights)
-    demand_data(data, [split] if split in SPLITS else [])
+    demand_data(data, split, split_seed)
 
     from headstart.engine.predict import validate
     from headstart.report.results import write_json
@@ -50,6 +52,7 @@ def val(
         weights,
         data,
         split=split,
+        split_seed=split_seed,
         imgsz=imgsz,
         batch=batch,
         workers=workers,

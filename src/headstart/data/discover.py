@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.data.classes import choose_classes
 from headstart.data.coco import find_coco, find_roboflow
 from headstart.data.problems import Problems
-from headstart.data.raw import SPLITS, Layout
+from headstart.data.raw import Layout
+from headstart.data.split import Whole, divide_layout, missing_split, split_name
 from headstart.data.voc import find_voc
 from headstart.data.yolo import find_yolo
 from headstart.errors import UserError, did_you_mean
@@ -31,20 +33,58 @@ LOOKED_FOR = """\
   YOLO      data.yaml with train, val and names"""
 
 
+@dataclass(frozen=True)
+class Folder:
+    """A folder whose format is known.
+
+    root, layout  where the images are, and what splits there are
+    whole         how the only split was divided, where that was asked for
+    """
+
+    root: Path
+    layout: Layout
+    whole: Whole | None = None
+
+    @property
+    def name(self) -> str:
+        """The folder with its format, as messages call it."""
+        return f"{self.root} ({self.layout.kind})"
+
+
+def open_folder(path: str | Path, *, share: float | None = None, split_seed: int = 0) -> Folder:
+    """Finds the format and the splits; no annotation is read yet.
+
+    share, split_seed  divide the only split that there is, see `headstart.data.split`
+    Raises UserError for a folder of no known format, and for one that is not to be divided.
+    """
+    given = Path(path).expanduser()
+    layout = find_layout(given)
+    root = given.parent if given.is_file() else given
+    if share is None:
+        return Folder(root, layout)
+    return Folder(root, *divide_layout(layout, root, share, split_seed))
+
+
 def open_dataset(
-    path: str | Path,
+    path: str | Path | Folder,
     split: str,
     *,
     classes: Sequence[str] | Choose | None = None,
     bad_data: str = "stop",
+    share: float | None = None,
+    split_seed: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> DetectionDataset:
     """The "train", "val" or "test" images of a COCO, Roboflow, VOC or YOLO folder, checked.
 
+    path      the folder, or what `open_folder` gave: then both parts of a divided folder are read once
+    split     also "all", of a folder that is not divided
     classes   the part and order of the class names to use; by default all, in the data's own order. Open the
               validation split with the classes of the training split, so that labels mean the same. Or a function that
               chooses them from the names in this split and, if it asks for them, those in the others
     bad_data  "stop" lists what is wrong with the data and ends; "skip" drops it and reports what was dropped
+    share     makes "train" and "val" out of a folder that has no validation split: the share that validates, such as
+              0.2; the same images for the same share and `split_seed`, see `headstart.data.split`
     report    called with each line or list worth telling the user, and every 10 s with how many images are checked; by
               default a warning of the logger "headstart", without the progress
     Raises UserError for whatever is wrong with the folder, the split, the classes or, by default, the data.
@@ -52,14 +92,14 @@ def open_dataset(
     from headstart.data.check import check_index
     from headstart.data.dataset import DetectionDataset
 
-    for name, value, allowed in (("split", split, list(SPLITS)), ("bad_data", bad_data, ["stop", "skip"])):
-        if value not in allowed:
-            near = did_you_mean(value, allowed, quoted=True, otherwise="")
-            raise UserError(f"{name} must be {' or '.join(allowed)}, found {value!r}{near}")
-    given = Path(path).expanduser()
-    layout = find_layout(given)
-    root = given.parent if given.is_file() else given
-    demand_split(layout, split, root)
+    split = split_name(split)
+    if bad_data not in ("stop", "skip"):
+        near = did_you_mean(bad_data, ["stop", "skip"], quoted=True, otherwise="")
+        raise UserError(f"bad_data must be stop or skip, found {bad_data!r}{near}")
+    folder = path if isinstance(path, Folder) else open_folder(path, share=share, split_seed=split_seed)
+    root, layout = folder.root, folder.layout
+    if split not in layout.splits:
+        raise missing_split(folder.name, layout, split)
     problems = Problems()
     raw = layout.splits[split](problems)
     elsewhere = functools.partial(_names_elsewhere, layout, split)
@@ -96,13 +136,6 @@ def find_layout(root: Path) -> Layout:
             f"{root} holds data in several formats ({kinds}); keep one, or give a folder that has only one."
         )
     return layouts[0]
-
-
-def demand_split(layout: Layout, split: str, root: Path) -> None:
-    """Raises UserError, saying where it would have to be, if the folder has no such split."""
-    if split not in layout.splits:
-        there = "only " + " and ".join(layout.splits) if layout.splits else "nor any other"
-        raise UserError(f"{root} ({layout.kind}) has no {split} split, {there}; add it ({layout.remedy}).")
 
 
 def _contents(root: Path) -> str:

@@ -12,8 +12,10 @@ import torch
 
 from headstart.config import GIVEN, Data, DetectorChoice, MethodChoice, Run, Train
 from headstart.data.dataset import DetectionDataset
-from headstart.data.discover import open_dataset
+from headstart.data.discover import open_dataset, open_folder
 from headstart.data.loader import Loader, train_loader, val_loader
+from headstart.data.raw import relative
+from headstart.data.split import checksum, splits_of_run
 from headstart.data.transforms import Transform
 from headstart.detectors.detector import Detector
 from headstart.detectors.weights.importing import NATIVE, open_detector
@@ -27,6 +29,7 @@ from headstart.engine.precision import Precision, choose_precision
 from headstart.engine.schedule import SCHEDULES, LearningRate, drops
 from headstart.errors import UserError, demand_known
 from headstart.methods import Method, build_method
+from headstart.report.results import SplitFacts
 from headstart.teachers import Frozen
 
 SMOOTH = 0.9998
@@ -34,12 +37,30 @@ SMOOTH = 0.9998
 
 
 def open_splits(run: Run, report: Print | None = None) -> tuple[DetectionDataset, DetectionDataset | None]:
-    """The training images, and the validation images unless the run never evaluates."""
-    train = open_dataset(run.data.path, "train", classes=run.data.classes, bad_data=run.data.bad_data, report=report)
-    if run.train.eval_every == 0:
+    """The training images, and the validation images unless the run never evaluates.
+
+    Raises UserError if the folder has not what the run needs, with what can be done.
+    """
+    data = run.data
+    folder = open_folder(data.path, share=data.split, split_seed=data.split_seed)
+    train_split, val_split = splits_of_run(folder.name, folder.layout, data.val_split, run.train.eval_every > 0)
+    train = open_dataset(folder, train_split, classes=data.classes, bad_data=data.bad_data, report=report)
+    if folder.whole is not None and report is not None:
+        report(f"{train.name}: {folder.whole.divided.made.sentence()}")
+    if val_split is None:
         return train, None
-    val = open_dataset(run.data.path, "val", classes=train.classes, bad_data=run.data.bad_data, report=report)
-    return train, val
+    return train, open_dataset(folder, val_split, classes=train.classes, bad_data=data.bad_data, report=report)
+
+
+def describe_split(data: Data, train: DetectionDataset) -> SplitFacts:
+    """What is written down of a validation split that was made; nothing where the folder has one.
+
+    A run that is continued must find the same training images.
+    """
+    if data.split is None:
+        return {}
+    names = (relative(train.file(index), train.path) for index in range(len(train)))
+    return {"split": {"share": data.split, "seed": data.split_seed, "training_images": checksum(names)}}
 
 
 def training_batches(data: Data, dataset: DetectionDataset, seed: int, rank: int = 0, world: int = 1) -> BatchLoader:
@@ -64,8 +85,8 @@ def validation_batches(
 
     resize  "antialias", or what else `headstart.data.transforms.Transform` knows
     """
-    short, long = data.sides
-    transform = Transform(short=short if isinstance(short, int) else short[1], long=long, flip=0.0, resize=resize)
+    short, long = data.largest
+    transform = Transform(short=short, long=long, flip=0.0, resize=resize)
     share = max(1, int(data.batch) // world)
     return val_loader(dataset, transform, batch_size=share, workers=data.workers, rank=rank, world=world)
 

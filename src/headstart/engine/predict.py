@@ -14,9 +14,11 @@ from headstart.classmap import LEFT_OUT, ClassMap, match_classes, shorten, spell
 from headstart.config import Data
 from headstart.data.batch import collate
 from headstart.data.dataset import DetectionDataset, Sample
-from headstart.data.discover import open_dataset
+from headstart.data.discover import Folder, open_dataset, open_folder
 from headstart.data.images import find_pictures, is_image, read_image
 from headstart.data.inspection import Findings, inspect_files
+from headstart.data.split import read_split
+from headstart.data.summary import summarise_split
 from headstart.data.transforms import Transform
 from headstart.detectors.detector import Detector
 from headstart.detectors.weights.importing import NATIVE, Imported, open_detector
@@ -81,7 +83,8 @@ def validate(
     weights: str | Path,
     data: str | Path,
     *,
-    split: str = "val",
+    split: str | float = "val",
+    split_seed: int = 0,
     imgsz: int | None = None,
     batch: int = 8,
     workers: int = 0,
@@ -94,6 +97,7 @@ def validate(
 ) -> Metrics:
     """COCO numbers (and VOC's, if asked for) of a weights file on a split of a folder, `per_class` included.
 
+    `split` is the name of a split; or the share (with `split_seed`) that a run made its validation split by.
     The images have the size that the detector was trained at, unless `imgsz` says otherwise. Classes are matched by
     name, as a teacher's are, and those that both sides know count; `class_map` (a mapping or a file) is for names that
     do not say it: the detector's class -> the data's, None to leave it out. `say` is told which these are where the two
@@ -106,11 +110,14 @@ def validate(
     tell(opened, say)
     place = choose_device(device)
     given = read_class_map(str(class_map)) if isinstance(class_map, str | Path) else class_map
-    dataset, classes = open_for(detector.classes, given, data, split, bad_data)
-    if say is not None:
-        for line in compare_names(classes):
-            say(line)
+    name, share = read_split(split)
+    folder = open_folder(data, share=share, split_seed=split_seed)
+    dataset, classes = open_for(detector.classes, given, folder, name, bad_data)
     size = _input_size(opened, imgsz)
+    if say is not None:
+        made = [folder.whole.divided.made.sentence()] if folder.whole is not None else []
+        for line in (*made, *summarise_split(dataset, (size.short, size.long)), *compare_names(classes)):
+            say(line)
     settings = Data(path=str(data), batch=batch, workers=workers, short=size.short, long=size.long)
     scorers = [CocoScorer(dataset), *([VocScorer(dataset)] if voc else [])]
     dtype = choose_precision("auto", False, place).dtype
@@ -127,7 +134,11 @@ def validate(
 
 
 def open_for(
-    known: Sequence[str], given: Mapping[str, str | None] | None, data: str | Path, split: str, bad_data: str = "stop"
+    known: Sequence[str],
+    given: Mapping[str, str | None] | None,
+    data: str | Path | Folder,
+    split: str,
+    bad_data: str = "stop",
 ) -> tuple[DetectionDataset, ClassMap]:
     """A split with those of its classes that a detector of other classes (`known`) finds, and which are which.
 

@@ -11,11 +11,13 @@ from rich.table import Table
 from headstart.classmap import ClassMap
 from headstart.config import Run
 from headstart.data.dataset import DetectionDataset
+from headstart.data.summary import summarise_run
 from headstart.detectors.detector import Detector
 from headstart.engine.batch_size import choose_batch
 from headstart.engine.batches import BatchLoader
 from headstart.engine.build import (
     count_steps,
+    describe_split,
     lane_teachers,
     make_lanes,
     open_splits,
@@ -128,6 +130,7 @@ def prepare(
         "batch": int(run.data.batch),
         "steps_per_epoch": per_epoch,
         "seed": run.train.seed,
+        **describe_split(run.data, train_data),
         **describe_teachers(teachers, classes),
     }
     if checkpoint is not None:
@@ -143,6 +146,9 @@ def prepare(
     evaluator = None
     if val_data is not None:
         evaluator = Evaluator(run.data, val_data, device=device, precision=precision, rank=rank, world=world)
+    if rank == 0:
+        for line in summarise_run(train_data, val_data, run.data.largest):
+            say(line)
     say(_headline(run, facts, total, device, precision.name))
     return PreparedRun(run, module, history, evaluator, settled.loader, val_data, device, classes, facts)
 
@@ -180,12 +186,8 @@ def check_lanes(prepared: PreparedRun) -> list[Table]:
 
 
 def _headline(run: Run, facts: DataFacts, total: int, device: torch.device, precision: str) -> str:
-    images = f"{facts['train_images']} training images"
-    if facts["val_images"] is not None:
-        images += f", {facts['val_images']} validation images"
     epochs = total / facts["steps_per_epoch"]
     return (
-        f"{facts['name']}: {images}, {len(facts['classes'])} classes\n"
         f"{total} steps ({epochs:.3g} epochs) of {run.data.batch} images on {device}, {precision}; "
         f"{run.train.optimizer} at lr {run.train.lr:.3g}, warmup {run.train.warmup} steps, seed {run.train.seed}"
     )

@@ -33,7 +33,21 @@ class TeacherFacts(TypedDict):
     class_map: dict[str, dict[str, str]]
 
 
-class DataFacts(TeacherFacts):
+class MadeSplit(TypedDict):
+    """A validation split that was made: share and seed as asked for, and a checksum of the names that train."""
+
+    share: float
+    seed: int
+    training_images: str
+
+
+class SplitFacts(TypedDict, total=False):
+    """Only where the validation split was made."""
+
+    split: MadeSplit
+
+
+class DataFacts(TeacherFacts, SplitFacts):
     """What a run was trained and scored on; a run that is continued must find the same.
 
     `val_images` is None without evaluation.
