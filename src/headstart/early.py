@@ -10,6 +10,7 @@ from headstart.data.discover import open_folder
 from headstart.data.split import missing_split, read_split, splits_of_run
 from headstart.detectors.names import is_detector, unknown_detector
 from headstart.errors import UserError
+from headstart.hub.address import is_on_hub, parse_address
 
 
 def look_first(run: Run) -> None:
@@ -36,8 +37,13 @@ def demand_data(path: str, split: str, split_seed: int = 0) -> None:
 
 def demand_weights(path: str) -> None:
     """Raises UserError if there is nothing at this path."""
-    if not Path(path).exists():
+    if not _is_there(path):
         raise UserError(f"{path} does not exist. Give weights that headstart wrote, or a checkpoint (.pth, .pt)")
+
+
+def _is_there(path: str) -> bool:
+    """Whether a file exists; one on the hub has an address of the right shape (it is asked for later)."""
+    return parse_address(path) is not None if is_on_hub(path) else Path(path).exists()
 
 
 def _demand_splits(data: Data, *, evaluates: bool) -> None:
@@ -49,7 +55,7 @@ def _demand_splits(data: Data, *, evaluates: bool) -> None:
 
 def _demand_detector(choice: DetectorChoice, who: str) -> None:
     if choice.file is not None:
-        if not Path(choice.file).exists():
+        if not _is_there(choice.file):
             raise UserError(
                 f"{who}: {choice.file} does not exist. Give weights that headstart wrote, or a checkpoint (.pth, .pt)"
             )
