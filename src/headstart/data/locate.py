@@ -82,7 +82,7 @@ class Pictures:
         if self.guessed:
             name, path = next(iter(self.guessed.items()))
             lines.append(
-                f"{source}: {plural(len(self.guessed), 'image')} found by the end of the path, such as {path} for {name}."
+                f"{source}: {plural(len(self.guessed), 'image')} found by the path's end, such as {path} for {name}."
             )
         if self.outside:
             lines.append(f"{source} names images outside {self.tree.root}, which are used: {first_of(self.outside)}.")

@@ -15,7 +15,7 @@ from headstart.data.problems import Problems
 from headstart.data.raw import SPLITS, Layout, RawImage, RawIndex, plural, short
 from headstart.data.text import read_lines
 from headstart.data.tree import Tree, first_of, walk
-from headstart.data.yolo_labels import KeyPoints, LabelFiles, inferkey_points, looks_like_labels, read_labels
+from headstart.data.yolo_labels import KeyPoints, LabelFiles, infer_key_points, looks_like_labels, read_labels
 from headstart.data.yolo_settings import YoloSplit, class_names, key_points, read_split, says, settings_file
 from headstart.errors import UserError
 
@@ -83,7 +83,7 @@ def read_pictures(
             "they are expected in a folder `labels` instead of `images`, or beside the images."
         )
     if points is None:
-        points, said = inferkey_points(labelled)
+        points, said = infer_key_points(labelled)
         problems.notes += [said] if said else []
     for position, (file, label) in enumerate(pairs.items()):
         image = RawImage(file, position)
