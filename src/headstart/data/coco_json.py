@@ -62,7 +62,7 @@ def load_coco(file: Path) -> CocoJson:
     try:
         content = read_json(file, _keep)
     except ValueError as error:
-        raise UserError(f"{file} is not a readable json file: {short(error, 200)}; export it once more.") from None
+        raise UserError(f"{file} is not a readable json file: {short(error, 240)}; export it once more.") from None
     if not isinstance(content, dict):
         raise UserError(
             f"{file} should be a COCO json with images, annotations and categories, found {_kind(content)}; "

@@ -15,7 +15,7 @@ from headstart.data.cvat import find_cvat
 from headstart.data.dataset import DetectionDataset
 from headstart.data.labelme import find_labelme
 from headstart.data.problems import Problems
-from headstart.data.raw import ALL, SPLITS, Layout, plural
+from headstart.data.raw import ALL, SPLITS, Layout, RawIndex, plural, short
 from headstart.data.text import read_json, read_xml
 from headstart.data.tree import Tree, walk, worth_a_look
 from headstart.data.voc import find_voc
@@ -67,6 +67,7 @@ def open_dataset(
     problems = Problems()
     problems.notes += layout.notes if split == next(iter(layout.splits)) else ()
     raw = layout.splits[split](problems)
+    _demand_classes(raw, layout, root, problems)
     elsewhere = functools.partial(_names_elsewhere, layout, split)
     wanted = classes if classes is None or isinstance(classes, Sequence) else classes(raw.classes, elsewhere)
     chosen, numbers = choose_classes(raw.classes, wanted, elsewhere)
@@ -88,8 +89,10 @@ def open_dataset(
 
 def find_layout(root: Path) -> Layout:
     """The one format that the folder has. Raises UserError saying what was looked for and what was found."""
-    if not root.exists():
-        raise UserError(f"the data folder {root} does not exist.")
+    try:
+        root.stat()
+    except (OSError, ValueError):
+        raise UserError(f"the data folder {short(root, 200)} does not exist.") from None
     if not root.is_dir() and root.suffix.lower() not in (".yaml", ".yml"):
         raise UserError(f"{root} is a file; give the folder of the data set, or the data.yaml of a YOLO data set.")
     if root.is_dir():
@@ -107,6 +110,15 @@ def find_layout(root: Path) -> Layout:
             f"Found {'; '.join(f'{layout.kind}: {layout.source}' for layout in layouts)}."
         )
     return replace(layouts[0], notes=(*tree.notes(), *layouts[0].notes))
+
+
+def _demand_classes(raw: RawIndex, layout: Layout, root: Path, problems: Problems) -> None:
+    """Raises UserError if there is no class at all: because of what is wrong with the annotations, if anything is."""
+    if not raw.classes:
+        boxes = sum(len(image.boxes) for image in raw.images)
+        found = f"{plural(len(raw.images), 'image')} with {plural(boxes, 'box', 'boxes')}"
+        what = f"what is wrong:\n{problems.table()}" if len(problems) else "add boxes with the names of their classes."
+        raise UserError(f"the annotations in {root} ({layout.kind}) name no class: found {found}; {what}")
 
 
 def missing_split(layout: Layout, root: Path, split: str) -> UserError:
@@ -132,14 +144,15 @@ def _found(tree: Tree) -> str:
     most = sorted(counts, key=lambda suffix: -counts[suffix])[:5]
     listed = [plural(len(tree.pictures), "image")] if tree.pictures else []
     listed += [plural(counts[suffix], f"{suffix} file") for suffix in most]
+    passed = "".join(f" {note[0].upper()}{note[1:]}" for note in tree.notes())
     if not listed:
-        return f"Found {shown}."
+        return f"Found {shown}.{passed}"
     remedy = (
         "Convert the annotations to COCO (CVAT, Label Studio and the package datumaro do)."
         if not tree.pictures or counts
         else "Annotate the images, for instance with CVAT, Label Studio or LabelMe, and export them as COCO."
     )
-    return f"Found {shown}: {', '.join(listed)} in all{_unread(tree)}. {remedy}"
+    return f"Found {shown}: {', '.join(listed)} in all{_unread(tree)}.{passed} {remedy}"
 
 
 def _unread(tree: Tree) -> str:

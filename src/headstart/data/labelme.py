@@ -50,7 +50,7 @@ class LabelMeFolder:
                     {**content, "imageData": None} if known else "is no LabelMe json: it has no shapes"
                 )
             except ValueError as error:
-                self.contents[file] = f"is not a readable json file ({short(error, 200)})"
+                self.contents[file] = f"is not a readable json file ({short(error, 240)})"
         return self.contents[file]
 
     @cached_property

@@ -130,7 +130,9 @@ def is_file(path: Path) -> bool:
 
 def short(value: object, length: int = 60) -> str:
     """The beginning of a value, for messages."""
-    if not isinstance(value, str):
+    if isinstance(value, Exception):
+        value = str(value)
+    elif not isinstance(value, str):
         # Not all of it is written first: yaml can nest a few lines into gigabytes.
         value = BRIEF.repr(value)
     text = value.replace("\n", " ")

@@ -32,7 +32,7 @@ class VocFolder:
             try:
                 self.trees[file] = read_xml(self.tree.root / file)
             except ValueError as error:
-                self.trees[file] = f"is not readable xml ({short(error, 200)})"
+                self.trees[file] = f"is not readable xml ({short(error, 240)})"
         return self.trees[file]
 
     @cached_property
