@@ -50,7 +50,9 @@ def test_latin_names(tmp_path):
 def test_what_cannot_be_read_is_said_with_a_remedy(tmp_path):
     root = voc(tmp_path / "voc", {"train": {"a": voc_xml([(CAR, 5, 6, 15, 18)])}})
     (root / "Annotations" / "a.xml").write_bytes(voc_xml([(CAR, 5, 6, 15, 18)]).encode("gbk"))
-    with pytest.raises(UserError, match=r"a\.xml +is not readable xml \(byte 0xb3 at .* is not UTF-8; save it as UTF-8"):
+    with pytest.raises(
+        UserError, match=r"a\.xml +is not readable xml \(byte 0xb3 at .* is not UTF-8; save it as UTF-8"
+    ):
         open_dataset(root, "train")
     (root / "Annotations" / "a.xml").write_text("<?xml version='1.0' encoding='klingon'?><annotation/>")
     with pytest.raises(UserError, match=r"its encoding klingon is unknown; save it as UTF-8"):

@@ -31,6 +31,8 @@ REMEDY = "LabelMe splits are folders train and val of json files"
 BOXES = ("rectangle", "polygon", "")
 """Shapes with a bounding box that is the object's; files of old versions do not name the shape."""
 
+OTHER = "is no LabelMe json"
+
 
 @dataclass
 class LabelMeFolder:
@@ -46,9 +48,7 @@ class LabelMeFolder:
             try:
                 content = read_json(self.tree.root / file)
                 known = isinstance(content, dict) and isinstance(content.get("shapes"), list)
-                self.contents[file] = (
-                    {**content, "imageData": None} if known else "is no LabelMe json: it has no shapes"
-                )
+                self.contents[file] = {**content, "imageData": None} if known else OTHER
             except ValueError as error:
                 self.contents[file] = f"is not a readable json file ({short(error, 240)})"
         return self.contents[file]
@@ -68,9 +68,6 @@ def find_labelme(tree: Tree) -> Layout | None:
     files = [file for file in candidates if posixpath.dirname(file) in folders]
     if not files:
         return None
-    # Other json files beside them are passed over; of many, each counts.
-    if len(files) <= 100:
-        files = [file for file in files if looks_like_labelme(tree, file)]
     labelme, groups, notes = LabelMeFolder(tree, files), group_by_split(files), []
     if ALL in groups and "train" in groups:
         others = groups.pop(ALL)[1]
@@ -91,10 +88,14 @@ def read_labelme(labelme: LabelMeFolder, files: list[str], problems: Problems) -
     labels = {name: i for i, name in enumerate(labelme.classes)}
     others: Counter[str] = Counter()
     used: dict[str, str] = {}
+    strangers: list[str] = []
     for position, file in enumerate(files):
         content = labelme.read(file)
         if isinstance(content, str):
-            problems.add(file, content, "image")
+            if content == OTHER:
+                strangers.append(file)
+            else:
+                problems.add(file, content, "image")
             continue
         path = _picture(pictures, file, content)
         if path is None or path in used:
@@ -117,6 +118,8 @@ def read_labelme(labelme: LabelMeFolder, files: list[str], problems: Problems) -
     if others:
         counts = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
         problems.notes.append(f"shapes without a box are left out: {counts}.")
+    if strangers:
+        problems.notes.append(f"passed over, as no LabelMe files: {first_of(strangers)}.")
     problems.notes += pictures.note("LabelMe")
     return index
 
