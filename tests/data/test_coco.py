@@ -247,7 +247,7 @@ def test_names_stay_as_they_were_written(tmp_path):
         "train\\1.jpg",
         "..\\train\\1.jpg",
         "C:\\data\\pets\\1.jpg",
-        "/home/bob/pets/train/1.jpg",
+        "/data/bob/pets/train/1.jpg",
         "https://host.example/data/1.jpg?d=3#x",
         "./train/1.jpg",
         "1",

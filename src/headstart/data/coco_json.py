@@ -8,11 +8,8 @@ from typing import NamedTuple, Self
 
 from headstart.data.problems import Problems
 from headstart.data.raw import plural, short, whole
-from headstart.data.text import read_json
+from headstart.data.text import peek, read_json
 from headstart.errors import UserError
-
-SNIFFED = 2**16
-"""Bytes at the beginning and the end of a file that tell what it is."""
 
 
 class Annotation(NamedTuple):
@@ -40,16 +37,7 @@ class CocoJson(NamedTuple):
 
 def looks_like_coco(file: Path) -> bool:
     """Whether a json file has images, and annotations or categories, as far as its beginning and end show."""
-    try:
-        if not file.is_file():
-            return False
-        with file.open("rb") as stream:
-            start = stream.read(SNIFFED)
-            stream.seek(max(0, file.stat().st_size - SNIFFED))
-            end = stream.read(SNIFFED)
-    except OSError:
-        return False
-    text = (start + end).replace(b"\0", b"")  # UTF-16 becomes readable enough
+    text = peek(file)
     if not text.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"{"):
         return False
     keys = set(re.findall(rb'"(images|annotations|categories|file_name|image_id|bbox|category_id)"\s*:', text))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from headstart.data.locate import Pictures
 from headstart.data.problems import Problems
@@ -23,7 +24,7 @@ from headstart.data.raw import (
     short,
     whole,
 )
-from headstart.data.text import read_json
+from headstart.data.text import peek, read_json
 from headstart.data.tree import Tree, first_of, worth_a_look
 
 REMEDY = "LabelMe splits are folders train and val of json files"
@@ -64,7 +65,7 @@ class LabelMeFolder:
 def find_labelme(tree: Tree) -> Layout | None:
     """The splits of the LabelMe files, by the words in the names of their folders."""
     candidates = tree.with_suffix(".json")
-    folders = {posixpath.dirname(file) for file in worth_a_look(candidates) if looks_like_labelme(tree, file)}
+    folders = {posixpath.dirname(file) for file in worth_a_look(candidates) if looks_like_labelme(tree.root / file)}
     files = [file for file in candidates if posixpath.dirname(file) in folders]
     if not files:
         return None
@@ -124,13 +125,9 @@ def read_labelme(labelme: LabelMeFolder, files: list[str], problems: Problems) -
     return index
 
 
-def looks_like_labelme(tree: Tree, file: str) -> bool:
-    """Whether a json file has `shapes`, and a size or path of an image."""
-    try:
-        content = read_json(tree.root / file)
-    except ValueError:
-        return False
-    return isinstance(content, dict) and isinstance(content.get("shapes"), list) and "imagePath" in content
+def looks_like_labelme(file: Path) -> bool:
+    """Whether a json file has `shapes` and the path of an image, as far as its beginning and end show."""
+    return {b"shapes", b"imagePath"} <= set(re.findall(rb'"(shapes|imagePath)"\s*:', peek(file)))
 
 
 def _picture(pictures: Pictures, file: str, content: dict[str, object]) -> str | None:

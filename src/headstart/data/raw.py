@@ -31,7 +31,7 @@ WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 TRUE, FALSE = ("1", "true", "yes", "y", "t"), ("", "0", "false", "no", "n", "f", "none", "null", "unspecified")
 
 
-@dataclass
+@dataclass(slots=True)
 class RawImage:
     """One image: its file, relative to the folder or absolute; its size (height, width) if the annotations give one."""
 
