@@ -43,7 +43,10 @@ def test_boxes_are_clipped_and_said_so(tmp_path):
         (annotation(1, 3, [5, 5, 5]), "needs a bbox of four numbers"),
         (annotation(1, 3, None), "needs a bbox of four numbers"),
         (annotation(9, 3, [5, 5, 5, 5]), "points to image 9, which is not listed"),
-        (annotation("1", 3, [5, 5, 5, 5]), "points to image 1, which is not listed"),
+        (annotation("1.5", 3, [5, 5, 5, 5]), "points to image 1.5, which is not listed"),
+        (annotation(True, 3, [5, 5, 5, 5]), "points to image True, which is not listed"),
+        (annotation(1, 3, [5, 5, 5, 5], iscrowd="perhaps"), "iscrowd perhaps is neither 0 nor 1"),
+        (annotation(1, 3, ["1_0", 5, 5, 5]), "needs a bbox of four numbers"),
         (annotation(1, 4, [5, 5, 5, 5]), "points to category 4, which is not listed"),
         ([1, 2], "annotation number 1 is not an object"),
     ],
@@ -115,7 +118,12 @@ def test_a_file_that_is_no_coco_json(tmp_path, text):
 def test_no_image_folder_fits(tmp_path):
     root = coco(tmp_path, [annotation(1, 3, [1, 1, 5, 5])])
     (root / "train").rename(root / "photos")
-    with pytest.raises(UserError, match=r"lists images such as 1\.jpg, found in none of these folders"):
+    assert len(open_dataset(root, "train")) == 2, "pictures are found wherever they lie"
+    for file in (root / "photos").iterdir():
+        file.rename(file.with_name(f"x{file.name}"))
+    with pytest.raises(
+        UserError, match=r"lists images such as 1\.jpg, found nowhere .*2 images there, such as photos/x"
+    ):
         open_dataset(root, "train")
 
 
@@ -153,3 +161,132 @@ def test_roboflow_export(tmp_path):
         (tmp_path / folder / "_annotations.coco.json").write_text(json.dumps(content))
         dataset = open_dataset(tmp_path, split)
         assert dataset.classes == ("cat", "dog") and dataset.annotations(0)[1].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [lambda i: i, str, float, lambda i: f"{i}.0", lambda i: f" {i} "],
+    ids=["7", "'7'", "7.0", "'7.0'", "' 7 '"],
+)
+def test_ids_in_every_form(tmp_path, written):
+    images = [{"id": 1, "file_name": "1.jpg"}, {"id": written(2), "file_name": "2.jpg", "width": "40", "height": 30.0}]
+    categories = [{"id": written(7), "name": "dog"}, {"id": 3, "name": "cat"}]
+    root = coco(tmp_path, [annotation(written(2), 7, ["1", 2, 3.0, "4.5"])], categories=categories)
+    file = root / "annotations" / "instances_train.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"images": images}))
+    said = []
+    dataset = open_dataset(root, "train", report=said.append)
+    assert dataset.ids == [1, 2] and dataset.classes == ("cat", "dog")
+    assert dataset.annotations(1)[0].tolist() == [[1, 2, 4, 6.5]] and dataset.annotations(1)[1].tolist() == [1]
+    assert any("were read as whole numbers" in line for line in said) == (
+        written(2) != 2 or type(written(2)) is not int
+    )
+
+
+def test_text_ids(tmp_path):
+    images = [{"id": f"pic-{i}", "file_name": f"{i}.jpg"} for i in (1, 2)]
+    root = coco(tmp_path, [annotation("pic-2", 3, [1, 2, 3, 4])])
+    file = root / "annotations" / "instances_train.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"images": images}))
+    said = []
+    dataset = open_dataset(root, "train", report=said.append)
+    assert dataset.ids == [0, 1] and len(dataset.annotations(1)[0]) == 1
+    assert any("images are numbered from 0" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("written", "ignored"),
+    [
+        (1, True),
+        (True, True),
+        ("1", True),
+        ("true", True),
+        (1.0, True),
+        (0, False),
+        ("0", False),
+        (False, False),
+        ("no", False),
+        (None, False),
+        ("", False),
+        ("0.0", False),
+    ],
+)
+def test_crowd_in_every_form(tmp_path, written, ignored):
+    root = coco(tmp_path, [annotation(1, 3, [1, 2, 3, 4], iscrowd=written)])
+    assert open_dataset(root, "train").annotations(0)[2].tolist() == [ignored]
+
+
+def test_names_stay_as_they_were_written(tmp_path):
+    root = coco(tmp_path, [annotation(1, 1, [1, 1, 5, 5])])
+    file = root / "annotations" / "instances_train.json"
+    names = ["7", '"010"', "1e3", "1.50", "true", '"null"', '" no "']
+    listed = ", ".join(f'{{"id": {i}, "name": {name}}}' for i, name in enumerate(names, 1))
+    content = json.loads(file.read_text()) | {"categories": "HERE"}
+    file.write_text(json.dumps(content).replace('"HERE"', f"[{listed}]"))
+    assert open_dataset(root, "train").classes == ("7", "010", "1e3", "1.50", "true", "null", "no")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train\\1.jpg",
+        "..\\train\\1.jpg",
+        "C:\\data\\pets\\1.jpg",
+        "/data/bob/pets/train/1.jpg",
+        "https://host.example/data/1.jpg?d=3#x",
+        "./train/1.jpg",
+        "1",
+        "1.JPG",
+    ],
+)
+def test_names_of_other_machines(tmp_path, name):
+    root = coco(tmp_path, [annotation(1, 3, [1, 1, 5, 5])], images=1)
+    file = root / "annotations" / "instances_train.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"images": [{"id": 1, "file_name": name}]}))
+    assert open_dataset(root, "train").file(0) == root / "train" / "1.jpg"
+
+
+@pytest.mark.parametrize(
+    ("on_disk", "listed"), [("a b.jpg", "a%20b.jpg"), ("a%20b.jpg", "a%20b.jpg"), ("caf\u00e9.jpg", "cafe\u0301.jpg")]
+)
+def test_names_that_are_spelled_otherwise(tmp_path, on_disk, listed):
+    root = coco(tmp_path, [annotation(1, 3, [1, 1, 5, 5])], images=1)
+    (root / "train" / "1.jpg").rename(root / "train" / on_disk)
+    file = root / "annotations" / "instances_train.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"images": [{"id": 1, "file_name": listed}]}))
+    assert open_dataset(root, "train").file(0).name == on_disk
+
+
+def test_images_outside_the_folder_are_said(tmp_path):
+    root = coco(tmp_path / "set", [annotation(1, 3, [1, 1, 5, 5])], images=1)
+    picture(tmp_path / "outside.jpg")
+    file = root / "annotations" / "instances_train.json"
+    images = [{"id": 1, "file_name": "1.jpg"}, {"id": 2, "file_name": "../../outside.jpg"}]
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"images": images}))
+    said = []
+    assert len(open_dataset(root, "train", report=said.append)) == 2
+    assert any("names images outside" in line and "../outside.jpg" in line for line in said)
+
+
+def test_two_names_of_one_file(tmp_path):
+    root = coco(tmp_path, [annotation(1, 3, [1, 1, 5, 5])], images=1)
+    file = root / "annotations" / "instances_train.json"
+    images = [{"id": 1, "file_name": "1.jpg"}, {"id": 2, "file_name": "./1.jpg"}]
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"images": images}))
+    with pytest.raises(UserError, match=r"is the file train/1\.jpg of image id 1 once more"):
+        open_dataset(root, "train")
+
+
+def test_images_are_not_taken_from_another_split_by_their_names(tmp_path):
+    for split in ("train", "val"):
+        coco(tmp_path, [annotation(1, 3, [1, 1, 5, 5])], split=split, images=3)
+    (tmp_path / "val" / "2.jpg").unlink()
+    with pytest.raises(UserError, match=r"val/2\.jpg +the image file does not exist"):
+        open_dataset(tmp_path, "val")
+
+
+def test_results_are_no_annotations(tmp_path):
+    root = coco(tmp_path, [annotation(1, 3, [1, 1, 5, 5])])
+    (root / "val_results.json").write_text(json.dumps([annotation(1, 3, [1, 1, 5, 5], score=0.5)]))
+    with pytest.raises(UserError, match="no val split, only train"):
+        open_dataset(root, "val")

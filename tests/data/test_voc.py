@@ -102,5 +102,95 @@ def test_no_lists_of_images(tmp_path):
     with pytest.raises(UserError, match=r"\(VOC\) has no val split, only train; add it .*ImageSets/Main/train.txt"):
         open_dataset(root, "val")
     (root / "ImageSets" / "Main" / "train.txt").unlink()
-    with pytest.raises(UserError, match="has no train split, nor any other"):
+    with pytest.raises(UserError, match=r"not divided .* found 1 image with 1 box in one piece; .*--split 0.2"):
+        open_dataset(root, "train")
+
+
+@pytest.mark.parametrize(
+    ("written", "ignored"),
+    [
+        ("1", True),
+        (" 1 ", True),
+        ("True", True),
+        ("yes", True),
+        ("1.0", True),
+        ("0", False),
+        ("", False),
+        ("False", False),
+        ("no", False),
+        ("Unspecified", False),
+    ],
+)
+def test_difficult_in_every_form(tmp_path, written, ignored):
+    root = voc(tmp_path, {"train": {"a": voc_xml([(*CAT, written)])}})
+    assert open_dataset(root, "train").annotations(0)[2].tolist() == [ignored]
+    for old, new in (("difficult", "Difficult"), ("<name>", "<Name>"), ("</name>", "</Name>")):
+        file = root / "Annotations" / "a.xml"
+        file.write_text(file.read_text().replace(old, new))
+    assert open_dataset(root, "train").annotations(0)[2].tolist() == [ignored]
+
+
+def test_what_difficult_cannot_be(tmp_path):
+    root = voc(tmp_path, {"train": {"a": voc_xml([CAT, (*CAT, "perhaps")])}})
+    with pytest.raises(UserError, match="difficult of a cat: perhaps is neither 0 nor 1"):
+        open_dataset(root, "train")
+
+
+def test_names_in_lists(tmp_path):
+    """Names with spaces and numbers, with and without the flag column, with suffixes and paths of another machine."""
+    names = ["photo 1", "photo 2", "scan 0", "x", "y", "z", "w", "dotted.v2"]
+    root = voc(tmp_path, {"train": {name: voc_xml([CAT]) for name in names}})
+    lines = [
+        "photo 1",
+        "photo 2  -1",
+        "scan 0",
+        "x 1",
+        "y.jpg",
+        "C:\\VOC\\JPEGImages\\z.jpg",
+        "/data/w.xml",
+        "dotted.v2",
+    ]
+    (root / "ImageSets" / "Main" / "train.txt").write_bytes("\r\n".join(lines).encode("utf-8-sig"))
+    dataset = open_dataset(root, "train")
+    assert [dataset.file(i).stem for i in range(len(dataset))] == names
+
+
+def test_lists_outside_of_imagesets(tmp_path):
+    root = voc(tmp_path, {"train": {"a": voc_xml([CAT])}, "val": {"b": voc_xml([CAT])}})
+    for split in ("train", "val"):
+        (root / "ImageSets" / "Main" / f"{split}.txt").rename(root / f"{split}.txt")
+    assert open_dataset(root, "val").file(0).name == "b.jpg"
+
+
+def test_trainval_is_for_training_where_nothing_else_is(tmp_path):
+    root = voc(tmp_path, {"trainval": {"a": voc_xml([CAT])}, "test": {"b": voc_xml([CAT])}})
+    assert open_dataset(root, "train").file(0).name == "a.jpg"
+    voc(tmp_path, {"train": {"c": voc_xml([CAT])}})
+    assert open_dataset(root, "train").file(0).name == "c.jpg"
+
+
+def test_the_picture_that_the_xml_names(tmp_path):
+    picture(tmp_path / "images" / "IMG 0001.PNG")
+    (tmp_path / "xml").mkdir()
+    text = voc_xml([CAT]).replace("<annotation>", r"<annotation><filename>C:\bob\IMG%200001.png</filename>")
+    (tmp_path / "xml" / "first.xml").write_text(text)
+    (tmp_path / "train.txt").write_text("first")
+    assert open_dataset(tmp_path, "train").file(0).name == "IMG 0001.PNG"
+
+
+def test_pictures_without_xml_are_counted(tmp_path):
+    for name in "abc":
+        picture(tmp_path / "train" / f"{name}.jpg")
+    (tmp_path / "train" / "a.xml").write_text(voc_xml([CAT]))
+    said = []
+    assert len(open_dataset(tmp_path, "train", report=said.append)) == 1
+    assert any("2 images have no xml file and are left out: train/b.jpg and 1 more" in line for line in said)
+
+
+def test_files_that_cannot_be_read_are_the_cause_of_no_class(tmp_path):
+    root = voc(tmp_path, {"train": {"a": "<annotation>"}})
+    with pytest.raises(UserError, match=r"name no class: found 0 images(.|\n)*a\.xml +is not readable xml"):
+        open_dataset(root, "train", bad_data="skip")
+    (root / "Annotations" / "a.xml").write_text(voc_xml([]))
+    with pytest.raises(UserError, match="name no class: found 1 image with 0 boxes; add boxes"):
         open_dataset(root, "train")

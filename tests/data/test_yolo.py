@@ -105,7 +105,15 @@ def test_broken_images(tmp_path):
         ({"train": 3}, "must be folders or lists"),
         ({"train": "images/nothing"}, "images/nothing exists"),
         ({"train": "empty"}, "holds no image"),
-        ({"path": 3}, "must be folders or lists"),
+        ({"path": [3]}, "must be folders or lists"),
+        ({"train": [["x"]]}, "must be folders or lists"),
+        ({"names": ["cat", ""]}, "found an empty one"),
+        ({"names": ["cat", ["dog"]]}, "must be one word or text, found ['dog']"),
+        ({"names": "cat, dog"}, "needs `names`, a list of the class names, found cat, dog"),
+        ({"nc": "many"}, "nc says many classes"),
+        ({"kpt_shape": 17}, "kpt_shape must be"),
+        ({"kpt_shape": [17, 4]}, "kpt_shape must be"),
+        ({"train": "images/train/a.jpg"}, "names the image"),
     ],
 )
 def test_bad_data_yaml(tmp_path, content, reason):
@@ -124,3 +132,92 @@ def test_unreadable_yaml_and_missing_labels(tmp_path):
     (root / "data.yaml").write_text("names: [cat")
     with pytest.raises(UserError, match="not a readable yaml file"):
         open_dataset(root, "train")
+
+
+def test_names_are_words(tmp_path):
+    root = yolo(tmp_path, {"train": {"a": CAT}})
+    (root / "data.yaml").write_text(
+        "train: images/train\nnc: 6\nval:\ntest: null\nnames: [no, yes, 010, 1e3, null, ~]\n"
+    )
+    assert open_dataset(root, "train", report=str).classes == ("no", "yes", "010", "1e3", "null", "~")
+    for keys in ("{0: no, 1: 010}", "{'0': no, '1': 010}", "\n  - no\n  - 010"):
+        (root / "data.yaml").write_text(f"train: images/train\nnames: {keys}\n")
+        assert open_dataset(root, "train", report=str).classes == ("no", "010")
+        with pytest.raises(UserError, match="has no val split"):
+            open_dataset(root, "val")
+
+
+def test_label_files_that_are_missing(tmp_path):
+    root = yolo(tmp_path, {"train": {"a": CAT, "b": CAT, "c": None}}, train=["images/train", "images/more"])
+    (root / "labels" / "train" / "b.txt").rename(root / "labels" / "train" / "b.TXT")
+    picture(root / "images" / "more" / "z.jpg")
+    said = []
+    dataset = open_dataset(root, "train", report=said.append)
+    assert [len(dataset.annotations(i)[0]) for i in range(4)] == [1, 1, 0, 0]
+    (line,) = [line for line in said if "label file" in line]
+    assert "2 of 4 images have no label file" in line and "images/more has no label file at all" in line
+
+
+def test_linked_folders(tmp_path):
+    root = yolo(tmp_path / "set", {"train": {"a": CAT}})
+    picture(tmp_path / "store" / "b.jpg")
+    (tmp_path / "store" / "again").symlink_to(tmp_path / "store")
+    (root / "images" / "train" / "more").symlink_to(tmp_path / "store")
+    (root / "labels" / "train" / "more").mkdir()
+    (root / "labels" / "train" / "more" / "b.txt").write_text(CAT)
+    dataset = open_dataset(root, "train", report=str)
+    assert [len(dataset.annotations(i)[0]) for i in range(len(dataset))] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "images\\x\\a b.jpg",
+        ".\\images\\x\\a b.jpg",
+        "/content/set/images/x/a b.jpg",
+        "D:\\set\\images\\x\\a b.jpg",
+        "images/x/a%20b.jpg",
+    ],
+)
+def test_lists_of_other_machines(tmp_path, line):
+    root = yolo(tmp_path, {"x": {"a b": CAT}}, train="train.txt")
+    (root / "train.txt").write_text(f"{line}\r\n")
+    dataset = open_dataset(root, "train", report=str)
+    assert dataset.file(0) == root / "images" / "x" / "a b.jpg" and len(dataset.annotations(0)[0]) == 1
+
+
+@pytest.mark.parametrize(
+    "place", ["images\\train", "/content/pets/images/train", "D:\\pets\\images\\train", "./images/train"]
+)
+def test_places_of_other_machines(tmp_path, place):
+    root = yolo(tmp_path, {"train": {"a": CAT}, "val": {"b": CAT}}, train=place)
+    assert open_dataset(root, "train", report=str).file(0).name == "a.jpg"
+
+
+def test_the_images_of_another_split_are_not_taken(tmp_path):
+    root = yolo(tmp_path, {"train": {"a": CAT}}, nesting="{}/images", val="/content/pets/valid/images")
+    with pytest.raises(
+        UserError, match=r"has no val split, only train; .*names /content/pets/valid/images, which does"
+    ):
+        open_dataset(root, "val")
+
+
+def test_images_outside_the_folder_are_said(tmp_path):
+    (tmp_path / "set").mkdir()
+    root = yolo(tmp_path / "set", {}, path="../elsewhere", train="images/train")
+    yolo(tmp_path / "elsewhere", {"train": {"a": CAT}})
+    said = []
+    dataset = open_dataset(root, "train", report=said.append)
+    assert len(dataset.annotations(0)[0]) == 1 and dataset[0].original == (30, 40)
+    assert any("names images outside" in line for line in said)
+
+
+def test_several_yaml_files(tmp_path):
+    root = yolo(tmp_path, {"train": {"a": CAT}})
+    text = (root / "data.yaml").read_text()
+    (root / "data.yaml").unlink()
+    for name in ("a.yaml", "b.yml"):
+        (root / name).write_text(text)
+    with pytest.raises(UserError, match=r"several yaml files that describe data \(a.yaml, b.yml\); give one of them"):
+        open_dataset(root, "train")
+    assert len(open_dataset(root / "b.yml", "train", report=str)) == 1

@@ -5,32 +5,40 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.data.classes import choose_classes
-from headstart.data.coco import find_coco, find_roboflow
+from headstart.data.coco import find_coco
+from headstart.data.cvat import find_cvat
+from headstart.data.labelme import find_labelme
 from headstart.data.problems import Problems
-from headstart.data.raw import Layout
+from headstart.data.raw import Layout, RawIndex, plural, short
 from headstart.data.split import Whole, divide_layout, missing_split, split_name
+from headstart.data.text import read_json, read_xml
+from headstart.data.tree import Tree, walk, worth_a_look
 from headstart.data.voc import find_voc
 from headstart.data.yolo import find_yolo
+from headstart.data.yolo_plain import find_yolo_plain
 from headstart.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:  # a folder is recognised before torch is imported, see early.py
     from headstart.data.dataset import DetectionDataset
 
-FINDERS: list[Callable[[Path], Layout | None]] = [find_coco, find_roboflow, find_voc, find_yolo]
+FINDERS: list[Callable[[Tree], Layout | None]] = [
+    *(find_coco, find_voc, find_cvat, find_labelme, find_yolo, find_yolo_plain),
+]
 
 Choose = Callable[[Sequence[str], Callable[[], Sequence[str]]], Sequence[str]]
 """A function that chooses the class names from those in a split and a function that gives those in the others."""
 
 LOOKED_FOR = """\
-  COCO      annotations/instances_train*.json and a folder of images
-  Roboflow  train/_annotations.coco.json
-  VOC       Annotations/*.xml, JPEGImages/ and ImageSets/Main/train.txt (or VOCdevkit/VOC2007/...)
-  YOLO      data.yaml with train, val and names"""
+  COCO     a json with images, annotations and categories, such as annotations/instances_train.json
+  VOC      xml files whose root is <annotation>, such as Annotations/*.xml, and JPEGImages/
+  YOLO     data.yaml with train, val and names; or labels/*.txt, images/ and classes.txt
+  LabelMe  a json with shapes for each image
+  CVAT     an xml whose root is <annotations>"""
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,9 @@ def open_dataset(
     if split not in layout.splits:
         raise missing_split(folder.name, layout, split)
     problems = Problems()
+    problems.notes += layout.notes if split == next(iter(layout.splits)) else ()
     raw = layout.splits[split](problems)
+    _demand_classes(raw, layout, root, problems)
     elsewhere = functools.partial(_names_elsewhere, layout, split)
     wanted = classes if classes is None or isinstance(classes, Sequence) else classes(raw.classes, elsewhere)
     chosen, numbers = choose_classes(raw.classes, wanted, elsewhere)
@@ -123,25 +133,67 @@ def open_dataset(
 
 def find_layout(root: Path) -> Layout:
     """The one format that the folder has. Raises UserError saying what was looked for and what was found."""
-    if not root.exists():
-        raise UserError(f"the data folder {root} does not exist.")
-    layouts = [layout for find in FINDERS if (layout := find(root))]
-    if not layouts and root.is_file():
+    try:
+        root.stat()
+    except (OSError, ValueError):
+        raise UserError(f"the data folder {short(root, 200)} does not exist.") from None
+    if not root.is_dir() and root.suffix.lower() not in (".yaml", ".yml"):
         raise UserError(f"{root} is a file; give the folder of the data set, or the data.yaml of a YOLO data set.")
+    if root.is_dir():
+        tree = walk(root)
+        layouts = [layout for find in FINDERS if (layout := find(tree))]
+    else:
+        tree = walk(root.parent)
+        layouts = [layout] if (layout := find_yolo(tree, root)) else []
     if not layouts:
-        raise UserError(f"{root} is in none of the known formats. Looked for\n{LOOKED_FOR}\nFound {_contents(root)}.")
+        raise UserError(f"{root} is in none of the known formats. Looked for\n{LOOKED_FOR}\n{_found(tree)}")
     if len(layouts) > 1:
         kinds = " and ".join(layout.kind for layout in layouts)
         raise UserError(
-            f"{root} holds data in several formats ({kinds}); keep one, or give a folder that has only one."
+            f"{root} holds data in several formats ({kinds}); keep one, or give a folder that has only one. "
+            f"Found {'; '.join(f'{layout.kind}: {layout.source}' for layout in layouts)}."
         )
-    return layouts[0]
+    return replace(layouts[0], notes=(*tree.notes(), *layouts[0].notes))
 
 
-def _contents(root: Path) -> str:
-    entries = sorted(root.iterdir(), key=lambda entry: (entry.is_file(), entry.name))
+def _demand_classes(raw: RawIndex, layout: Layout, root: Path, problems: Problems) -> None:
+    """Raises UserError if there is no class at all: because of what is wrong with the annotations, if anything is."""
+    if not raw.classes:
+        boxes = sum(len(image.boxes) for image in raw.images)
+        found = f"{plural(len(raw.images), 'image')} with {plural(boxes, 'box', 'boxes')}"
+        what = f"what is wrong:\n{problems.table()}" if len(problems) else "add boxes with the names of their classes."
+        raise UserError(f"the annotations in {root} ({layout.kind}) name no class: found {found}; {what}")
+
+
+def _found(tree: Tree) -> str:
+    """What lies in a folder of no known format, and what to do about it."""
+    entries = sorted(tree.root.iterdir(), key=lambda entry: (entry.is_file(), entry.name))
     names = [entry.name + "/" * entry.is_dir() for entry in entries[:12]]
-    return ", ".join(names) + (f" and {len(entries) - 12} more" if len(entries) > 12 else "") or "an empty folder"
+    shown = ", ".join(names) + (f" and {len(entries) - 12} more" if len(entries) > 12 else "") or "an empty folder"
+    counts = {suffix: len(files) for suffix, files in tree.files.items() if suffix}
+    most = sorted(counts, key=lambda suffix: -counts[suffix])[:5]
+    listed = [plural(len(tree.pictures), "image")] if tree.pictures else []
+    listed += [plural(counts[suffix], f"{suffix} file") for suffix in most]
+    passed = "".join(f" {note[0].upper()}{note[1:]}" for note in tree.notes())
+    if not listed:
+        return f"Found {shown}.{passed}"
+    remedy = (
+        "Convert the annotations to COCO (CVAT, Label Studio and the package datumaro do)."
+        if not tree.pictures or counts
+        else "Annotate the images, for instance with CVAT, Label Studio or LabelMe, and export them as COCO."
+    )
+    return f"Found {shown}: {', '.join(listed)} in all{_unread(tree)}.{passed} {remedy}"
+
+
+def _unread(tree: Tree) -> str:
+    """The first json or xml file that cannot be read, and why: it may be the one that is meant."""
+    for suffix, read in ((".json", read_json), (".xml", read_xml)):
+        for file in worth_a_look(tree.with_suffix(suffix))[:100]:
+            try:
+                read(tree.root / file)
+            except ValueError as error:
+                return f"; {file} is not readable {suffix[1:]} ({error})"
+    return ""
 
 
 def _names_elsewhere(layout: Layout, split: str) -> list[str]:

@@ -13,11 +13,8 @@ import numpy as np
 
 from headstart.data.copies import join_groups, same_bytes, same_source
 from headstart.data.problems import Problems
-from headstart.data.raw import SPLITS, Layout, RawIndex
+from headstart.data.raw import ALL, SPLITS, Layout, RawIndex, plural
 from headstart.errors import UserError, did_you_mean
-
-ALL = "all"
-"""The one split of a folder that is not divided."""
 
 EMPTY = -1
 """Stands for a class in images without any box, so that these are shared out like those of a class."""
@@ -201,7 +198,7 @@ def splits_of_run(name: str, layout: Layout, val_split: str | None, evaluates: b
     """
     if ALL in layout.splits:
         if evaluates:
-            raise UserError(f"{name} is not divided into splits; --split 0.2 lets a fifth of its images validate.")
+            raise missing_split(name, layout, "val")
         return ALL, None
     if not evaluates:
         return "train", None
@@ -217,9 +214,12 @@ def splits_of_run(name: str, layout: Layout, val_split: str | None, evaluates: b
 def missing_split(name: str, layout: Layout, split: str) -> UserError:
     """The error that says what there is instead, and what can be done. `name` is what messages call the folder."""
     if ALL in layout.splits:
+        raw = layout.splits[ALL](Problems())
+        boxes = sum(len(image.boxes) for image in raw.images)
         return UserError(
-            f"{name} is not divided into splits: take all images by --split all, or let a fifth of them validate by "
-            "--split 0.2."
+            f"{name} is not divided into training and validation images: found {plural(len(raw.images), 'image')} with "
+            f"{plural(boxes, 'box', 'boxes')} in one piece; divide them with --split 0.2 (a fifth for validation), or "
+            f"add the splits yourself ({layout.remedy})."
         )
     there = "only " + " and ".join(layout.splits) if layout.splits else "nor any other"
     sentence = f"{name} has no {split} split, {there}; add it ({layout.remedy})"

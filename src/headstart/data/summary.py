@@ -12,8 +12,7 @@ from headstart.data.copies import same_bytes, same_source
 from headstart.data.dataset import DetectionDataset
 from headstart.data.discover import Folder, open_dataset, open_folder
 from headstart.data.problems import Problems
-from headstart.data.raw import SPLITS, relative
-from headstart.data.split import ALL
+from headstart.data.raw import ALL, SPLITS, relative
 from headstart.errors import UserError
 
 Say = Callable[[str], None]

@@ -2,208 +2,201 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
-
-import yaml
+from pathlib import Path, PurePosixPath
 
 from headstart.data.images import is_image
+from headstart.data.locate import USUAL, Pictures, spellings
 from headstart.data.problems import Problems
-from headstart.data.raw import SPLITS, Layout, RawBox, RawImage, RawIndex, is_file, relative, short
+from headstart.data.raw import SPLITS, Layout, RawImage, RawIndex, plural, short
+from headstart.data.text import read_lines
+from headstart.data.tree import Tree, first_of, walk
+from headstart.data.yolo_labels import KeyPoints, LabelFiles, infer_key_points, looks_like_labels, read_labels
+from headstart.data.yolo_settings import YoloSplit, class_names, key_points, read_split, says, settings_file
 from headstart.errors import UserError
 
 REMEDY = "data.yaml needs a line such as `val: images/val`"
 
-SLACK = 0.01
-"""How far above 1 or below 0 rounding may carry a normalised number."""
+NO_LABELS = ("classes.txt", "names.txt", "obj.names", "notes.txt", "readme.txt", "license.txt")
 
 
-@dataclass(frozen=True)
-class YoloSplit:
-    """names: label number in the files -> class name; places: what data.yaml says, one or several folders or lists."""
-
-    file: Path
-    base: Path
-    names: dict[int, str]
-    places: list[str]
-
-
-def find_yolo(root: Path) -> Layout | None:
-    """The splits of data.yaml, or of the folder's only yaml file with `names` in it; root may be that file itself."""
-    files = [root] if root.is_file() else [root / "data.yaml", *sorted(root.glob("*.y*ml"))]
-    for file in files:
-        if file.suffix not in (".yaml", ".yml") or not file.is_file():
-            continue
-        meant = file == root or file.name == "data.yaml"
-        try:
-            content = _load(file)
-        except UserError:
-            if meant:
-                raise
-            continue
-        if meant or ("names" in content and "train" in content):
-            names = _class_names(content, file)
-            splits = {split: _split(content, split, file, names) for split in SPLITS}
-            found = {split: value for split, value in splits.items() if value is not None}
-            return Layout("YOLO", {split: partial(read_yolo, file.parent, found[split]) for split in found}, REMEDY)
-    return None
+def find_yolo(tree: Tree, given: Path | None = None) -> Layout | None:
+    """The splits of data.yaml, or of another yaml file with `names` and splits; or of the one that was given."""
+    file, content = settings_file(tree, given)
+    if file is None:
+        return None
+    names, points = class_names(content, file), key_points(content, file)
+    splits: dict[str, YoloSplit] = {}
+    words: dict[str, str] = {}
+    for split, aliases in SPLITS.items():
+        word = next((name for name in aliases if says(content.get(name))), None)
+        if word is not None:
+            splits[split], words[split] = read_split(content, split, word, file, names, points), word
+    there = {split: one for split, one in splits.items() if any(_found(tree, one, place)[0] for place in one.places)}
+    absent = [
+        f"{file.name} names {splits[split].places[0]}, which does not exist" for split in splits if split not in there
+    ]
+    # With none of them, opening a split says where it was looked for.
+    there = there or splits
+    remedy = "; ".join([REMEDY, *absent])
+    readers = {split: partial(read_yolo, tree, one) for split, one in there.items()}
+    shown = os.path.relpath(file, tree.root)
+    return Layout("YOLO", readers, remedy, shown, {split: words[split] for split in there})
 
 
-def read_yolo(root: Path, split: YoloSplit, problems: Problems) -> RawIndex:
-    """The images of one split. An image without a text file, or with an empty one, has no object.
+def read_yolo(tree: Tree, split: YoloSplit, problems: Problems) -> RawIndex:
+    """The images of one split. An image without a text file, or with an empty one, has no object; both are counted.
 
-    Lines are `class cx cy width height`, or `class x1 y1 x2 y2 x3 y3 ...` (a polygon, whose bounding box is taken),
-    as fractions of width and height. Everything else, and text files without an image, goes to `problems`.
+    Lines are `class cx cy width height`, perhaps with key points behind, or `class x1 y1 x2 y2 x3 y3 ...` (a polygon,
+    or the four corners of a turned box, whose bounding box is taken), as fractions of width and height. Everything
+    else, and text files without an image, goes to `problems`.
     """
-    order = sorted(split.names)
+    pictures = Pictures(tree)
+    found = [file for place in split.places for file in _place(tree, split, place, pictures, problems)]
+    problems.notes += pictures.note(split.file.name)
+    return read_pictures(tree.root, found, split.names, split.points, split.file, split.places, problems)
+
+
+def read_pictures(
+    root: Path,
+    files: Sequence[str],
+    names: Mapping[int, str],
+    points: KeyPoints | None,
+    source: Path,
+    places: Sequence[str],
+    problems: Problems,
+) -> RawIndex:
+    """The images with the boxes of their label files; `source` and `places` name where they come from in errors."""
+    order = sorted(names)
     number = {label: i for i, label in enumerate(order)}
-    index = RawIndex([split.names[label] for label in order], [], normalised=True)
-    files = [file for place in split.places for file in _image_files(split, place, root, problems)]
-    folders = {folder: _label_folder(folder) for folder in dict.fromkeys(file.parent for file in files)}
-    if files and not any(folders.values()):
+    index = RawIndex([names[label] for label in order], [], normalised=True)
+    labels = LabelFiles(root)
+    pairs = {file: labels.of(file) for file in files}
+    labelled = [root / label for label in pairs.values() if label is not None]
+    if pairs and not labelled:
         raise UserError(
-            f"{split.file}: no label file (*.txt) belongs to the images in {files[0].parent}; "
+            f"{source}: no label file (*.txt) belongs to the images in {root / posixpath.dirname(files[0])}; "
             "they are expected in a folder `labels` instead of `images`, or beside the images."
         )
-    for position, file in enumerate(dict.fromkeys(files)):
-        folder = folders[file.parent]
-        image = RawImage(relative(file, root), position)
-        labels = folder / f"{file.stem}.txt" if folder else None
-        if labels is not None and is_file(labels):
-            image.boxes = _read_labels(labels, number, relative(labels, root), problems)
+    if points is None:
+        points, said = infer_key_points(labelled)
+        problems.notes += [said] if said else []
+    for position, (file, label) in enumerate(pairs.items()):
+        image = RawImage(file, position)
+        if label is not None:
+            image.boxes = read_labels(root / label, number, points, label, problems)
         index.images.append(image)
-    for folder, labels in folders.items():
-        if labels is not None:
-            _list_orphans(folder, labels, split, root, problems)
+    _note_missing(pairs, problems)
+    _list_orphans(root, pairs, labels, places, problems)
     return index
 
 
-def _read_labels(file: Path, number: dict[int, int], shown: str, problems: Problems) -> list[RawBox]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        problems.add(shown, f"is not a readable text file ({short(error)})")
-        return []
-    boxes = []
-    for row, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                boxes.append(_read_line(line.split(), number))
-            except ValueError as error:
-                problems.add(shown, f"line {row}: {error}")
-    return boxes
+def _found(tree: Tree, split: YoloSplit, place: str) -> tuple[Path | None, list[Path]]:
+    """What a place of data.yaml is, and where it was looked for.
+
+    Exporters write `../train/images` for a folder beside the yaml file, and absolute paths of their own machine: of
+    those the end that fits a folder here is taken.
+    """
+    tried = []
+    for spelled in spellings(place):
+        trimmed = spelled
+        while trimmed.startswith(("../", "./")):
+            trimmed = trimmed.split("/", 1)[1]
+        bases = [split.base, split.file.parent]
+        tried += [base / name for name in (spelled, trimmed) for base in bases]
+    tried = list(dict.fromkeys(tried))
+    for path in tried:
+        try:
+            if path.exists():
+                return path, tried
+        except (OSError, ValueError):
+            continue
+    parts = PurePosixPath(spellings(place)[-1]).parts
+    if len(parts) > 1 and parts[0] == "/":
+        for i in range(1, len(parts)):
+            # `images` alone may be those of another split.
+            if i < len(parts) - 1 or parts[i].lower() not in USUAL:
+                path = tree.root.joinpath(*parts[i:])
+                if path.exists():
+                    return path, tried
+    return None, tried
 
 
-def _read_line(fields: list[str], number: dict[int, int]) -> RawBox:
-    """Raises ValueError with the reason."""
-    try:
-        values = [float(field) for field in fields]
-    except ValueError:
-        raise ValueError(f"not all are numbers: {short(' '.join(fields))}") from None
-    label, places = values[0], values[1:]
-    if label not in number:
-        raise ValueError(f"class {fields[0]} is not among the {len(number)} names of data.yaml")
-    if not (len(places) == 4 or (len(places) >= 6 and len(places) % 2 == 0)):
-        raise ValueError(
-            f"expected a class and 4 numbers, or a polygon of 3 or more points, found {len(fields)} numbers"
-        )
-    if not all(-SLACK <= value <= 1 + SLACK for value in places):
-        raise ValueError(f"numbers must lie between 0 and 1, found {short(' '.join(fields[1:]))}")
-    if len(places) == 4:
-        x, y, width, height = places
-        x1, y1, x2, y2 = x - width / 2, y - height / 2, x + width / 2, y + height / 2
-    else:
-        x1, y1, x2, y2 = min(places[::2]), min(places[1::2]), max(places[::2]), max(places[1::2])
-    return x1, y1, x2, y2, number[int(label)], False
-
-
-def _load(file: Path) -> dict[str, object]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{file} is not a readable yaml file: {short(error)}.") from None
-    return {str(key): value for key, value in content.items()} if isinstance(content, dict) else {}
-
-
-def _class_names(content: dict[str, object], file: Path) -> dict[int, str]:
-    names = content.get("names")
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict) or not names:
-        raise UserError(f"{file} needs `names`, a list of the class names, found {short(names)}.")
-    labels = [key for key in names if isinstance(key, int) and not isinstance(key, bool) and key >= 0]
-    if len(labels) < len(names):
-        raise UserError(f"{file}: the keys of `names` must be whole numbers from 0, found {short(list(names))}.")
-    texts = [str(name) for name in names.values()]
-    doubled = sorted({name for name in texts if texts.count(name) > 1})
-    if doubled:
-        raise UserError(f"{file}: `names` has {', '.join(doubled)} twice.")
-    if content.get("nc") not in (None, len(names)):
-        raise UserError(f"{file}: nc says {short(content['nc'])} classes, but `names` has {len(names)}.")
-    return dict(zip(labels, texts))
-
-
-def _split(content: dict[str, object], split: str, file: Path, names: dict[int, str]) -> YoloSplit | None:
-    places = next((content[name] for name in SPLITS[split] if content.get(name)), None)
-    if places is None:
-        return None
-    places = places if isinstance(places, list) else [places]
-    texts = [place for place in places if isinstance(place, str)]
-    base = content.get("path") or "."
-    if not isinstance(base, str) or len(texts) < len(places):
-        raise UserError(f"{file}: path and {split} must be folders or lists of them, found {short(places)}.")
-    return YoloSplit(file, file.parent / base, names, texts)
-
-
-def _image_files(split: YoloSplit, place: str, root: Path, problems: Problems) -> list[Path]:
+def _place(tree: Tree, split: YoloSplit, place: str, pictures: Pictures, problems: Problems) -> list[str]:
     """The images of a folder (with the folders inside it) or of a text file that lists them."""
-    found = [path for path in _candidates(split, place) if path.exists()]
-    if not found:
+    found, tried = _found(tree, split, place)
+    if found is None:
         raise UserError(
-            f"{split.file} names {place}, but neither {' nor '.join(map(str, _candidates(split, place)))} exists."
+            f"{split.file} names {place}, but neither {' nor '.join(map(str, tried))} exists; "
+            "path and splits must be folders or lists of images."
         )
-    if found[0].is_dir():
-        files = [file for file in sorted(found[0].rglob("*")) if is_image(file)]
+    if found.is_dir():
+        files = _pictures_in(tree, found, pictures)
         if not files:
-            raise UserError(f"{split.file} names {place}, but {found[0]} holds no image.")
+            raise UserError(f"{split.file} names {place}, but {found} holds no image.")
         return files
+    if is_image(found):
+        raise UserError(
+            f"{split.file} names the image {place}; name a folder of images or a text file that lists them."
+        )
     try:
-        lines = found[0].read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{found[0]} is not a readable list of images: {short(error)}.") from None
-    files: dict[Path, None] = {}
-    for line in filter(None, map(str.strip, lines)):
-        near = [found[0].parent / line, split.base / line]
-        file = next((path for path in near if is_file(path)), near[0])
+        lines = read_lines(found)
+    except ValueError as error:
+        raise UserError(f"{found} is not a readable list of images: {error}.") from None
+    near = [_inside(tree, folder) for folder in (found.parent, split.base)]
+    files: dict[str, None] = {}
+    for line in filter(None, lines):
+        file = pictures.find(line, near) or posixpath.normpath(posixpath.join(near[0], line))
         if file in files:
-            problems.add(relative(found[0], root), f"lists {short(line)} twice", "image")
+            problems.add(_inside(tree, found), f"lists {short(line)} twice", "image")
         files[file] = None
     return list(files)
 
 
-def _candidates(split: YoloSplit, place: str) -> list[Path]:
-    """Where a place of data.yaml may be: exporters write `../train/images` for a folder beside the yaml file."""
-    trimmed = place.removeprefix("../")
-    bases = [split.base, split.file.parent]
-    return list(dict.fromkeys(base / name for name in (place, trimmed) for base in bases))
+def _inside(tree: Tree, path: Path) -> str:
+    """The path relative to the root, with `..` where it lies outside."""
+    shown = os.path.relpath(path, tree.root)
+    return "" if shown == "." else shown
 
 
-def _label_folder(images: Path) -> Path | None:
-    """The folder of text files for a folder of images: with `labels` for `images` in its path, or the same folder."""
-    parts = images.parts
-    for i in reversed(range(len(parts))):
-        if parts[i].lower() == "images":
-            folder = Path(*parts[:i], "labels", *parts[i + 1 :])
-            if folder.is_dir():
-                return folder
-    return images if next(images.glob("*.txt"), None) is not None else None
+def _pictures_in(tree: Tree, folder: Path, pictures: Pictures) -> list[str]:
+    inside = _inside(tree, folder)
+    if not inside.startswith("..") and not any(part.startswith(".") for part in inside.split("/")):
+        return [file for file in tree.pictures if not inside or file.startswith(f"{inside}/")]
+    found = [posixpath.join(inside, file) for file in walk(folder).pictures]
+    if inside.startswith(".."):
+        pictures.outside += found
+    return found
 
 
-def _list_orphans(images: Path, labels: Path, split: YoloSplit, root: Path, problems: Problems) -> None:
-    names = {file.stem for file in images.iterdir() if is_image(file)}
-    beside = images == labels
-    for file in sorted(labels.glob("*.txt")):
-        if file.stem not in names and file.name != "classes.txt" and not (beside and file.name in split.places):
-            reason = f"points to image {file.stem}, which is not in {relative(images, root)}"
-            problems.add(relative(file, root), reason, "label file")
+def _note_missing(pairs: Mapping[str, str | None], problems: Problems) -> None:
+    """One line on the images without a label file; folders in which no image has one are named."""
+    missing = [file for file, label in pairs.items() if label is None]
+    if missing:
+        labelled = {posixpath.dirname(file) for file, label in pairs.items() if label is not None}
+        folders = Counter(posixpath.dirname(file) for file in missing if posixpath.dirname(file) not in labelled)
+        bare = "".join(f"; {folder or '.'} has no label file at all" for folder, _ in folders.most_common(3))
+        problems.notes.append(
+            f"{len(missing):,} of {plural(len(pairs), 'image')} have no label file and count as without objects: "
+            f"{first_of(missing)}{bare}."
+        )
+
+
+def _list_orphans(
+    root: Path, pairs: Mapping[str, str | None], labels: LabelFiles, places: Sequence[str], problems: Problems
+) -> None:
+    """Label files without an image, in the folders from which labels were read."""
+    used = set(pairs.values())
+    folders = {posixpath.dirname(label): posixpath.dirname(file) for file, label in pairs.items() if label is not None}
+    for folder, images in folders.items():
+        stems = {one.stem for one in (root / images).iterdir() if is_image(one)}
+        for stem, name in labels.listed(folder).items():
+            file = posixpath.join(folder, name)
+            if file in used or stem in stems or name.lower() in NO_LABELS or name in places:
+                continue
+            if folder != images or looks_like_labels(root / file):
+                problems.add(file, f"points to image {stem}, which is not in {images or 'the folder'}", "label file")
