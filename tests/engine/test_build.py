@@ -98,7 +98,7 @@ def test_batch_must_be_shared_equally():
     from headstart.engine.build import training_batches
 
     with pytest.raises(UserError, match="multiple of 3"):
-        training_batches(run_of(8).data, None, 0, 0, 3)  # ty: ignore[invalid-argument-type]
+        training_batches(run_of(8).data, None, run_of(8).train, 0, 3)  # ty: ignore[invalid-argument-type]
 
 
 def test_a_student_made_by_hand_must_have_the_classes_of_the_data():

@@ -15,6 +15,7 @@ from headstart.detectors.detector import Detector
 from headstart.engine.batches import BatchLoader
 from headstart.engine.build import (
     count_steps,
+    first_part,
     lane_teachers,
     make_lanes,
     open_splits,
@@ -70,7 +71,7 @@ def prepare(
     Raises UserError for data, detectors or settings that cannot be used, and for a checkpoint of another run.
     """
     train_data, val_data = open_splits(run, report=say)
-    loader = training_batches(run.data, train_data, run.train.seed, rank, world)
+    loader = training_batches(run.data, train_data, run.train, rank, world)
     per_epoch = len(loader.batch_sampler)
     total = count_steps(run.train, per_epoch)
     device = choose_device(run.train.device)
@@ -95,7 +96,15 @@ def prepare(
     if checkpoint is not None:
         demand_same_run({"data": checkpoint["history"]["data"]}, {"data": facts})
     lanes = make_lanes(run, train_data.classes, teachers, total, student=student, say=say)
-    module = Lanes(lanes, teachers, total=total, per_epoch=per_epoch, seed=run.train.seed, precision=precision)
+    module = Lanes(
+        lanes,
+        teachers,
+        total=total,
+        per_epoch=per_epoch,
+        first_part=first_part(run.data, total, per_epoch),
+        seed=run.train.seed,
+        precision=precision,
+    )
     if precision.channels_last:
         module.methods.to(memory_format=torch.channels_last)
     history = History(data=facts)
