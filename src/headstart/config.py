@@ -12,7 +12,7 @@ from headstart.plain import Plain
 
 Positive = Annotated[int, Field(gt=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-Factor = Annotated[float, Field(gt=0)]
+Factor = Annotated[float, Field(gt=0, le=10)]
 
 GIVEN = "(given in Python)"
 """The name of a detector that was handed over as a module: a resumed run needs it handed over again."""
