@@ -3,8 +3,8 @@
 Both decode a JPEG of 640 x 480 px, resize it to a shorter side of 640 px, mirror every second one, and carry the boxes
 along, on one thread. Ours is what the training loader runs for each image: the index, the size check, the seeding by
 (seed, epoch, image) and `Transform`. The reference is decode_image and v2.Compose on tv_tensors. Rounds alternate;
-the figure is the median of the rounds' CPU time. Beside them the augmentation of RTMDet and YOLOX, for pictures of 640 x
-640 px: the same images fitted into the square, scaled by 0.5 to 1.5, with other colours, and mosaics of four.
+the figure is the median of the rounds' CPU time. Beside them the augmentation of RTMDet and YOLOX, for pictures of
+640 x 640 px: the same images fitted into the square, scaled by 0.5 to 1.5, with other colours, and mosaics of four.
 
     python benchmarks/data_speed.py [--images 32] [--rounds 15] [--json]
 """
