@@ -3,7 +3,8 @@
 Both decode a JPEG of 640 x 480 px, resize it to a shorter side of 640 px, mirror every second one, and carry the boxes
 along, on one thread. Ours is what the training loader runs for each image: the index, the size check, the seeding by
 (seed, epoch, image) and `Transform`. The reference is decode_image and v2.Compose on tv_tensors. Rounds alternate;
-the figure is the median of the rounds' CPU time.
+the figure is the median of the rounds' CPU time. Beside them the augmentation of RTMDet and YOLOX, for pictures of
+640 x 640 px: the same images fitted into the square, scaled by 0.5 to 1.5, with other colours, and mosaics of four.
 
 Beside it, what opening the data costs: images per second of clock time that are read, checksummed and decoded for the
 first time on all processors, the same for one process that only decodes, and images per second when all is remembered.
@@ -31,11 +32,14 @@ from torchvision.transforms import v2
 from headstart.data.dataset import DetectionDataset, Entry
 from headstart.data.inspection import inspect_files
 from headstart.data.loader import TransformedSamples
+from headstart.data.mosaic import Mixing
 from headstart.data.remembered import inspect_folder
 from headstart.data.shapes_scene import draw_scene
 from headstart.data.transforms import Transform
 
 SHORT, LONG = 640, 1066
+
+SQUARE = 640
 
 
 def draw_files(folder: Path, count: int) -> DetectionDataset:
@@ -70,6 +74,26 @@ def reference_pipeline(dataset: DetectionDataset) -> Callable[[int], object]:
 def our_pipeline(dataset: DetectionDataset) -> Callable[[int], object]:
     prepared = TransformedSamples(dataset, Transform(short=SHORT, long=LONG, flip=0.5))
     return lambda index: prepared[(0, index)]
+
+
+def square_pipelines(dataset: DetectionDataset) -> dict[str, Callable[[int], object]]:
+    """Name -> what makes a picture of at most 640 x 640 px, with one thing more than `square` each."""
+
+    def make(mosaic: float = 0.0, mixup: float = 0.0, **options) -> Callable[[int], object]:
+        transform = Transform(short=SQUARE, long=SQUARE, square=SQUARE, **options)
+        mixing = Mixing(transform, SQUARE, mosaic=mosaic, mixup=mixup, epochs=1) if mosaic or mixup else None
+        prepared = TransformedSamples(dataset, transform, mixing=mixing)
+        return lambda index: prepared[(0, index)]
+
+    return {
+        "square": make(),
+        "scale": make(scale=(0.5, 1.5)),
+        "hsv": make(hsv=True),
+        "jitter": make(jitter=True),
+        "mosaic": make(mosaic=1.0),
+        "mosaic, scale": make(mosaic=1.0, scale=(0.5, 1.5)),
+        "mosaic, mixup": make(mosaic=1.0, mixup=1.0),
+    }
 
 
 def measure(pipelines: dict[str, Callable[[int], object]], images: int, rounds: int) -> dict[str, float]:
@@ -119,7 +143,11 @@ def main() -> None:
         dataset = draw_files(Path(folder), options.images)
         kilobytes = sum(dataset.file(i).stat().st_size for i in range(len(dataset))) / len(dataset) / 1000
         speed = measure(
-            {"ours": our_pipeline(dataset), "transforms_v2": reference_pipeline(dataset)},
+            {
+                "ours": our_pipeline(dataset),
+                "transforms_v2": reference_pipeline(dataset),
+                **square_pipelines(dataset),
+            },
             options.images,
             options.rounds,
         )
@@ -134,6 +162,8 @@ def main() -> None:
     print(f"  ours           {speed['ours']:7.1f}")
     print(f"  transforms.v2  {speed['transforms_v2']:7.1f}")
     print(f"  ours / transforms.v2 = {ratio:.2f}")
+    for name in list(speed)[2:]:
+        print(f"  {name:14} {speed[name]:7.1f}   {speed['square'] / speed[name]:.2f} times the time of square")
     print(f"Opening the data; images per second of clock time, {os.cpu_count()} processors")
     for name, value in check.items():
         print(f"  {name:<13}  {value:9.1f}")

@@ -11,6 +11,8 @@ from headstart.method_choice import BASELINE, MethodChoice
 from headstart.plain import Plain
 
 Positive = Annotated[int, Field(gt=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Factor = Annotated[float, Field(gt=0, le=10)]
 
 GIVEN = "(given in Python)"
 """The name of a detector that was handed over as a module: a resumed run needs it handed over again."""
@@ -40,6 +42,13 @@ class Data(Section):
     long: Positive | None = Field(None, description="limit of the longer side")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a left-right flip in training")
     jitter: bool = Field(False, description="change brightness, contrast and saturation in training")
+    hsv: bool = Field(False, description="change hue, saturation and value in training, as YOLOX and RTMDet do")
+    crop: Probability = Field(0.0, description="probability that a part of a training image is used, cut at random")
+    scale: tuple[Factor, Factor] | None = Field(None, description="scale training images by [least, most], then cut")
+    mosaic: Probability = Field(0.0, description="probability that a training image is composed of four")
+    mixup: Probability = Field(0.0, description="probability that a training image is mixed with another")
+    mosaic_off: float = Field(0.1, ge=0, lt=1, description="last share of the run, without mosaic and mixup")
+    square: bool = Field(False, description="pad every image to the square of imgsz, in training and evaluation")
     batch: Positive | Literal["auto"] = Field(
         16, description="images per step, over all devices together; auto: the most that the device's memory holds"
     )
@@ -53,6 +62,13 @@ class Data(Section):
             raise ValueError("give either imgsz, or short and long")
         if (self.short is None) != (self.long is None):
             raise ValueError("short and long go together")
+        square = [key for key in ("mosaic", "mixup", "square") if getattr(self, key)]
+        if square and self.short is not None:
+            raise ValueError(f"{square[0]} makes square images: give their side by imgsz, not short and long")
+        if self.square and self.sides[1] % 32:
+            raise ValueError(f"with square, imgsz must be a multiple of 32 such as {-(-self.sides[1] // 32) * 32}")
+        if self.scale is not None and self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale: the least comes first, found {list(self.scale)}")
         return self
 
     @model_validator(mode="after")
@@ -135,19 +151,25 @@ class Train(Section):
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0)
     decay_norm_and_bias: bool = Field(True, description="whether weight decay also applies to norms and biases")
-    decay: Literal["multistep", "cosine", "constant"] = Field("multistep", description="shape of the learning rate")
+    nesterov: bool = Field(False, description="Nesterov's momentum, for sgd")
+    decay: Literal["multistep", "cosine", "flat-cosine", "constant"] = Field(
+        "multistep", description="shape of the learning rate; flat-cosine: half of the run flat, then down to 5 %"
+    )
     milestones: list[Positive] | None = Field(
         None, description="where the rate drops, in epochs (in steps if the length is); default after 2/3 and 11/12"
     )
     gamma: float = Field(0.1, gt=0, le=1, description="factor of each drop")
     warmup: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
-        "auto", description="steps of linear warm-up; auto: 500, at most a tenth of the run"
+        "auto", description="steps of warm-up; auto: 500, at most a tenth of the run"
     )
+    warmup_shape: Literal["linear", "quadratic"] = Field("linear", description="quadratic: as YOLOX, from zero")
     clip: float | None = Field(20.0, gt=0, description="largest L2 norm of a lane's gradient; null: no limit")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
     channels_last: bool | Literal["auto"] = Field("auto", description="memory layout of convolutions")
     fast_teacher: bool = Field(True, description="fold the teacher's batch norms; bf16 weights where that is used")
-    ema: bool | Annotated[float, Field(gt=0, lt=1)] = Field(False, description="average the weights; a decay or true")
+    ema: bool | Annotated[float, Field(gt=0, lt=1)] | Literal["exponential"] = Field(
+        False, description="average the weights: true, a decay, or exponential (as YOLOX and RTMDet, for long runs)"
+    )
     seed: int = Field(0, ge=0, lt=2**31)
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")
     devices: Positive = Field(1, description="how many processes train together")
@@ -166,6 +188,8 @@ class Train(Section):
             raise ValueError(f"give one of epochs, steps and schedule, not {' and '.join(given)}")
         if self.patience is not None and self.eval_every == 0:
             raise ValueError("patience counts evaluations, and eval_every 0 means that there are none")
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise ValueError("nesterov is a kind of momentum: it needs optimizer sgd and a momentum above 0")
         return self
 
 

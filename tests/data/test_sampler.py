@@ -40,6 +40,15 @@ def test_at_most_the_last_round_mixes_orientations():
     assert not all(batch.min() < 62 for batch in rounds[:6]), "the orientations come in mixed order"
 
 
+def test_orientations_are_mixed_in_the_first_epochs():
+    sampler, plain = (GroupedBatchSampler(sizes(62, 41), 4, seed=1, mixed=mixed) for mixed in (2, 0))
+    for epoch in range(4):
+        mixed = [(batch >= 62).any() and (batch < 62).any() for batch in sampler.rounds(epoch).reshape(-1, 4)]
+        assert (sum(mixed) > 10) == (epoch < 2)
+        assert set(sampler.rounds(epoch).flatten()) == set(range(103))
+        assert np.array_equal(sampler.rounds(epoch), plain.rounds(epoch)) == (epoch >= 2)
+
+
 def test_the_order_depends_on_seed_and_epoch_only():
     first = batches(seed=3)
     second = batches(seed=3)

@@ -101,9 +101,64 @@ def test_images_without_objects():
     assert Transform(short=30, long=60, flip=1.0)(empty).boxes.shape == (0, 4)
 
 
+@pytest.mark.parametrize("options", [{"scale": (0.5, 2.0)}, {"crop": 1.0}, {"crop": 0.5, "scale": (0.8, 1.2)}])
+def test_the_box_follows_the_pixels_of_a_part(options):
+    torch.manual_seed(0)
+    sizes = set()
+    for _ in range(50):
+        result = Transform(short=60, long=100, **options)(sample())
+        height, width = result.image.shape[1:]
+        sizes.add((height, width))
+        assert result.image.dtype == torch.uint8 and len(result.boxes) == 1 and height <= 100 and width <= 100
+        assert torch.allclose(result.boxes[0], torch.tensor(bright_box(result.image)).float(), atol=1.01)
+    assert len(sizes) > 10
+
+
+def test_a_scaled_image_is_cut_to_its_plain_size_or_to_the_square():
+    torch.manual_seed(0)
+    plain = [Transform(short=60, long=80, scale=(2.0, 2.0))(sample()).image.shape for _ in range(3)]
+    square = [Transform(short=60, long=80, scale=(2.0, 2.0), square=96)(sample()).image.shape for _ in range(3)]
+    small = Transform(short=60, long=80, scale=(0.5, 0.5), square=96)(sample()).image.shape
+    assert set(plain) == {(3, 60, 80)} and set(square) == {(3, 96, 96)} and small == (3, 30, 40)
+
+
+def test_a_part_shows_an_object_if_ten_places_have_one():
+    """Two small objects in the corners and an ignored one; a random quarter would often show none."""
+    torch.manual_seed(0)
+    boxes = torch.tensor([[0.0, 0, 20, 16], [60, 44, 80, 60], [30, 20, 50, 40]])
+    given = replace(sample(), boxes=boxes, labels=torch.tensor([0, 1, 2]), ignored=torch.tensor([False, False, True]))
+    results = [Transform(short=60, long=80, scale=(2.0, 2.0))(given) for _ in range(100)]
+    assert sum(bool((~r.ignored).any()) for r in results) > 97
+    assert all(r.ignored.equal(r.labels == 2) and len(r.labels) == len(r.boxes) for r in results)
+    assert {len(r.boxes) for r in results} >= {1, 2}
+
+
+def test_without_the_new_options_nothing_more_is_drawn():
+    torch.manual_seed(0)
+    Transform(short=30, long=80, flip=0.5)(sample())
+    after = torch.rand(())
+    torch.manual_seed(0)
+    torch.rand(())  # the flip
+    assert torch.rand(()) == after
+
+
 @pytest.mark.parametrize(
-    "options", [{"short": 0}, {"short": (50, 40)}, {"short": 90, "long": 80}, {"flip": 1.5}, {"resize": "pil"}]
+    "options",
+    [
+        {"short": 0},
+        {"short": (50, 40)},
+        {"short": 90, "long": 80},
+        {"flip": 1.5},
+        {"resize": "pil"},
+        {"crop": 2},
+        {"scale": (2, 1)},
+    ],
 )
 def test_impossible_settings(options):
     with pytest.raises(UserError, match=r"found|resized"):
         Transform(**options)
+
+
+def test_a_square_must_hold_the_image():
+    with pytest.raises(UserError, match="cannot hold"):
+        Transform(short=60, long=80, square=64)

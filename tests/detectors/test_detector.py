@@ -106,3 +106,12 @@ def test_targets_are_per_image(built):
     batch, targets = scene()
     losses = built.loss(built(batch), [targets[0], Targets.empty()])
     assert not torch.equal(losses["cls"], built.loss(built(batch), targets)["cls"])
+
+
+def test_the_last_part_of_a_training_is_for_heads_that_have_a_loss_of_it(built):
+    built.last_part(True)
+    assert not hasattr(built.head, "extra_l1")
+    built.head.extra_l1 = False
+    for on in (True, False):
+        built.last_part(on)
+        assert built.head.extra_l1 is on

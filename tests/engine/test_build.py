@@ -1,10 +1,22 @@
+import numpy as np
 import pytest
 import torch
 
-from headstart.config import GIVEN, Run, Train
+from headstart.config import GIVEN, Data, Run, Train
+from headstart.data.dataset import Sample
+from headstart.data.discover import open_dataset
 from headstart.detectors.zoo import build_detector
 from headstart.engine.batches import ResumableBatches
-from headstart.engine.build import count_steps, learning_rate, make_lanes, make_student, resolve_auto
+from headstart.engine.build import (
+    count_steps,
+    first_part,
+    learning_rate,
+    make_lanes,
+    make_student,
+    resolve_auto,
+    training_batches,
+    validation_batches,
+)
 from headstart.engine.precision import choose_precision
 from headstart.errors import UserError
 from headstart.recipe import check_run
@@ -95,10 +107,66 @@ def test_a_feed_begins_anywhere_and_ends_anywhere():
 
 
 def test_batch_must_be_shared_equally():
-    from headstart.engine.build import training_batches
-
     with pytest.raises(UserError, match="multiple of 3"):
-        training_batches(run_of(8).data, None, 0, 0, 3)  # ty: ignore[invalid-argument-type]
+        training_batches(run_of(8).data, None, run_of(8).train, 0, 3)  # ty: ignore[invalid-argument-type]
+
+
+@pytest.mark.parametrize(
+    ("share", "total", "per_epoch", "epochs"),
+    [
+        (0.1, 300, 1, 270),
+        (0.1, 1000, 100, 9),
+        (0.1, 500, 100, 4),  # half an epoch: one at least
+        (0.1, 1550, 100, 14),  # ends inside an epoch: one whole epoch at least, and what is left
+        (0.3, 1000, 100, 7),
+        (0.25, 1000, 100, 8),  # begins with an epoch
+        (0.0, 1550, 100, 16),  # to the end
+        (0.1, 100, 100, 0),
+    ],
+)
+def test_the_last_part_begins_with_an_epoch(share, total, per_epoch, epochs):
+    assert first_part(Data(path="x", mosaic_off=share), total, per_epoch) == epochs
+
+
+@pytest.mark.parametrize("key", ["mosaic", "mixup"])
+def test_a_run_too_short_for_a_mosaic_is_refused(key):
+    with pytest.raises(UserError, match=rf"too short for data\.{key}: it has 50 steps.*data\.mosaic_off=0"):
+        first_part(Data(path="x", **{key: 0.5}), 50, 40)
+    assert first_part(Data(path="x", mosaic_off=0, **{key: 0.5}), 50, 40) == 2
+
+
+def test_settings_of_the_augmentation_reach_the_loader(shapes):
+    data = Data(path=str(shapes), imgsz=64, batch=2, mosaic=0.5, mixup=0.2, scale=(0.5, 2), crop=0.3, hsv=True)
+    loader = training_batches(data, open_dataset(shapes, "train"), Train(steps=20, seed=3))
+    samples = loader.dataset
+    assert samples.seed == 3 and (samples.mixing.mosaic, samples.mixing.mixup, samples.mixing.epochs) == (0.5, 0.2, 3)
+    assert samples.mixing.side == 64 and samples.mixing.transform is samples.transform
+    assert (samples.transform.scale, samples.transform.crop, samples.transform.hsv) == ((0.5, 2), 0.3, True)
+    assert loader.batch_sampler.mixed == 3 and samples.transform.square is None
+    plain = training_batches(Data(path="x", imgsz=64, batch=2), samples.dataset, Train(steps=20))
+    assert plain.dataset.mixing is None and plain.batch_sampler.mixed == 0
+
+
+def test_squares_in_training_and_evaluation(shapes):
+    data = Data(path=str(shapes), imgsz=96, batch=2, square=True)
+    wide = Portraits(open_dataset(shapes, "val"))
+    for loader in (training_batches(data, wide, Train(steps=20)), validation_batches(data, wide)):
+        images, _ = next(iter(loader))
+        assert images.pixels.shape == (2, 3, 96, 96) and images.sizes == [(96, 72)] * 2
+
+
+class Portraits:
+    """As many black images of 48 x 64 px, with the same boxes."""
+
+    def __init__(self, dataset):
+        self.dataset, self.sizes = dataset, np.array([[64, 48]] * len(dataset))
+
+    def __len__(self):
+        return len(self.sizes)
+
+    def __getitem__(self, index):
+        notes = (torch.from_numpy(values.copy()) for values in self.dataset.annotations(index))
+        return Sample(torch.zeros(3, 64, 48, dtype=torch.uint8), *notes, id=index, original=(64, 48))
 
 
 def test_a_student_made_by_hand_must_have_the_classes_of_the_data():

@@ -8,12 +8,13 @@ import torch
 from safetensors.torch import load_file
 
 from headstart.api import distill
-from headstart.detectors.weights.native import load_detector
-from headstart.engine import prepare
+from headstart.detectors.weights.native import load_detector, read_metadata
+from headstart.engine import predict, prepare
 from headstart.engine.fit import fit
 from headstart.errors import UserError
+from headstart.heads.fcos import FCOSHead
 from headstart.methods import METHODS, Method, method_options
-from headstart.recipe import load_run
+from headstart.recipe import check_run, load_run, plain_run
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 
@@ -117,6 +118,35 @@ def test_methods_know_where_the_rate_first_drops(tiny_run, monkeypatch):
     fit(tiny_run(steps=3, milestones=[2], distil=False), quiet=True)
     assert {progress.first_drop for progress in seen} == {2}
     assert [progress.step for progress in seen[-3:]] == [0, 1, 2]
+
+
+def test_a_loss_of_the_last_part_comes_with_its_first_epoch(tiny_run, monkeypatch):
+    """Epochs of five steps; the last tenth of 12 is an epoch at least: from step 5 on."""
+    monkeypatch.setattr(FCOSHead, "extra_l1", False, raising=False)
+    inner = FCOSHead.loss
+
+    def loss(self, outputs, assignment):
+        losses = inner(self, outputs, assignment)
+        return losses | ({"l1": losses["box"] / 10} if self.extra_l1 else {})
+
+    monkeypatch.setattr(FCOSHead, "loss", loss)
+    run = tiny_run("fcos_mnv2_050", distil=False, log_every=1)
+    whole = fit(run, quiet=True)
+    rows = list(csv.DictReader((whole.folder / "metrics.csv").open()))
+    assert {int(row["step"]) for row in rows if row["student/l1"]} == {*range(6, 13)}
+    assert json.loads((whole.folder / "results.json").read_text())["lanes"]["student"]["terms"].keys() >= {"student/l1"}
+
+
+def test_a_detector_trained_on_squares_is_measured_on_squares(tiny_run, shapes):
+    """The file says so; another side that cannot be padded to is refused."""
+    tree = plain_run(tiny_run(steps=2, distil=False, eval_every=1))
+    done = fit(check_run(tree | {"data": tree["data"] | {"square": True}}), quiet=True)
+    size = read_metadata(done.file)["training"]["size"]
+    assert size == {"short": 64, "long": 64, "square": True}
+    found = predict.validate(done.file, shapes, device="cpu")
+    assert found["AP"] == done.results["lanes"]["student"]["metrics"]["AP"]
+    with pytest.raises(UserError, match="multiple of 32; found imgsz 50"):
+        predict.validate(done.file, shapes, imgsz=50, device="cpu")
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)

@@ -2,8 +2,10 @@ import pytest
 import torch
 import toys
 
+from headstart.detectors.zoo import build_detector
 from headstart.engine.optim import build_optimizer, clip_gradients, trainable
 from headstart.errors import UserError
+from headstart.methods import build_method
 
 
 def copying():
@@ -31,6 +33,30 @@ def test_norms_and_biases_may_go_undecayed(name, kind):
     decayed, plain = optimizer.param_groups
     assert all(p.ndim > 1 for p in decayed["params"]) and decayed["weight_decay"] == 1e-4
     assert all(p.ndim == 1 for p in plain["params"]) and plain["weight_decay"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "undecayed"),
+    [("fcos", "mnv2_050", ["head.scales.0"]), ("gfl", "convnext_atto", ["head.scales.4", "gamma"])],
+)
+def test_learned_factors_go_undecayed_too(name, backbone, undecayed):
+    """`scales` of the heads, LayerScale of the backbone; every weight of a convolution or linear layer is decayed."""
+    student = build_detector(name, ["a"], backbone=backbone, width=16, pretrained=False)
+    method = build_method("baseline", student, [])
+    decayed, plain = build_optimizer(method, "adamw", decay_norm_and_bias=False).param_groups
+    names = {id(p): key for key, p in student.named_parameters()}
+    found = [names[id(p)] for p in plain["params"]]
+    assert all(any(key.endswith(end) for key in found) for end in undecayed)
+    assert {id(m.weight) for m in student.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)} >= {
+        id(p) for p in decayed["params"]
+    }
+
+
+def test_nesterov():
+    method = copying()
+    method.parts()
+    assert build_optimizer(method, nesterov=True).defaults["nesterov"]
+    assert not build_optimizer(method).defaults["nesterov"]
 
 
 def test_unknown_optimizer():

@@ -74,6 +74,24 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(method, tiny_run,
     assert set(rows[0]) == {row for row in rows[1] if row[0] != "7"}
 
 
+def test_a_killed_run_with_mosaics_ends_the_same(tiny_run, tmp_path):
+    """Everything that is drawn and every new setting of the training; saved at step 6, killed after step 8, mosaics up
+    to step 15, resumed by two workers."""
+    changes = {"mosaic": 0.7, "mixup": 0.5, "scale": [0.5, 1.5], "crop": 0.5, "hsv": True, "square": True}
+    settings = {"decay": "flat-cosine", "warmup_shape": "quadratic", "nesterov": True, "ema": "exponential"}
+    tree = plain_run(tiny_run(distil=False, steps=20, checkpoint_every=3, decay_norm_and_bias=False, **settings))
+    run = check_run(tree | {"data": tree["data"] | changes})
+    run_killed(run.model_copy(update={"name": "broken"}), tmp_path, 8)
+    assert load_checkpoint(tmp_path / "runs" / "broken" / "last.ckpt")["step"] == 6
+    resumed = distill(resume=tmp_path / "runs" / "broken", workers=2, quiet=True)
+    whole = fit(run, quiet=True)
+    assert_same(load_file(whole.file), load_file(resumed.file))
+    one, other = (without_clock(load_checkpoint(o.folder / "last.ckpt")) for o in (whole, resumed))
+    assert_same(one, other)
+    plain = fit(check_run(tree), quiet=True)
+    assert any(not torch.equal(a, b) for a, b in zip(load_file(plain.file).values(), load_file(whole.file).values()))
+
+
 def test_lanes_do_not_disturb_each_other(tiny_run):
     both = fit(tiny_run(steps=4), quiet=True)
     alone = fit(tiny_run(steps=4, distil=False), quiet=True)

@@ -99,6 +99,10 @@ class DetectionDataset(Dataset):
         """The integer id of each image, in order."""
         return self._ids.tolist()
 
+    def image_id(self, index: int) -> int:
+        """The integer id of one image."""
+        return int(self._ids[index])
+
     def file(self, index: int) -> Path:
         """The path of an image."""
         start, stop = self._name_ends[index], self._name_ends[index + 1]
@@ -125,4 +129,4 @@ class DetectionDataset(Dataset):
                 f"but is {image.shape[2]} x {image.shape[1]}; correct the annotations or the image."
             )
         boxes, labels, ignored = (torch.from_numpy(array.copy()) for array in self.annotations(index))
-        return Sample(image, boxes, labels, ignored, int(self._ids[index]), (height, width))
+        return Sample(image, boxes, labels, ignored, self.image_id(index), (height, width))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from headstart.data.batch import collate
 from headstart.data.dataset import DetectionDataset, Sample
+from headstart.data.mosaic import Mixing
 from headstart.data.sampler import EachOnceBatchSampler, GroupedBatchSampler, Key
 from headstart.data.transforms import Transform
 from headstart.errors import UserError
@@ -20,23 +23,28 @@ Batch = tuple[ImageBatch, list[Targets]]
 
 
 class TransformedSamples(Dataset):
-    """Samples by key (epoch, index), transformed with random numbers seeded by (seed, epoch, index)."""
+    """Samples by key (epoch, index), transformed with random numbers seeded by (seed, epoch, index).
 
-    def __init__(self, dataset: DetectionDataset, transform: Transform, seed: int = 0) -> None:
-        self.dataset, self.transform, self.seed = dataset, transform, seed
+    `mixing` makes the samples of its epochs, `transform` those of the others.
+    """
+
+    def __init__(
+        self, dataset: DetectionDataset, transform: Transform, seed: int = 0, mixing: Mixing | None = None
+    ) -> None:
+        self.dataset, self.transform, self.seed, self.mixing = dataset, transform, seed, mixing
 
     def __getitem__(self, index: Key) -> Sample | UserError:
         epoch, number = index
-        try:
-            sample = self.dataset[number]
-        except UserError as error:
-            # Raised inside a worker it would reach the user wrapped in a traceback; the loader raises it instead.
-            return error
         before = torch.get_rng_state()
         # Only the CPU generator: torch.manual_seed would also reset those of the accelerators.
         torch.default_generator.manual_seed(mix_seed(self.seed, epoch, number))
         try:
-            return self.transform(sample)
+            if self.mixing is not None and epoch < self.mixing.epochs:
+                return self.mixing(self.dataset, number)
+            return self.transform(self.dataset[number])
+        except UserError as error:
+            # Raised inside a worker it would reach the user wrapped in a traceback; the loader raises it instead.
+            return error
         finally:
             torch.set_rng_state(before)
 
@@ -60,15 +68,20 @@ def train_loader(
     workers: int = 0,
     rank: int = 0,
     world: int = 1,
+    mixing: Mixing | None = None,
+    square: int | None = None,
 ) -> Loader:
     """Shuffled, grouped, augmented batches of process `rank` of `world`.
 
     batch_size  images per batch of one process
     workers     processes that read images; 0 reads in this one
+    mixing      makes the images of the first epochs of several; landscape and portrait are not kept apart there
+    square      side in pixels of the square that all batches are padded to, a multiple of 32; nor are they then
     `loader.batch_sampler` is a `GroupedBatchSampler`, which chooses the epoch and where in it to begin.
     """
-    sampler = GroupedBatchSampler(dataset.sizes, batch_size, seed=seed, rank=rank, world=world)
-    return _loader(TransformedSamples(dataset, transform, seed), sampler, workers)
+    mixed = math.inf if square is not None else 0 if mixing is None else mixing.epochs
+    sampler = GroupedBatchSampler(dataset.sizes, batch_size, seed=seed, rank=rank, world=world, mixed=mixed)
+    return _loader(TransformedSamples(dataset, transform, seed, mixing), sampler, workers, square)
 
 
 def val_loader(
@@ -79,10 +92,14 @@ def val_loader(
     workers: int = 0,
     rank: int = 0,
     world: int = 1,
+    square: int | None = None,
 ) -> Loader:
-    """Every image exactly once over all processes, in a fixed order; the last batch may be smaller."""
+    """Every image exactly once over all processes, in a fixed order; the last batch may be smaller.
+
+    square  side in pixels of the square that all batches are padded to, a multiple of 32
+    """
     sampler = EachOnceBatchSampler(dataset.sizes, batch_size, rank=rank, world=world)
-    return _loader(TransformedSamples(dataset, transform), sampler, workers)
+    return _loader(TransformedSamples(dataset, transform), sampler, workers, square)
 
 
 def mix_seed(*numbers: int) -> int:
@@ -90,16 +107,21 @@ def mix_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _collate(samples: list[Sample | UserError]) -> Batch | UserError:
+def _collate(samples: list[Sample | UserError], square: int | None) -> Batch | UserError:
     failed = next((sample for sample in samples if isinstance(sample, UserError)), None)
-    return failed or collate([sample for sample in samples if isinstance(sample, Sample)])
+    return failed or collate([sample for sample in samples if isinstance(sample, Sample)], square)
 
 
-def _loader(dataset: TransformedSamples, sampler: GroupedBatchSampler | EachOnceBatchSampler, workers: int) -> Loader:
+def _loader(
+    dataset: TransformedSamples,
+    sampler: GroupedBatchSampler | EachOnceBatchSampler,
+    workers: int,
+    square: int | None,
+) -> Loader:
     return Loader(
         dataset,
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=partial(_collate, square=square),
         persistent_workers=workers > 0,
     )

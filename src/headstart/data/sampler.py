@@ -22,10 +22,13 @@ class GroupedBatchSampler:
     that is larger than the data.
 
     sizes  (N, 2) height, width
+    mixed  in so many epochs from the first on landscape and portrait images are not kept apart
     len()  batches of a whole epoch, also when an epoch is begun in its middle
     """
 
-    def __init__(self, sizes: np.ndarray, batch_size: int, *, seed: int = 0, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, sizes: np.ndarray, batch_size: int, *, seed: int = 0, rank: int = 0, world: int = 1, mixed: float = 0
+    ) -> None:
         if batch_size < 1:
             raise UserError(f"the batch size must be at least 1, found {batch_size}.")
         if seed < 0:
@@ -38,7 +41,7 @@ class GroupedBatchSampler:
                 f"use a batch of {len(sizes)} or fewer (--batch)."
             )
         self.portrait = np.asarray(sizes)[:, 0] > np.asarray(sizes)[:, 1]
-        self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
+        self.batch_size, self.seed, self.rank, self.world, self.mixed = batch_size, seed, rank, world, mixed
         self.epoch = 0
         self.first = 0
 
@@ -69,9 +72,10 @@ class GroupedBatchSampler:
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(len(self.portrait))
         together = self.batch_size * self.world
+        portrait = self.portrait & (epoch >= self.mixed)
         whole, rest = [], []
         for wanted in (False, True):
-            group = order[self.portrait[order] == wanted]
+            group = order[portrait[order] == wanted]
             cut = len(group) - len(group) % together
             whole.append(group[:cut].reshape(-1, together))
             rest.append(group[cut:])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from headstart.backbones import Backbone
 from headstart.errors import UserError
-from headstart.heads.protocol import Head, HeadOutputs
+from headstart.heads.protocol import ExtraLoss, Head, HeadOutputs
 from headstart.necks import Neck
 from headstart.structures import Assignment, Detections, Features, ImageBatch, Targets
 
@@ -86,6 +86,15 @@ class Detector(nn.Module):
         `assignment` is made here unless it was made before (`assign`).
         """
         return self.head.loss(outputs, self.assign(outputs, targets) if assignment is None else assignment)
+
+    def last_part(self, on: bool) -> None:
+        """Whether its training is in the last part, without mosaic, where some heads have a loss more.
+
+        That is a head with `extra_l1` (YOLOX's); to the others it makes no difference. Given before every step, by the
+        step alone, so that it need not be saved.
+        """
+        if isinstance(self.head, ExtraLoss):
+            self.head.extra_l1 = on
 
     @torch.no_grad()
     def detect(self, batch: ImageBatch) -> list[Detections]:

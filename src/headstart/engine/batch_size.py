@@ -152,7 +152,8 @@ class Trial:
         short, long = run.data.sides
         side = short if isinstance(short, int) else short[1]
         self.transform = Transform(short=side, long=long, flip=0.0, jitter=run.data.jitter)
-        self.size = largest_image(dataset.sizes, side, long)
+        square = run.data.square or run.data.mosaic or run.data.mixup
+        self.size = (long, long) if square else largest_image(dataset.sizes, side, long)
         self.busiest = sorted(range(len(dataset)), key=lambda i: -len(dataset.annotations(i)[1]))[:MOST]
         self.teachers = make_teachers(run, dataset.classes, self.precision, _silent, teachers)
         self.lanes = make_lanes(run, dataset.classes, self.teachers, 1000, student=student)

@@ -14,6 +14,7 @@ from headstart.config import GIVEN, Data, DetectorChoice, MethodChoice, Run, Tra
 from headstart.data.dataset import DetectionDataset
 from headstart.data.discover import open_dataset, open_folder
 from headstart.data.loader import Loader, train_loader, val_loader
+from headstart.data.mosaic import Mixing
 from headstart.data.raw import relative
 from headstart.data.split import checksum, splits_of_run
 from headstart.data.transforms import Transform
@@ -33,7 +34,7 @@ from headstart.report.results import SplitFacts
 from headstart.teachers import Frozen
 
 SMOOTH = 0.9998
-"""Decay of the average that `ema: true` means."""
+"""Decay of the averages that `ema: true` and `ema: exponential` mean."""
 
 
 def open_splits(run: Run, report: Print | None = None) -> tuple[DetectionDataset, DetectionDataset | None]:
@@ -63,19 +64,55 @@ def describe_split(data: Data, train: DetectionDataset) -> SplitFacts:
     return {"split": {"share": data.split, "seed": data.split_seed, "training_images": checksum(names)}}
 
 
-def training_batches(data: Data, dataset: DetectionDataset, seed: int, rank: int = 0, world: int = 1) -> BatchLoader:
+def training_batches(data: Data, dataset: DetectionDataset, train: Train, rank: int = 0, world: int = 1) -> BatchLoader:
     """The loader of process `rank` of `world`; the batch size of the settings is that of all processes together.
 
-    Raises UserError if it cannot be shared equally.
+    Raises UserError if it cannot be shared equally, and for a run that is too short for what it is to begin with.
     """
     batch = int(data.batch)
     if batch % world:
         raise UserError(f"batch {batch} cannot be shared equally by {world} processes; use a multiple of {world}.")
     short, long = data.sides
-    transform = Transform(short=short, long=long, flip=data.flip, jitter=data.jitter)
-    share = batch // world
-    loader = train_loader(dataset, transform, batch_size=share, seed=seed, workers=data.workers, rank=rank, world=world)
+    square = long if data.square else None
+    transform = Transform(
+        short, long, data.flip, data.jitter, hsv=data.hsv, crop=data.crop, scale=data.scale, square=square
+    )
+    mixing = None
+    if data.mosaic or data.mixup:
+        per_epoch = -(-len(dataset) // batch)
+        epochs = first_part(data, count_steps(train, per_epoch), per_epoch)
+        mixing = Mixing(transform, long, mosaic=data.mosaic, mixup=data.mixup, epochs=epochs)
+    loader = train_loader(
+        dataset,
+        transform,
+        batch_size=batch // world,
+        seed=train.seed,
+        workers=data.workers,
+        rank=rank,
+        world=world,
+        mixing=mixing,
+        square=square,
+    )
     return cast(BatchLoader, loader)  # torch declares `batch_sampler` as any sampler, or none
+
+
+def first_part(data: Data, total: int, per_epoch: int) -> int:
+    """How many epochs come before the last part of a run of `total` steps, which is without mosaic and mixup.
+
+    The last part begins with the first epoch that lies in the last `mosaic_off` of the run as a whole, and is an epoch
+    long at least; with `mosaic_off` 0 there is none. It is a matter of whole epochs because the epoch is what the
+    processes that read images know. Raises UserError if nothing would be left for the mosaic that was asked for.
+    """
+    if not data.mosaic_off:
+        return -(-total // per_epoch)
+    begin = total - round(data.mosaic_off * total)
+    epochs = max(0, min(-(-begin // per_epoch), total // per_epoch - 1))
+    if not epochs and (data.mosaic or data.mixup):
+        raise UserError(
+            f"the run is too short for data.{'mosaic' if data.mosaic else 'mixup'}: it has {total} steps, and its last "
+            f"epoch, of {per_epoch}, is without. Train for two epochs or more, or set data.mosaic_off=0."
+        )
+    return epochs
 
 
 def validation_batches(
@@ -84,11 +121,13 @@ def validation_batches(
     """Every image once over all processes, at the largest training size, unchanged otherwise.
 
     resize  "antialias", or what else `headstart.data.transforms.Transform` knows
+    Padded to a square where the settings say so; boxes are mapped back by the size of each image without the padding.
     """
     short, long = data.largest
+    square = long if data.square else None
     transform = Transform(short=short, long=long, flip=0.0, resize=resize)
     share = max(1, int(data.batch) // world)
-    return val_loader(dataset, transform, batch_size=share, workers=data.workers, rank=rank, world=world)
+    return val_loader(dataset, transform, batch_size=share, workers=data.workers, rank=rank, world=world, square=square)
 
 
 def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say: Print | None = None) -> Detector:
@@ -181,10 +220,11 @@ def make_lane(name: str, method: Method, train: Train, total: int) -> Lane:
         lr=rate.base,
         weight_decay=train.weight_decay,
         momentum=train.momentum,
+        nesterov=train.nesterov,
         decay_norm_and_bias=train.decay_norm_and_bias,
     )
-    decay = SMOOTH if train.ema is True else train.ema
-    ema = ModelEMA(method.student, decay) if decay else None
+    decay = train.ema if isinstance(train.ema, float) else SMOOTH
+    ema = ModelEMA(method.student, decay, exponential=train.ema == "exponential") if train.ema else None
     return Lane(name, method, optimizer, rate, clip=train.clip, ema=ema)
 
 
@@ -198,6 +238,7 @@ def learning_rate(train: Train, total: int) -> LearningRate:
         float(train.lr),
         total,
         warmup=int(train.warmup),
+        ramp=train.warmup_shape,
         shape=train.decay,
         milestones=milestones,
         gamma=train.gamma,

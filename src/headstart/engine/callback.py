@@ -179,7 +179,11 @@ class RunCallback(pl.Callback):
             "step": step,
             "steps": total,
             "metrics": last[0]["metrics"] if last else {},
-            "size": {"short": short if isinstance(short, int) else short[1], "long": long},
+            "size": {
+                "short": short if isinstance(short, int) else short[1],
+                "long": long,
+                "square": self.run.data.square,
+            },
         }
         with ema_weights(lane):
             save_detector(lane.method.student, self.folder.of(lane.name) / STUDENT, **notes)

@@ -26,6 +26,9 @@ class Lanes(pl.LightningModule):
     only on (seed, step, process), so that a lane ends with the same weights whichever lanes run beside it, and a
     resumed run with those of an unbroken one. The teachers are not submodules: they are moved to the device here and
     are in no state_dict.
+
+    first_part  after so many epochs the students are in the last part of their training (`Detector.last_part`); None:
+                there is none
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class Lanes(pl.LightningModule):
         *,
         total: int,
         per_epoch: int,
+        first_part: int | None = None,
         seed: int = 0,
         step: int = 0,
         precision: Precision | None = None,
@@ -47,6 +51,7 @@ class Lanes(pl.LightningModule):
         self.teachers = list(teachers)
         self.total = total
         self.per_epoch = per_epoch
+        self.first_part = first_part
         self.seed = seed
         self.step = step
         self.precision = precision or Precision()
@@ -83,7 +88,9 @@ class Lanes(pl.LightningModule):
         """One optimiser step of every lane on the same batch; the teachers remember nothing of it afterwards."""
         images, targets = batch
         progress = self.progress
+        last = self.first_part is not None and progress.epoch >= self.first_part
         for lane in self.lanes:
+            lane.method.student.last_part(last)
             self._seed(progress.step)
             with lane.clock.running(self.device):
                 with self.precision.autocast(self.device):

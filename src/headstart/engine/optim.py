@@ -13,8 +13,6 @@ OPTIMISERS = ("sgd", "adamw")
 FULL_RATE = {"sgd": 0.01, "adamw": 1e-4}
 """What `lr: auto` means at 16 images per step; other batches in proportion."""
 
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
-
 
 def build_optimizer(
     method: Method,
@@ -23,12 +21,14 @@ def build_optimizer(
     lr: float = 0.01,
     weight_decay: float = 1e-4,
     momentum: float = 0.9,
+    nesterov: bool = False,
     decay_norm_and_bias: bool = True,
 ) -> torch.optim.Optimizer:
     """SGD or AdamW over every trainable parameter of `method.student` and `method.parts()`, each exactly once.
 
     All parameters get the same rate and decay (mmdetection's schedule_1x), except that with
-    `decay_norm_and_bias=False` biases and the weights of normalisation layers are not decayed.
+    `decay_norm_and_bias=False` norms and biases are not decayed: every parameter of at most one dimension, so learned
+    factors of heads and backbones (`scales`, LayerScale) too, and whatever is called a bias.
     Raises UserError if the method has trainable parameters that neither the student nor its parts hold.
     """
     decayed, plain = _split(method, decay_norm_and_bias)
@@ -37,7 +37,9 @@ def build_optimizer(
         groups.append({"params": plain, "weight_decay": 0.0})
     # Fused: one pass over each parameter instead of one per operation, on CPUs too (AdamW: a third of the time).
     if name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
+        return torch.optim.SGD(
+            groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True
+        )
     if name == "adamw":
         betas = (momentum, 0.999)
         return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
@@ -75,7 +77,5 @@ def _split(method: Method, decay_norm_and_bias: bool) -> tuple[list[nn.Parameter
     found = trainable(method)
     if decay_norm_and_bias:
         return list(found.values()), []
-    layers = [module for module in method.modules() if isinstance(module, NORMS)]
-    norms = {id(p) for layer in layers for p in layer.parameters(recurse=False)}
-    plain = {name for name, p in found.items() if id(p) in norms or name.endswith("bias")}
+    plain = {name for name, p in found.items() if p.ndim < 2 or name.endswith("bias")}
     return [p for name, p in found.items() if name not in plain], [p for name, p in found.items() if name in plain]

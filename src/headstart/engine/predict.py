@@ -12,7 +12,7 @@ from torch import Tensor
 
 from headstart.classmap import LEFT_OUT, ClassMap, match_classes, shorten, spelling
 from headstart.config import Data
-from headstart.data.batch import collate
+from headstart.data.batch import MULTIPLE, collate
 from headstart.data.dataset import DetectionDataset, Sample
 from headstart.data.discover import Folder, open_dataset, open_folder
 from headstart.data.images import find_pictures, is_image, read_image
@@ -72,11 +72,15 @@ CHECKED_AT_A_TIME = 256
 
 @dataclass(frozen=True)
 class InputSize:
-    """How images are resized for a detector: shorter side `short`, longer at most `long`, in pixels, and the filter."""
+    """How images are resized for a detector: shorter side `short`, longer at most `long`, in pixels, and the filter.
+
+    square  whether each is padded to a square of `long`
+    """
 
     short: int
     long: int
     resize: str
+    square: bool
 
 
 def validate(
@@ -119,6 +123,8 @@ def validate(
         for line in (*made, *summarise_split(dataset, (size.short, size.long)), *compare_names(classes)):
             say(line)
     settings = Data(path=str(data), batch=batch, workers=workers, short=size.short, long=size.long)
+    if size.square:
+        settings = Data(path=str(data), batch=batch, workers=workers, imgsz=size.long, square=True)
     scorers = [CocoScorer(dataset), *([VocScorer(dataset)] if voc else [])]
     dtype = choose_precision("auto", False, place).dtype
     loader = validation_batches(settings, dataset, resize=size.resize)
@@ -206,7 +212,7 @@ def predict(
         if image is None:
             entries.append(_entry_without(file, error))
             continue
-        found = find_objects(detector, image, short=size.short, long=size.long, resize=size.resize)
+        found = find_objects(detector, image, short=size.short, long=size.long, resize=size.resize, square=size.square)
         entries.append(_entry(file, image, found, detector.classes, threshold))
         if draw:
             out.mkdir(parents=True, exist_ok=True)
@@ -255,14 +261,19 @@ def find_images(source: Path) -> Iterator[Path]:
     yield from found
 
 
-def find_objects(detector: Detector, image: Tensor, *, short: int, long: int, resize: str = "antialias") -> Detections:
-    """What a detector in evaluation mode finds in one image (3, H, W) uint8, in pixels of it, on the CPU."""
+def find_objects(
+    detector: Detector, image: Tensor, *, short: int, long: int, resize: str = "antialias", square: bool = False
+) -> Detections:
+    """What a detector in evaluation mode finds in one image (3, H, W) uint8, in pixels of it, on the CPU.
+
+    short, long, resize, square  as in `InputSize`
+    """
     height, width = image.shape[1:]
     nothing = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool)
     sample = Transform(short=short, long=long, flip=0.0, resize=resize)(
         Sample(image, *nothing, id=0, original=(height, width))
     )
-    batch, _ = collate([sample])
+    batch, _ = collate([sample], long if square else None)
     return to_original(detector.detect(batch.to(detector.mean.device))[0], batch, 0).to("cpu")
 
 
@@ -289,9 +300,14 @@ def tell(opened: Imported, say: Print | None) -> None:
 
 
 def _input_size(opened: Imported, imgsz: int | None) -> InputSize:
-    """As the detector was trained, unless `imgsz` gives another square."""
-    known = {"short": 640, "long": 640, "resize": "antialias", **opened.size}
-    return InputSize(imgsz or known["short"], imgsz or known["long"], known["resize"])
+    """As the detector was trained, unless `imgsz` gives another square. Raises UserError for one that cannot be."""
+    known = {"short": 640, "long": 640, "resize": "antialias", "square": False, **opened.size}
+    if known["square"] and imgsz is not None and imgsz % MULTIPLE:
+        raise UserError(
+            f"this detector reads images padded to squares, whose side must be a multiple of {MULTIPLE}; found "
+            f"imgsz {imgsz}."
+        )
+    return InputSize(imgsz or known["short"], imgsz or known["long"], known["resize"], known["square"])
 
 
 def _picture_names(files: Sequence[Path]) -> dict[Path, str]:

@@ -18,6 +18,7 @@ from headstart.engine.batches import BatchLoader
 from headstart.engine.build import (
     count_steps,
     describe_split,
+    first_part,
     lane_teachers,
     make_lanes,
     open_splits,
@@ -90,7 +91,7 @@ def settle(
     train_data, val_data = open_splits(run, report=say)
     device = choose_device(run.train.device)
     run = choose_batch(run, train_data, device, say, student=student, teachers=teachers, world=world)
-    loader = training_batches(run.data, train_data, run.train.seed, rank, world)
+    loader = training_batches(run.data, train_data, run.train, rank, world)
     per_epoch = len(loader.batch_sampler)
     total = count_steps(run.train, per_epoch)
     run, precision = resolve_auto(run, total, device)
@@ -136,7 +137,15 @@ def prepare(
     if checkpoint is not None:
         demand_same_run({"data": _with_class_map(checkpoint["history"]["data"], facts)}, {"data": facts})
     lanes = make_lanes(run, train_data.classes, teachers, total, student=student, say=say)
-    module = Lanes(lanes, teachers, total=total, per_epoch=per_epoch, seed=run.train.seed, precision=precision)
+    module = Lanes(
+        lanes,
+        teachers,
+        total=total,
+        per_epoch=per_epoch,
+        first_part=first_part(run.data, total, per_epoch),
+        seed=run.train.seed,
+        precision=precision,
+    )
     if precision.channels_last:
         module.methods.to(memory_format=torch.channels_last)
     history = History(data=facts)

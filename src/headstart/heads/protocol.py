@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -103,6 +103,13 @@ class Head(Protocol[Outputs]):
     def modules(self) -> Iterator[nn.Module]:
         """Itself and every module inside: a head is a `torch.nn.Module`."""
         ...
+
+
+@runtime_checkable
+class ExtraLoss(Protocol):
+    """A head that has one more loss while `extra_l1`: in the last part of a training (`Detector.last_part`)."""
+
+    extra_l1: bool
 
 
 def as_dense(head: Head) -> DenseHead:

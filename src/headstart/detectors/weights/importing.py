@@ -124,11 +124,13 @@ def _image_size(value: object) -> ImageSize:
     """What a file of headstart's own says of the size of its images: only what has the right type."""
     size: ImageSize = {}
     if isinstance(value, Mapping):
-        short, long, resize = (value.get(key) for key in ("short", "long", "resize"))
+        short, long, resize, square = (value.get(key) for key in ("short", "long", "resize", "square"))
         if isinstance(short, int) and isinstance(long, int):
             size |= {"short": short, "long": long}
         if isinstance(resize, str):
             size["resize"] = resize
+        if square is True and short == long:
+            size["square"] = True
     return size
 
 

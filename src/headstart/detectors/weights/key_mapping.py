@@ -20,11 +20,15 @@ LeftOut = Sequence[tuple[str, str]]
 
 
 class ImageSize(TypedDict, total=False):
-    """The images that a detector was made for: sides in pixels, and one of the ways of `data.transforms.RESIZES`."""
+    """The images that a detector was made for: sides in pixels, and one of the ways of `data.transforms.RESIZES`.
+
+    square  whether they are padded to a square of `long`
+    """
 
     short: int
     long: int
     resize: str
+    square: bool
 
 
 @dataclass(frozen=True)
