@@ -102,12 +102,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def _rename(state: dict[str, Tensor], body: nn.Module) -> dict[str, Tensor]:
-    # timm's feature networks flatten the first level of containers: stages.0.x becomes stages_0.x.
+    # timm's feature networks flatten the first level of containers (stages.0.x becomes stages_0.x), or hold the whole
+    # model inside (model.stages.0.x).
     own = set(body.state_dict())
     renamed = {}
     for key, value in state.items():
-        flat = key.replace(".", "_", 1)
-        renamed[flat if key not in own and flat in own else key] = value
+        names = (key, key.replace(".", "_", 1), f"model.{key}")
+        renamed[next((name for name in names if name in own), key)] = value
     return renamed
 
 

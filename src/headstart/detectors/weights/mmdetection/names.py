@@ -59,6 +59,17 @@ SWIN = [
     ),
 ]
 
+CSPNEXT = [
+    (r"backbone\.stem\.(.+)", r"backbone.body.model.stem.\1"),
+    *((rf"backbone\.stage{stage + 1}\.(.+)", rf"backbone.body.model.stages.{stage}.\1") for stage in range(4)),
+]
+
+CSP_DARKNET = [(r"backbone\.(stem|stage[1-4])\.(.+)", r"backbone.body.\1.\2")]
+
+PAFPN = [
+    (r"neck\.(reduce_layers|top_down_blocks|downsamples|bottom_up_blocks|out_convs)\.(.+)", r"neck.\1.\2"),
+]
+
 _FPN_KINDS = {"conv": "0", "gn": "1", "bn": "1"}
 
 
