@@ -101,6 +101,29 @@ DENSE = [
     (r"bbox_head\.moment_transfer", "head.moment"),
 ]
 
+RTMDET = [
+    (r"bbox_head\.(cls|reg)_convs\.0\.(\d+)\.conv\.weight", r"head.\1_tower.convs.\2.weight"),
+    (r"bbox_head\.(cls|reg)_convs\.(\d+)\.(\d+)\.bn\.(\w+)", r"head.\1_tower.norms.\2.\3.\4"),
+    (r"bbox_head\.rtm_(cls|reg)\.(\d+)\.(\w+)", r"head.\1.\2.\3"),
+]
+
+SHARED = [
+    (
+        r"bbox_head\.(cls|reg)_convs\.[1-9]\d*\.\d+\.conv\.weight",
+        "convolutions that the levels share are stored once for each level, and read once",
+    )
+]
+
+_YOLOX_BLOCK = r"bbox_head\.multi_level_(cls|reg)_convs\.(\d+)\.(\d+)"
+
+YOLOX = [
+    (rf"{_YOLOX_BLOCK}\.conv\.weight", r"head.\1_tower.convs.\2.\3.weight"),
+    (rf"{_YOLOX_BLOCK}\.depthwise_conv\.(conv|bn)\.(\w+)", r"head.\1_tower.convs.\2.\3.0.\4.\5"),
+    (rf"{_YOLOX_BLOCK}\.pointwise_conv\.conv\.weight", r"head.\1_tower.convs.\2.\3.1.weight"),
+    (rf"{_YOLOX_BLOCK}\.(?:pointwise_conv\.)?bn\.(\w+)", r"head.\1_tower.norms.\2.\3.\4"),
+    (r"bbox_head\.multi_level_conv_(cls|reg|obj)\.(\d+)\.(\w+)", r"head.\1.\2.\3"),
+]
+
 RPN = [
     (r"rpn_head\.rpn_conv\.(\w+)", r"head.rpn.tower.convs.0.\1"),
     (r"rpn_head\.rpn_(cls|reg)\.(\w+)", r"head.rpn.\1.\2"),
