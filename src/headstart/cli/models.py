@@ -34,7 +34,7 @@ def models(text: Annotated[str | None, Argument(help="Only names that contain th
     rows = []
     for name in names:
         family, short = DETECTORS[name]
-        row: dict[str, str | float] = {"name": name, "backbone (timm)": SHORT_NAMES[short], **common[family]}
+        row: dict[str, str | float] = {"name": name, "backbone": SHORT_NAMES.get(short, short), **common[family]}
         if few:
             size = count_flops(build_on_meta(name))
             row["parameters (M)"] = round(size.parameters / 1e6, 1)
