@@ -156,6 +156,8 @@ FAMILIES = {
     "bbox_head.atss_cls.weight": "atss",
     "bbox_head.gfl_cls.weight": "gfl",
     "bbox_head.reppoints_cls_out.weight": "reppoints",
+    "bbox_head.rtm_cls.0.weight": "rtmdet",
+    "bbox_head.multi_level_conv_cls.0.weight": "yolox",
     "roi_head.bbox_head.fc_cls.weight": "fasterrcnn",
     "roi_head.bbox_head.0.fc_cls.weight": "cascadercnn",
 }
@@ -167,6 +169,8 @@ TITLES = {
     ("atss", False): "ATSS",
     ("gfl", False): "GFL",
     ("reppoints", False): "RepPoints",
+    ("rtmdet", False): "RTMDet",
+    ("yolox", False): "YOLOX",
     ("fasterrcnn", False): "Faster R-CNN",
     ("fasterrcnn", True): "Mask R-CNN",
     ("cascadercnn", False): "Cascade R-CNN",
