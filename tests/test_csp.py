@@ -35,5 +35,5 @@ def test_a_block_adds_its_input_only_if_told():
 def test_scaling_cuts_channels_and_rounds_blocks_to_even():
     assert [scale_width(64, w) for w in (0.375, 0.09375, 1.25)] == [24, 6, 80]
     assert [scale_depth(n, 0.167) for n in (3, 9)] == [1, 2] and scale_depth(5, 0.5) == 2
-    with pytest.raises(UserError, match="widen 0.01 leaves 0 of 64 channels"):
+    with pytest.raises(UserError, match=r"widen 0.01 leaves 0 of 64 channels"):
         scale_width(64, 0.01)

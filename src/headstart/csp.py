@@ -40,9 +40,7 @@ class ConvModule(nn.Module):
         self, channels: int, width: int, kernel: int, norm: BatchNorm, *, stride: int = 1, groups: int = 1
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            channels, width, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
-        )
+        self.conv = nn.Conv2d(channels, width, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
         self.bn = norm(width)
 
     def forward(self, x: Tensor) -> Tensor:

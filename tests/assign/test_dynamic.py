@@ -67,7 +67,9 @@ def assign(assigner, targets, usable=None):
 
 def objects(*rows, ignored=()):
     boxes = torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
-    return Targets(boxes, torch.arange(len(rows)) % 3, torch.tensor([i in ignored for i in range(len(rows))], dtype=torch.bool))
+    return Targets(
+        boxes, torch.arange(len(rows)) % 3, torch.tensor([i in ignored for i in range(len(rows))], dtype=torch.bool)
+    )
 
 
 @pytest.mark.parametrize("assigner", [SoftLabel(), SimOTA(), SimOTA(radius=2.5, inside=True)])

@@ -17,11 +17,11 @@ def test_any_width_and_depth():
 
 
 def test_what_cannot_be_had_is_said():
-    with pytest.raises(UserError, match="no ImageNet weights of csp_darknet_s, YOLOX trains from scratch.*--weights"):
+    with pytest.raises(UserError, match=r"no ImageNet weights of csp_darknet_s, YOLOX trains from scratch.*--weights"):
         build_backbone("csp_darknet_s")
-    with pytest.raises(UserError, match="no ImageNet weights of cspnext_s at another widen"):
+    with pytest.raises(UserError, match=r"no ImageNet weights of cspnext_s at another widen"):
         build_backbone("cspnext_s", widen=0.25)
-    with pytest.raises(UserError, match="widen and deepen are for cspnext_tiny, .*; backbone r18 has one size"):
+    with pytest.raises(UserError, match=r"widen and deepen are for cspnext_tiny, .*; backbone r18 has one size"):
         build_backbone("r18", pretrained=False, deepen=0.5)
     with pytest.raises(UserError, match="did you mean csp_darknet_s"):
         build_backbone("csp_darknet_S1", pretrained=False)

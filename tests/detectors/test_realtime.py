@@ -58,12 +58,14 @@ def test_any_width_and_depth_and_a_file_of_it(name, tmp_path):
     again = load_detector(save_detector(made, tmp_path / "w.safetensors"))
     assert (again.pad, again.order) == (made.pad, made.order)
     batch, _ = scene(size=64)
-    for one, other in zip(made.head.proposals(made(batch), batch.sizes), again.head.proposals(again(batch), batch.sizes)):
+    for one, other in zip(
+        made.head.proposals(made(batch), batch.sizes), again.head.proposals(again(batch), batch.sizes)
+    ):
         assert len(one) and torch.equal(one.boxes, other.boxes)
 
 
 def test_what_a_backbone_does_not_have_is_said():
-    with pytest.raises(UserError, match="widen and deepen are for .*; backbone mnv2_050 has one size"):
+    with pytest.raises(UserError, match=r"widen and deepen are for .*; backbone mnv2_050 has one size"):
         build_detector("rtmdet_mnv2_050", CLASSES, pretrained=False, body_options={"widen": 0.5})
     with pytest.raises(UserError, match="body_options: widen must be more than 0"):
         build_detector("rtmdet_s", CLASSES, pretrained=False, body_options={"widen": 0})

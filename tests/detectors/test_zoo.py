@@ -19,8 +19,8 @@ from headstart.heads.fcos import FCOSHead
 from headstart.heads.gfl import GFLHead
 from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.retina import RetinaHead
-from headstart.heads.selection import Selection
 from headstart.heads.rtmdet import RTMDetHead
+from headstart.heads.selection import Selection
 from headstart.heads.two_stage import TwoStageHead
 from headstart.heads.yolox import YOLOXHead
 from headstart.necks import PAFPN

@@ -172,7 +172,9 @@ def test_rtmdet_targets(name, scenario, reference):
     outputs, assigned, _ = case.loss(scenario)
 
     def every(what, *shape):
-        return torch.cat([tensor(case.arrays[f"tgt/{scenario}/{what}{level}"]).reshape(2, -1, *shape) for level in range(3)], 1)
+        return torch.cat(
+            [tensor(case.arrays[f"tgt/{scenario}/{what}{level}"]).reshape(2, -1, *shape) for level in range(3)], 1
+        )
 
     labels = every("labels")
     assert torch.equal(assigned.labels, labels) and torch.equal(assigned.weight, every("label_weights"))
@@ -209,9 +211,7 @@ TERMS = {
 }
 
 
-@pytest.mark.parametrize(
-    "scenario", ["full", "img1_empty", "all_empty", "full_square", "full_l1", "all_empty_l1"]
-)
+@pytest.mark.parametrize("scenario", ["full", "img1_empty", "all_empty", "full_square", "full_l1", "all_empty_l1"])
 def test_losses_and_gradients(case, scenario):
     total = "total" if "megvii" in case.name else "TOTAL"
     if f"loss/{scenario}/{total}" not in case.arrays:

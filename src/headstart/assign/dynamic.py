@@ -105,7 +105,9 @@ class SoftLabel:
         matched = torch.full_like(strides, NEGATIVE, dtype=torch.int64)
         if len(wanted):
             objects = Targets(targets.boxes[wanted], targets.labels[wanted], targets.ignored[wanted])
-            matched = _name(choose_cheapest(self.costs(points, strides, logits, boxes, objects, usable), self.topk), wanted)
+            matched = _name(
+                choose_cheapest(self.costs(points, strides, logits, boxes, objects, usable), self.topk), wanted
+            )
         matched = ignore_inside(matched, points, targets, wanted)
         return torch.where(usable, matched, IGNORED)
 

@@ -105,8 +105,8 @@ def _create(
     if scale is not None and name in OWN_NAMES:
         if pretrained is True:
             raise UserError(
-                f"there are no ImageNet weights of {name}, YOLOX trains from scratch: pass --weights none, or begin with "
-                "a whole detector (--student FILE)"
+                f"there are no ImageNet weights of {name}, YOLOX trains from scratch: pass --weights none, or begin "
+                "with a whole detector (--student FILE)"
             )
         body: nn.Module = CSPDarknet(scale.widen, scale.deepen, depthwise=scale.depthwise)
     else:

@@ -42,6 +42,4 @@ def scale_of(name: str, widen: float | None = None, deepen: float | None = None)
         if widen is not None or deepen is not None:
             raise UserError(f"widen and deepen are for {', '.join(SCALES)}; backbone {name} has one size")
         return None
-    return Scale(
-        scale.widen if widen is None else widen, scale.deepen if deepen is None else deepen, scale.depthwise
-    )
+    return Scale(scale.widen if widen is None else widen, scale.deepen if deepen is None else deepen, scale.depthwise)

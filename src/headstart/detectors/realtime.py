@@ -10,7 +10,6 @@ from headstart.backbones.scalable import Scale, scale_of
 from headstart.csp import scale_depth
 from headstart.detectors.detector import Detector
 from headstart.detectors.parts import BackboneOptions, assemble, make_body
-from headstart.heads.points import LevelHead
 from headstart.heads.rtmdet import RTMDetHead, RTMDetOptions
 from headstart.heads.yolox import YOLOXHead, YOLOXOptions
 from headstart.necks.pafpn import PAFPN, Kind
@@ -26,7 +25,7 @@ PAD = 114.0
 """The raw value of the padding, in all channels, that both detectors are trained with."""
 
 OTHER_WIDTH, OTHER_BLOCKS = 128, 1
-"""Width and blocks on backbones that are not the official ones: those of size s, whose stages are as wide as ResNet-18's."""
+"""On backbones that are not the official ones: those of size s, whose stages are as wide as ResNet-18's."""
 
 PYRAMID, BLOCKS = 256, 3
 """Width and blocks at `widen` and `deepen` 1."""
@@ -38,6 +37,8 @@ EXPONENTIAL_FROM = 0.75
 @dataclass(frozen=True, kw_only=True)
 class PathOptions(BackboneOptions):
     """Options of detectors on a PAFPN; what is None follows from the backbone (`headstart.backbones.scalable`).
+
+    In the families' options such fields stand in place of the head's own, which has a number there always.
 
     width        channels of pyramid and head; on other backbones 128
     neck_blocks  blocks of each CSP layer of the pyramid; on other backbones 1
@@ -54,8 +55,8 @@ class RTMDetDetectorOptions(PathOptions, RTMDetOptions):
     exponential  None: linear on the bodies of sizes tiny and s, as the official ones; else exponential
     """
 
-    width: Count | None = None
-    exponential: bool | None = None
+    width: Count | None = None  # ty: ignore[incompatible-attribute-override]
+    exponential: bool | None = None  # ty: ignore[incompatible-attribute-override]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,8 @@ class YOLOXDetectorOptions(PathOptions, YOLOXOptions):
     depthwise  3x3 convolutions of pyramid and head look at each channel alone; None: on the body of size nano
     """
 
-    width: Count | None = None
-    depthwise: bool | None = None
+    width: Count | None = None  # ty: ignore[incompatible-attribute-override]
+    depthwise: bool | None = None  # ty: ignore[incompatible-attribute-override]
 
 
 def rtmdet(classes: Sequence[str], backbone: str, options: RTMDetDetectorOptions) -> Detector:
@@ -89,7 +90,7 @@ def _scale(backbone: str, options: PathOptions) -> Scale | None:
 
 
 def _build(
-    kind: type[LevelHead],
+    kind: type[RTMDetHead] | type[YOLOXHead],
     classes: Sequence[str],
     backbone: str,
     options: PathOptions,

@@ -167,7 +167,9 @@ class CellHead(Rebuildable[CellOptions]):
                 rows, labels = index, best[index]
             if quality is not None:
                 values = values * quality[rows]
-            parts.append(self._rows(outputs, level, image, rows, size, values, labels, chosen, clip=not self.objectness))
+            parts.append(
+                self._rows(outputs, level, image, rows, size, values, labels, chosen, clip=not self.objectness)
+            )
         found = join(parts)
         kept = found[stable_nms(found.boxes, found.scores, found.labels, chosen.iou_threshold)]
         if self.objectness:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +9,8 @@ from torch import Tensor, nn
 
 from headstart.heads.cells import CellOptions, flatten, flatten_level, shapes
 from headstart.heads.dense import DenseHead
-from headstart.heads.init import PRIOR_BIAS
+from headstart.heads.init import draw_normal
 from headstart.heads.selection import Selection
-from headstart.heads.tower import Tower
 from headstart.options import Count
 from headstart.priors import place_points
 from headstart.structures import DenseOutputs, Size
@@ -35,21 +33,21 @@ class LevelHead(DenseHead):
     cls, reg  the predictors, one per level
     """
 
-    cls: nn.ModuleList
     reg: nn.ModuleList
 
-    def __init__(
-        self, num_classes: int, strides: Sequence[int], options: LevelOptions, tower: Callable[[], Tower]
-    ) -> None:
-        super().__init__(num_classes, 0, strides, options, tower=tower)
-        self.cls = self.predictors(num_classes)
-        self.reg = self.predictors(4)
-        for layer in self.cls:
-            nn.init.constant_(layer.bias, PRIOR_BIAS)
+    def predictors(self, outputs: int, *, bias: float | None = None, std: float | None = None) -> nn.ModuleList:
+        """A 1x1 convolution to `outputs` channels for each level, as PyTorch starts it unless told otherwise."""
+        layers = [nn.Conv2d(self.width, outputs, 1) for _ in self.strides]
+        for layer in layers:
+            if std is not None:
+                draw_normal(layer, std)
+            if bias is not None and layer.bias is not None:
+                nn.init.constant_(layer.bias, bias)
+        return nn.ModuleList(layers)
 
-    def predictors(self, outputs: int) -> nn.ModuleList:
-        """A 1x1 convolution to `outputs` channels for each level, as PyTorch starts it."""
-        return nn.ModuleList(nn.Conv2d(self.width, outputs, 1) for _ in self.strides)
+    def classify(self, maps: list[Tensor]) -> list[Tensor]:
+        """The class logits of each level, from the class tower's activated result."""
+        return [layer(x) for layer, x in zip(self.classifiers().values(), maps)]
 
     def level_points(
         self, level: int, shape: Size, device: torch.device | str, step: Size | None = None, *, within: float = 0.0

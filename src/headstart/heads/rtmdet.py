@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from headstart.assign.assignment import collect_assignment
 from headstart.assign.dynamic import SoftLabel
 from headstart.boxes import aligned_iou, decode_distances
 from headstart.csp import RTMDET_NORM
-from headstart.heads.init import PRIOR_BIAS, draw_normal
+from headstart.heads.init import PRIOR_BIAS
 from headstart.heads.points import LevelHead, LevelOptions
 from headstart.heads.tower import LevelTower
 from headstart.losses.box import giou
@@ -37,7 +37,7 @@ class RTMDetOptions(LevelOptions):
 
 
 class RTMDetHead(LevelHead):
-    """A point per cell, its upper left corner, and the distances to the four sides; the class score is also the quality.
+    """A point per cell, its upper left corner, and the distances to four sides; the class score is also the quality.
 
     The towers' convolutions are shared by the levels, their batch norms and the 1x1 predictors are not. Outputs' `reg`
     are distances in pixels, with linear distances also negative ones.
@@ -57,18 +57,17 @@ class RTMDetHead(LevelHead):
         tower = partial(
             LevelTower, channels, options.width, options.depth, len(strides), RTMDET_NORM, shared=True, std=0.01
         )
-        super().__init__(num_classes, strides, options, tower)
+        super().__init__(num_classes, channels, strides, options, tower=tower)
         self.exponential = options.exponential
         self.assigner = SoftLabel()
-        for layers, bias in ((self.cls, PRIOR_BIAS), (self.reg, 0.0 if options.exponential else START)):
-            for layer in layers:
-                draw_normal(layer, 0.01, bias)
+        self.cls = self.predictors(num_classes, bias=PRIOR_BIAS, std=0.01)
+        self.reg = self.predictors(4, bias=0.0 if options.exponential else START, std=0.01)
 
     def predict(self, cls: list[Tensor], reg: list[Tensor]) -> tuple[list[Tensor], list[Tensor], None]:
         """As for every dense head; distances in pixels are in single precision: exp of half precision overflows."""
         raw = [layer(x).float() for layer, x in zip(self.reg, reg)]
         distances = [(x.exp() if self.exponential else x) * stride for x, stride in zip(raw, self.strides)]
-        return [layer(x) for layer, x in zip(self.cls, cls)], distances, None
+        return self.classify(cls), distances, None
 
     def decode_level(self, reg: Tensor, level: int, shape: Size, step: Size | None = None) -> Tensor:
         """Distances (..., H*W, 4) of left, top, right and bottom side from the points -> boxes, not clipped."""
@@ -80,9 +79,7 @@ class RTMDetHead(LevelHead):
         points, strides, cells = self.all_points(outputs), self.row_strides(outputs), self.cells(outputs)
         logits, boxes = self.logits(outputs), self.boxes(outputs)
         matched = [
-            self.assigner(
-                points, strides, logits[image], boxes[image], target, valid_flags(cells, self.strides, size)
-            )
+            self.assigner(points, strides, logits[image], boxes[image], target, valid_flags(cells, self.strides, size))
             for image, (target, size) in enumerate(zip(targets, outputs.sizes))
         ]
         return collect_assignment(matched, targets, self.num_classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -113,5 +114,6 @@ class LevelTower(Tower):
         return functional.silu(x)
 
     def run_block(self, x: Tensor, index: int, level: int) -> Tensor:
-        convs = self.convs if self.shared else self.convs[level]
-        return self.norms[level][index](convs[index](x))
+        convs = self.convs if self.shared else cast(nn.ModuleList, self.convs[level])
+        norms = cast(nn.ModuleList, self.norms[level])
+        return norms[index](convs[index](x))

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from headstart.assign.assignment import collect_assignment
 from headstart.assign.dynamic import SimOTA
@@ -73,20 +73,17 @@ class YOLOXHead(LevelHead):
             shared=False,
             depthwise=options.depthwise,
         )
-        super().__init__(num_classes, strides, options, tower)
+        super().__init__(num_classes, channels, strides, options, tower=tower)
         self.extra_l1 = False
         self.assigner = ASSIGNERS[options.assigner]
-        self.obj = self.predictors(1)
-        for layer in self.obj:
-            nn.init.constant_(layer.bias, PRIOR_BIAS)
+        self.cls = self.predictors(num_classes, bias=PRIOR_BIAS)
+        self.reg = self.predictors(4)
+        self.obj = self.predictors(1, bias=PRIOR_BIAS)
 
     def predict(self, cls: list[Tensor], reg: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """As for every dense head; codes are in single precision: exp of half precision overflows."""
-        classes, codes, objects = (
-            [layer(x) for layer, x in zip(layers, maps)]
-            for layers, maps in ((self.cls, cls), (self.reg, reg), (self.obj, reg))
-        )
-        return classes, [x.float() for x in codes], objects
+        codes = [layer(x).float() for layer, x in zip(self.reg, reg)]
+        return self.classify(cls), codes, [layer(x) for layer, x in zip(self.obj, reg)]
 
     def decode_level(self, reg: Tensor, level: int, shape: Size, step: Size | None = None) -> Tensor:
         """Codes (..., H*W, 4) -> boxes, not clipped."""

@@ -132,7 +132,10 @@ def test_every_option_of_a_kind_can_be_given():
         assert given and standalone_assistant(kind, student, given).head.hparams == first.hparams
 
 
-@pytest.mark.parametrize(("kind", "hint"), [("retinet", "did you mean retinanet?"), ("quux", "expected one of rcnn, "), ("yolo", "did you mean yolox?")])
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [("retinet", "did you mean retinanet?"), ("quux", "expected one of rcnn, "), ("yolo", "did you mean yolox?")],
+)
 def test_kinds_that_do_not_exist_are_refused(kind, hint):
     for given in (kind, [kind], {kind: {}}, f"fcos, {kind}"):
         with pytest.raises(UserError, match=re.escape(f"no assistant is called '{kind}'; {hint}")):

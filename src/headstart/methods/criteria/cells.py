@@ -72,6 +72,6 @@ def best_of_cells(
 
 
 def joint_logits(logits: Tensor, others: Tensor) -> Tensor:
-    """The logit of the product of the probabilities that two tensors of logits of one shape (or broadcast) stand for."""
+    """The logit of the product of the probabilities that two tensors of logits (of one shape, or broadcast) mean."""
     both = functional.logsigmoid(logits) + functional.logsigmoid(others)
     return both - torch.log(-torch.expm1(both.clamp(max=-1e-6)))

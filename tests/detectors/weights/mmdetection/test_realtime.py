@@ -24,8 +24,14 @@ def test_every_tensor_is_used_and_the_size_is_found(section):
     assert (parsed.recipe["name"], parsed.recipe["backbone"]) == (family, backbone)
     assert "body_options" not in parsed.recipe and len(parsed.recipe["classes"]) == 80
     aside = set(state) - set(parsed.file_keys.values())
-    assert aside == {key for key in state if "_convs.1." in key or "_convs.2." in key if "cls_convs" in key or
-                     "reg_convs" in key if key.endswith(".conv.weight") if "multi_level" not in key}
+    assert aside == {
+        key
+        for key in state
+        if "_convs.1." in key or "_convs.2." in key
+        if "cls_convs" in key or "reg_convs" in key
+        if key.endswith(".conv.weight")
+        if "multi_level" not in key
+    }
     assert (family == "rtmdet") == bool(aside) == any("share are stored once for each" in n for n in parsed.notes)
     assert parsed.recipe.get("exponential") == LINEAR.get(name)
     assert (parsed.order, parsed.pad) == ("BGR", 114)
@@ -85,7 +91,10 @@ CASES = {
 
 def meta(text):
     norm = "norm_cfg=dict(type='SyncBN')"
-    return {"cfg": text.replace("bbox_head=dict(", f"bbox_head=dict({norm}, "), "dataset_meta": {"CLASSES": [*"abcdefg"]}}
+    return {
+        "cfg": text.replace("bbox_head=dict(", f"bbox_head=dict({norm}, "),
+        "dataset_meta": {"CLASSES": [*"abcdefg"]},
+    }
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -129,7 +138,10 @@ def test_what_training_leaves_beside_the_weights(reference, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"bbox_head.cls_convs.2.1.conv.weight": torch.zeros(24, 24, 3, 3)}, "levels do not share bbox_head.cls_convs.2"),
+        (
+            {"bbox_head.cls_convs.2.1.conv.weight": torch.zeros(24, 24, 3, 3)},
+            "levels do not share bbox_head.cls_convs.2",
+        ),
         ({"bbox_head.rtm_obj.0.weight": torch.zeros(1, 24, 1, 1)}, "RTMDet with an objectness"),
         ({"bbox_head.mask_head.projection.weight": torch.zeros(8, 24, 1, 1)}, "RTMDet with masks"),
         ({"backbone.stage1.1.blocks.9.conv1.bn.weight": torch.zeros(6)}, "no multiple of the official one"),
@@ -162,8 +174,9 @@ def test_configurations_of_others_are_refused(text, says, reference, tmp_path):
 
 def test_a_configuration_decides(reference, tmp_path):
     text = (
-        "model = dict(data_preprocessor=dict(mean=[1, 2, 3], std=[4, 5, 6], bgr_to_rgb=True), bbox_head=dict(exp_on_reg="
-        "True), test_cfg=dict(nms_pre=50, score_thr=0.2, nms=dict(type='nms', iou_threshold=0.5), max_per_img=9))\n"
+        "model = dict(data_preprocessor=dict(mean=[1, 2, 3], std=[4, 5, 6], bgr_to_rgb=True), bbox_head=dict(exp_on"
+        "_reg=True), test_cfg=dict(nms_pre=50, score_thr=0.2, nms=dict(type='nms', iou_threshold=0.5), "
+        "max_per_img=9))\n"
         "test_pipeline = [dict(type='Resize', scale=(320, 352)), dict(type='Pad', pad_val=dict(img=(7, 7, 7)))]"
     )
     torch.save(

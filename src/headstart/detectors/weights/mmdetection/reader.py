@@ -85,9 +85,7 @@ def read_mmdetection(tensors: Mapping[str, Tensor], hints: Hints) -> ParsedCheck
     return ParsedCheckpoint(source, recipe, ours, renamed.file_keys, mean, std, order, size, notes)
 
 
-def _read_realtime(
-    tensors: Mapping[str, Tensor], family: str, config: Config, hints: Hints
-) -> ParsedCheckpoint:
+def _read_realtime(tensors: Mapping[str, Tensor], family: str, config: Config, hints: Hints) -> ParsedCheckpoint:
     """RTMDet and YOLOX, which have bodies and a pyramid of their own."""
     found = read_realtime(tensors, family, config, [*names.AVERAGES, *names.ADAPTERS])
     classes, notes = find_classes(found.outputs, hints)

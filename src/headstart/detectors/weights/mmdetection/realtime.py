@@ -12,7 +12,7 @@ from torch import Tensor
 from headstart.backbones.csp_darknet import BLOCKS as DARKNET_BLOCKS
 from headstart.backbones.scalable import SCALES
 from headstart.csp import scale_depth
-from headstart.detectors.realtime import BLOCKS, EXPONENTIAL_FROM, PAD, PYRAMID
+from headstart.detectors.realtime import EXPONENTIAL_FROM, PAD, PYRAMID
 from headstart.detectors.weights.architecture import count_layers, shape_of
 from headstart.detectors.weights.key_mapping import KeyRules, LeftOut, ParsedCheckpoint, RenamedTensors, rename_tensors
 from headstart.detectors.weights.mmdetection import names

@@ -34,7 +34,11 @@ _LAYERS = {
 }
 
 NAMES: KeyRules = [
-    *((rf"{theirs}\.{old}\.(.+)", rf"{ours}.{new}.\1") for theirs, ours in _BLOCKS.items() for old, new in _CSP.items()),
+    *(
+        (rf"{theirs}\.{old}\.(.+)", rf"{ours}.{new}.\1")
+        for theirs, ours in _BLOCKS.items()
+        for old, new in _CSP.items()
+    ),
     *((rf"{theirs}\.m\.(.+)", rf"{ours}.blocks.\1") for theirs, ours in _BLOCKS.items()),
     *((rf"{theirs}\.(.+)", rf"{ours}.\1") for theirs, ours in _LAYERS.items()),
     (r"head\.stems\.(\d+)\.(.+)", r"neck.out_convs.\1.\2"),
@@ -82,7 +86,7 @@ def _is_legacy(hints: Hints) -> bool:
     if hints.by_user or any(entry in CURRENT_ENTRIES for entry in hints.entries):
         return False
     raise UserError(
-        "does not say how its images are normalised, and YOLOX's files of the same names have two ways: give --as yolox "
-        "(raw BGR: release 0.1.1rc0 and everything since), or --as yolox-legacy (RGB, mean and deviation of ImageNet: "
-        "release 0.0.1)"
+        "does not say how its images are normalised, and YOLOX's files of the same names have two ways: give --as "
+        "yolox (raw BGR: release 0.1.1rc0 and everything since), or --as yolox-legacy (RGB, mean and deviation of "
+        "ImageNet: release 0.0.1)"
     )
