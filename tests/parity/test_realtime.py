@@ -16,7 +16,7 @@ from headstart.heads.selection import Selection
 from headstart.heads.yolox import YOLOXHead, YOLOXOptions
 from headstart.priors import valid_flags
 from headstart.structures import Features, Targets
-from parity.official import close, sizes, targets, tensor
+from parity.official import close, meta, sizes, targets, tensor
 
 STRIDES = [8, 16, 32]
 RTMDET_TEST = Selection(nms_pre=30000, score_threshold=0.001, iou_threshold=0.65, max_detections=300)
@@ -68,13 +68,13 @@ class Case:
             self.stems.append(ConvModule(maps.shape[1], 24, 1, YOLOX_NORM))
             stem = {k.removeprefix(f"stems.{level}."): v for k, v in weights.items() if k.startswith(f"stems.{level}.")}
             self.stems[-1].load_state_dict(stem, strict=False)
-        self.sizes = sizes(arrays)
+        self.sizes, self.square = sizes(arrays), [tuple(meta(arrays)["batch_shape"])] * 2
 
     def run(self, *, training, square=False):
         for module in (self.head, self.stems):
             module.train(training)
         maps = [stem(x) for stem, x in zip(self.stems, self.inputs)] if len(self.stems) else self.inputs
-        return self.head(Features([], [], maps, STRIDES), [(128, 160)] * 2 if square else self.sizes)
+        return self.head(Features([], [], maps, STRIDES), self.square if square else self.sizes)
 
     def loss(self, scenario):
         outputs = self.run(training=True, square="square" in scenario)
@@ -126,7 +126,8 @@ def test_outputs(case, training):
 def test_points(name, reference):
     head = HEADS[name][0](7, 24, STRIDES, HEADS[name][1])
     arrays = reference(name)
-    for level, shape in enumerate([(16, 20), (8, 10), (4, 5)]):
+    for level in range(3):
+        shape = arrays[f"in/feat{level}"].shape[2:]
         close(head.level_points(level, shape, "cpu"), arrays[f"prior/level{level}"][:, :2], 1e-6)
 
 
