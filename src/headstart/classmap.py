@@ -148,14 +148,16 @@ def match_classes(
     given: Mapping[str, str | None] | None = None,
     *,
     who: tuple[str, str] = ("teacher", "student"),
+    needed: bool = True,
 ) -> ClassMap:
     """Matches classes by name: exactly, else by the same word in another spelling (case, separators, `SPELLINGS`).
 
     given  teacher's class -> student's class, or None to leave it out; replaces what the names say for these classes
     who    what the two are called in error messages
+    needed whether it is an error that nothing matches at all
 
     Raises UserError if a given name does not exist (with the nearest), if a name could mean several classes, and if
-    nothing matches at all.
+    nothing matches where that is `needed`.
     """
     chosen: dict[int, int] = {}
     for name, other in (given or {}).items():
@@ -175,7 +177,7 @@ def match_classes(
             raise UserError(f"class map: the {who[0]}'s class {teacher[row]!r} is given twice.")
         chosen[row] = number
     goal = [chosen[row] if row in chosen else _guess(name, student, who[1]) for row, name in enumerate(teacher)]
-    if all(number == LEFT_OUT for number in goal):
+    if needed and all(number == LEFT_OUT for number in goal):
         raise UserError(
             f"{who[0]} and {who[1]} have no class in common: the {who[0]} finds {shorten(_classes(teacher))}; "
             f"the {who[1]} {'has ' * (who[1] == 'data')}{shorten(student)}. Say which belong together by --class-map "

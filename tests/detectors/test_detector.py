@@ -115,3 +115,16 @@ def test_the_last_part_of_a_training_is_for_heads_that_have_a_loss_of_it(built):
     for on in (True, False):
         built.last_part(on)
         assert built.head.extra_l1 is on
+
+
+def test_a_padding_of_its_own(built):
+    """A raw value for all channels, normalised as the pixels are, in the order of the weights."""
+    parts = (built.backbone, built.neck, built.head, CLASSES)
+    turned = Detector(*parts, mean=(1, 2, 3), std=(1, 2, 4), order="BGR", pad=115)
+    pixels = torch.full((2, 3, 32, 64), 50, dtype=torch.uint8)
+    found = turned.normalise(ImageBatch(pixels, [(32, 40), (20, 64)], [0, 1], [(32, 40), (20, 64)]))
+    for padding in (found[0, :, :, 40:], found[1, :, 20:]):
+        assert all(set(one.flatten().tolist()) == {goal} for one, goal in zip(padding, (114, 56.5, 28), strict=True))
+    assert found[0, :, 0, 39].tolist() == [49, 24, 11.75]
+    with pytest.raises(UserError, match="between 0 and 255, not 256"):
+        Detector(*parts, pad=256)

@@ -10,6 +10,7 @@ from torch import nn
 from headstart.backbones import SHORT_NAMES
 from headstart.detectors import parts, two_stage
 from headstart.detectors.parts import BackboneOptions
+from headstart.detectors.realtime import SIZES
 from headstart.detectors.zoo import DETECTORS, FAMILIES, build_detector
 from headstart.errors import UserError
 from headstart.heads.atss import ATSSHead
@@ -18,8 +19,11 @@ from headstart.heads.fcos import FCOSHead
 from headstart.heads.gfl import GFLHead
 from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.retina import RetinaHead
+from headstart.heads.rtmdet import RTMDetHead
 from headstart.heads.selection import Selection
 from headstart.heads.two_stage import TwoStageHead
+from headstart.heads.yolox import YOLOXHead
+from headstart.necks import PAFPN
 from headstart.options import aliases_of
 from laws.tiny import CLASSES, losses, scene
 
@@ -29,7 +33,7 @@ def build(name, **options):
 
 
 def test_every_family_on_every_short_name():
-    assert len(DETECTORS) == len(FAMILIES) * len(SHORT_NAMES)
+    assert len(DETECTORS) == len(FAMILIES) * len(SHORT_NAMES) + len(SIZES)
     assert DETECTORS["retinanet_r18"] == ("retinanet", "r18") and DETECTORS["fasterrcnn_r50"] == ("fasterrcnn", "r50")
     assert {"fcos_mnv2", "retinanet_swin_t", "fcos_effb0"} <= set(DETECTORS)
 
@@ -42,6 +46,8 @@ def test_every_family_on_every_short_name():
         ("atss_mnv3s", {"depth": 1}, ATSSHead, [8, 16, 32, 64, 128]),
         ("gfl_mnv2_050", {"depth": 1, "reg_max": 8}, GFLHead, [8, 16, 32, 64, 128]),
         ("reppoints_mnv2_050", {"depth": 1}, RepPointsHead, [8, 16, 32, 64, 128]),
+        ("rtmdet_mnv2_050", {"depth": 1, "neck_blocks": 2}, RTMDetHead, [8, 16, 32]),
+        ("yolox_r10", {"depth": 1, "depthwise": True}, YOLOXHead, [8, 16, 32]),
         ("fasterrcnn_mnv2_050", {"hidden": 8}, TwoStageHead, [4, 8, 16, 32, 64]),
         ("fasterrcnn_r10", {"hidden": 8, "box_head": "4conv1fc", "rpn_depth": 2}, TwoStageHead, [4, 8, 16, 32, 64]),
         ("cascadercnn_mnv2_050", {"hidden": 8}, CascadeHead, [4, 8, 16, 32, 64]),
@@ -59,9 +65,11 @@ def test_they_are_built_and_trained(name, options, head, strides):
 @pytest.mark.parametrize("name", [f"{family}_mnv2_050" for family in FAMILIES])
 def test_width_reaches_every_layer(name):
     built = build(name, width=24)
-    assert {conv.out_channels for conv in built.neck.modules() if isinstance(conv, nn.Conv2d)} == {24}
+    last = built.neck.out_convs if isinstance(built.neck, PAFPN) else built.neck
+    assert {conv.out_channels for conv in last.modules() if isinstance(conv, nn.Conv2d)} == {24}
     towers = [part for key, part in built.head.named_modules() if key.rpartition(".")[2].endswith("tower")]
-    assert towers and {conv.out_channels for tower in towers for conv in tower.convs} == {24}
+    convs = [layer for tower in towers for layer in tower.modules() if isinstance(layer, nn.Conv2d)]
+    assert convs and {conv.out_channels for conv in convs} == {24}
 
 
 def test_a_recipe_builds_the_same_detector_again():
@@ -207,7 +215,8 @@ def test_what_is_frozen_by_default(monkeypatch, name, pretrained, frozen, still)
     [
         ("retinanet_r81", {}, "no detector is called 'retinanet_r81'; did you mean retinanet_r18"),
         ("fasterrcn_r50", {}, "did you mean fasterrcnn_r50"),
-        ("yolo", {}, "no detector is called 'yolo'; `headstart models` lists them"),
+        ("yolo", {}, "no detector is called 'yolo'; did you mean yolox"),
+        ("quux", {}, "no detector is called 'quux'; `headstart models` lists them"),
         ("retinanet", {}, "say which backbone: retinanet_r18, or retinanet with backbone=NAME"),
         ("retinanet_r18", {"widht": 8}, "detector retinanet_r18 has no option 'widht'; did you mean width?"),
         ("retinanet_r18", {"hidden": 8}, "has no option 'hidden'"),

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
-from headstart.heads.tower import Tower
+from headstart.csp import RTMDET_NORM
+from headstart.heads.tower import LevelTower, Tower
 
 
 @pytest.mark.parametrize("norm", [False, True])
@@ -51,3 +53,26 @@ def test_narrow_towers_start_as_loud_as_wide_ones(width):
     for conv in Tower(width, width, 2).convs:
         assert conv.weight.std().item() * (width / 256) ** 0.5 == pytest.approx(0.01, rel=0.05)
         assert not conv.bias.any()
+
+
+@pytest.mark.parametrize("options", [{"shared": True}, {"shared": False}, {"shared": False, "depthwise": True}])
+def test_layers_of_each_level(options):
+    torch.manual_seed(0)
+    tower = LevelTower(6, 8, 2, 3, RTMDET_NORM, **options).eval()
+    for norm in (m for m in tower.modules() if isinstance(m, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.running_mean)
+    x = torch.randn(2, 6, 5, 7)
+    results = [tower(x, level=level) for level in range(3)]
+    assert not torch.equal(results[0][0], results[1][0]) and len(tower) == len(results[0][1]) == 2
+    convs = {p.data_ptr() for p in tower.convs.parameters()}
+    assert len(convs) == (2 if options["shared"] else 6 * (4 if "depthwise" in options else 1))
+    result, trace = results[2]
+    assert torch.equal(result, functional.silu(trace[1])) and bool((trace[0] < 0).any())
+    assert torch.equal(tower(trace[0], 1, 2)[0], result)
+    assert torch.equal(tower(functional.silu(trace[0]), 1, 2, activated=True)[0], result)
+
+
+def test_the_least_value_of_an_activation():
+    line = torch.linspace(-6, 6, 100001)
+    for tower in (Tower(2, 2, 1), LevelTower(2, 2, 1, 1, RTMDET_NORM, shared=True)):
+        assert tower.activate(line).min().item() == pytest.approx(tower.minimum, abs=1e-6)

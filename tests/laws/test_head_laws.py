@@ -13,10 +13,13 @@ from headstart.heads.cells import flatten_level, shapes
 from headstart.heads.dense import DenseHead
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.gfl import GFLHead
+from headstart.heads.points import LevelHead
 from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.rpn import RPNHead
+from headstart.heads.rtmdet import RTMDetHead
 from headstart.heads.selection import Selection
 from headstart.heads.two_stage import RPNBasedHead
+from headstart.heads.yolox import YOLOXHead
 from headstart.structures import Targets
 from laws.tiny import (
     DENSE,
@@ -126,7 +129,10 @@ def test_a_proposals_score_and_box_are_those_of_its_cell(outputs_of):
         for image, found in enumerate(head.proposals(whole, batch.sizes)):
             assert len(found) > 20 and len(found.cells.level.unique()) > 2
             logits = at_cells(whole.cls, head.num_classes, image, found.cells)
-            torch.testing.assert_close(found.scores, logits.amax(dim=1).sigmoid())
+            scores = logits.amax(dim=1).sigmoid()
+            if head.objectness:
+                scores = scores * at_cells(whole.quality, 1, image, found.cells)[:, 0].sigmoid()
+            torch.testing.assert_close(found.scores, scores)
             boxes = clip_boxes_to_image(decode_at(head, whole, image, found.cells), batch.sizes[image])
             torch.testing.assert_close(found.boxes, boxes)
             assert bool((found.scores.diff() <= 0).all())
@@ -216,6 +222,10 @@ def encode_level(head, boxes, level, shape, step=None):
     points = head.level_points(level, shape, boxes.device, step)
     if isinstance(head, RepPointsHead):
         return encode_points((boxes - points.repeat(1, 2)) / stride, head.moment.detach())
+    if isinstance(head, YOLOXHead):
+        return torch.cat([(centers(boxes) - points) / stride, ((boxes[:, 2:] - boxes[:, :2]) / stride).log()], dim=1)
+    if isinstance(head, RTMDetHead):
+        return encode_distances(points, boxes)
     assert isinstance(head, FCOSHead), f"say here how {type(head).__name__} encodes boxes"
     distances = encode_distances(points, boxes)
     return distances / stride if head.normalised else distances
@@ -318,7 +328,10 @@ def crowded(targets, area):
 
 def priors_inside(head, outputs, area):
     """(B, N) whether each prior lies in the area: its point, or most of its anchor or of its first box."""
-    if isinstance(head, FCOSHead):
+    if isinstance(head, LevelHead):
+        points = head.all_points(outputs, 0.5 if isinstance(head, YOLOXHead) else 0.0)
+        own = encode_distances(points, torch.tensor(area)).amin(dim=1) > 0
+    elif isinstance(head, FCOSHead):
         every = [head.level_points(level, shape, "cpu") for level, shape in enumerate(shapes(outputs))]
         own = encode_distances(torch.cat(every), torch.tensor(area)).amin(dim=1) > 0
     elif isinstance(head, AnchorHead):
@@ -335,11 +348,14 @@ def test_ignored_boxes_are_neither_objects_nor_background(outputs_of):
     area = [0.0, 0.0, 60.0, 60.0]
     targets = crowded([Targets.empty(), Targets.empty()], area)
     for head, whole, _ in outputs_of:
-        leaves = replace(whole, cls=[m.detach().requires_grad_() for m in whole.cls])
+        # An objectness is what is told of the background, classes learn from objects alone then.
+        told, width = ("quality", 1) if head.objectness else ("cls", head.num_classes)
+        maps = [m.detach().requires_grad_() for m in getattr(whole, told)]
+        leaves = replace(whole, **{told: maps})
         torch.manual_seed(0)
         assigned = head.assign(leaves, targets)
         total(head.loss(leaves, assigned)).backward()
-        grads = torch.cat([flatten_level(m.grad, head.num_classes) for m in leaves.cls], dim=1)
+        grads = torch.cat([flatten_level(m.grad, width) for m in maps], dim=1)
         inside = priors_inside(head, whole, area)
         assert bool((inside.sum(dim=1) > 10).all()) and bool((grads[inside] == 0).all())
         assert bool((grads[~inside] != 0).any())

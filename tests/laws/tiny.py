@@ -20,8 +20,10 @@ from headstart.heads.cells import CellHead
 from headstart.heads.deformable import DeformableConv
 from headstart.heads.fcos import FCOSHead
 from headstart.heads.gfl import GFLHead
+from headstart.heads.points import LevelHead
 from headstart.heads.roi import BoxHead
 from headstart.methods import Frozen, Method, build_method
+from headstart.methods.assistants import kind_of
 from headstart.structures import DenseOutputs, ImageBatch, Progress, Targets
 
 CLASSES = ("circle", "square", "star")
@@ -35,12 +37,14 @@ VARIANTS: list[tuple[str, dict]] = [
     ("retinanet", {"convention": "torchvision", "norm": True}),
     ("fcos", {"convention": "torchvision", "improved": True}),
     ("fasterrcnn", {"convention": "torchvision"}),
+    ("rtmdet", {"exponential": False}),
+    ("yolox", {"depthwise": True, "assigner": "mmdetection"}),
 ]
 """Every family as it is by default, and the options that change what its head computes."""
 
-DENSE = ["retinanet", "fcos", "atss", "gfl", "reppoints"]
-REFINING = ["reppoints"]
-"""Those of `DENSE` that assign by boxes which they predict themselves: rounding changes who answers for what."""
+DENSE = ["retinanet", "fcos", "atss", "gfl", "reppoints", "rtmdet", "yolox"]
+REFINING = ["reppoints", "rtmdet", "yolox"]
+"""Those of `DENSE` that assign by what they predict themselves: rounding changes who answers for what."""
 TWO_STAGE = ["fasterrcnn", "cascadercnn"]
 PAIRS: dict[str, dict[str | None, list[str]]] = {
     "baseline": {teacher: list(FAMILIES) for teacher in (None, *FAMILIES)},
@@ -105,10 +109,13 @@ OPTIONS: list[Case] = [
     ("head", {}, "fasterrcnn of other classes", "retinanet"),
     ("head", {}, "cascadercnn of other classes", "fasterrcnn"),
     ("head", {}, "atss of other classes", "gfl"),
+    ("head", {}, "yolox of other classes", "rtmdet"),
+    ("head", {"assistants": ["rtmdet", "yolox"]}, "fasterrcnn", "gfl"),
     ("crosskd", {"through": "assistant"}, "fasterrcnn", "retinanet"),
     ("crosskd", {"through": "assistant", "regions": 8}, "cascadercnn", "gfl"),
     ("crosskd", {"tap": 0, "activation": "before", "region": "uniform"}, "gfl", "gfl"),
     ("crosskd", {"tap": 1}, "fasterrcnn", "cascadercnn"),
+    ("crosskd", {"activation": "before", "statistics": False}, "yolox of other classes", "rtmdet"),
     ("crosskd", {}, "gfl of other classes", "retinanet"),
     ("crosskd", {}, "fasterrcnn of other classes", "fcos"),
     ("crosskd", {}, "gfl + fasterrcnn", "atss"),
@@ -168,6 +175,9 @@ def stir(built: Detector) -> Detector:
             head.reg.bias.data += 2.5  # exp of it: distances of some 12 pixels instead of one
         if isinstance(head, GFLHead):
             head.reg.bias.data -= torch.arange(head.reg_max + 1).repeat(4) * 0.5  # some 2 strides instead of 8
+        if isinstance(head, LevelHead):  # boxes some 4 strides wide
+            for layer in head.reg:
+                layer.bias.data += {"yolox": torch.tensor([0.0, 0, 1.4, 1.4])}.get(kind_of(head), 0.7)
     return built
 
 

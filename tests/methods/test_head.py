@@ -63,7 +63,7 @@ def on_the_teachers_pyramid(teacher, student):
     """A method whose student reads what its teacher reads, with adapters of AKD that change nothing."""
     model = tiny(teacher, 3)
     made = rebuild_for(tiny(student), model.neck.strides)
-    built = Detector(copy.deepcopy(model.backbone), copy.deepcopy(model.neck), made, CLASSES)
+    built = Detector(copy.deepcopy(model.backbone), copy.deepcopy(model.neck), made, CLASSES, pad=model.pad)
     method = build_method("head", stir(built).eval(), Frozen(model), weights="paper", warmup=0)
     for imitation in imitations(method, "akd").values():
         make_identity(imitation.adapter)
@@ -102,7 +102,8 @@ def test_an_assistant_on_the_teachers_pyramid_has_nothing_to_learn(teacher, stud
     with torch.no_grad():  # and it is not blind
         for parameter in assistant.head.parameters():
             parameter.mul_(1.1)
-    assert all(term.item() > 1e-4 for name, term in watch(method)[0].items() if name.startswith("akd/"))
+    least = max(1e-9, 1e3 * max(akd))  # untrained batch norms leave little of a map, and little is wrong then
+    assert all(term.item() > least for name, term in watch(method)[0].items() if name.startswith("akd/"))
 
 
 def test_an_assistant_is_of_its_teachers_make():

@@ -164,7 +164,7 @@ def test_assistants_may_be_given_in_several_ways(given, chosen):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ("yolo", "method head: no assistant is called 'yolo'; expected one of rcnn, "),
+        ("quux", "method head: no assistant is called 'quux'; expected one of rcnn, "),
         (["retinet"], "method head: no assistant is called 'retinet'; did you mean retinanet?"),
         ("rcnn, rcnn", "method head: assistant rcnn is named twice; there is one of each kind"),
         (["fcos", "rcnn", "fcos"], "method head: assistant fcos is named twice; there is one of each kind"),

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from headstart.errors import UserError
+from headstart.heads.retina import RetinaHead, RetinaOptions
+from headstart.heads.rtmdet import RTMDetHead, RTMDetOptions
 from headstart.methods.pairing import (
     CellToCell,
     CellToRegion,
@@ -21,6 +23,7 @@ from headstart.methods.pairing import (
 from headstart.structures import CellIndex, Regions
 from methods.pairs import CASES, cells_of, imitations, make, make_case, only_name, only_teacher, watch
 
+DENSE_STUDENT = SimpleNamespace(head=RetinaHead(1, 1, [8], RetinaOptions(width=1, depth=1)))
 HIGH = [8, 16, 32, 64, 128]
 LOW = [4, 8, 16, 32, 64]
 
@@ -155,7 +158,7 @@ def test_the_table(student_at, guide_at, expected):
 
 
 def step(sampled, rows=None):
-    return SimpleNamespace(regions=sampled, region_rows=rows)
+    return SimpleNamespace(regions=sampled, region_rows=rows, student=DENSE_STUDENT)
 
 
 def test_the_same_places_are_taken_as_they_are():
@@ -201,6 +204,13 @@ def test_cell_to_cell():
     assert [x.tolist() for x in found.source] == [[[[[3.0]]]], [[[[0.0]]]]]
     assert [a is b for a, b in zip(found.target, target, strict=False)] == [True, True] and len(found.target) == 2
     assert len(CellToCell((2,))(own, target, step([])).target) == 1
+
+
+def test_cells_are_activated_as_the_students_head_does():
+    silu = SimpleNamespace(head=RTMDetHead(1, 1, [8], RTMDetOptions(width=1, depth=1)))
+    given = SimpleNamespace(regions=[], region_rows=None, student=silu)
+    (found,) = CellToCell((1,))([torch.tensor([[[[-1.0, 2]]]])], [torch.zeros(1)], given).source
+    torch.testing.assert_close(found.flatten(), torch.nn.functional.silu(torch.tensor([-1.0, 2])))
 
 
 def test_a_pairs_tensors_are_its_sources():

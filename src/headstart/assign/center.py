@@ -47,10 +47,7 @@ class CenterRange:
             size = areas(boxes)[None].expand_as(fits).masked_fill(~fits, torch.inf)
             smallest, index = size.min(dim=1)
             matched = torch.where(smallest.isinf(), matched, wanted[index])
-        if len(wanted) < len(targets):
-            crowd = encode_distances(points[:, None], targets.boxes[targets.ignored][None]).amin(dim=-1) > 0
-            matched = torch.where((matched == NEGATIVE) & crowd.any(dim=1), IGNORED, matched)
-        return matched
+        return ignore_inside(matched, points, targets, wanted)
 
     def _near(self, points: Tensor, strides: Tensor, boxes: Tensor, distances: Tensor) -> Tensor:
         if self.radius is None:
@@ -60,3 +57,14 @@ class CenterRange:
         low = torch.max(centres[None] - reach, boxes[None, :, :2])
         high = torch.min(centres[None] + reach, boxes[None, :, 2:])
         return torch.cat([points[:, None] - low, high - points[:, None]], dim=-1).amin(dim=-1) > 0
+
+
+def ignore_inside(matched: Tensor, points: Tensor, targets: Targets, wanted: Tensor) -> Tensor:
+    """An assigner's answer (N,) with IGNORED for background points (N, 2) that lie in an ignored box.
+
+    `wanted` are the indices of the targets that are not ignored.
+    """
+    if len(wanted) == len(targets):
+        return matched
+    crowd = encode_distances(points[:, None], targets.boxes[targets.ignored][None]).amin(dim=-1) > 0
+    return torch.where((matched == NEGATIVE) & crowd.any(dim=1), IGNORED, matched)

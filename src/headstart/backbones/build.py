@@ -11,8 +11,10 @@ from torch import nn
 from headstart.backbones import mobilenet
 from headstart.backbones.adapt import adapt
 from headstart.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
-from headstart.backbones.names import resolve_name
+from headstart.backbones.csp_darknet import CSPDarknet
+from headstart.backbones.names import OWN_NAMES, resolve_name
 from headstart.backbones.pretrained import create_pretrained, load_file
+from headstart.backbones.scalable import Scale, scale_of
 from headstart.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ def build_backbone(
     first_stride: bool = False,
     norm_eps: float | None = None,
     normed_stages: Sequence[int] | None = None,
+    widen: float | None = None,
+    deepen: float | None = None,
 ) -> Backbone:
     """The feature extractor of a detector.
 
@@ -50,15 +54,18 @@ def build_backbone(
     frozen_stages, norm_eval   what is not trained, see `Backbone`
     channels, strides          of a module's maps, finest first; checked, may be left out
     first_stride, norm_eps, normed_stages   changes of timm's model for the weights of an imported detector, see `adapt`
+    widen, deepen   other factors of channels and blocks than the name says, of the backbones of RTMDet and YOLOX
+                    (`scalable.SCALES`), from scratch or from a file
 
     Raises UserError for an unknown name, missing strides, weights that cannot be fetched or do not fit.
     """
     if isinstance(name_or_module, nn.Module):
         if isinstance(pretrained, str | Path):
             raise UserError("a backbone given as a module brings its own weights: load them before, not by path")
-        if first_stride or norm_eps is not None or normed_stages is not None:
+        if first_stride or any(change is not None for change in (norm_eps, normed_stages, widen, deepen)):
             raise UserError(
-                "a backbone given as a module is not changed: leave out first_stride, norm_eps and normed_stages"
+                "a backbone given as a module is not changed: leave out first_stride, norm_eps, normed_stages, widen "
+                "and deepen"
             )
         name = type(name_or_module).__name__
         return Backbone(
@@ -72,7 +79,13 @@ def build_backbone(
     if channels is not None or strides is not None:
         raise UserError(f"channels and strides of backbone '{name_or_module}' follow from its name: leave them out")
     timm_name = resolve_name(name_or_module)
-    body, out_indices, notes = _create(name_or_module, timm_name, pretrained)
+    scale = scale_of(name_or_module, widen, deepen)
+    if pretrained is True and scale != scale_of(name_or_module):
+        raise UserError(
+            f"there are no ImageNet weights of {name_or_module} at another widen or deepen: pass --weights none or "
+            "--weights FILE"
+        )
+    body, out_indices, notes = _create(name_or_module, timm_name, pretrained, scale)
     settings = getattr(body, "pretrained_cfg", None) or {}
     adapted = adapt(body, name_or_module, first_stride=first_stride, norm_eps=norm_eps, normed_stages=normed_stages)
     return Backbone(
@@ -87,25 +100,37 @@ def build_backbone(
     )
 
 
-def _create(name: str, timm_name: str, pretrained: bool | str | Path) -> tuple[nn.Module, list[int] | None, list[str]]:
-    make: Callable[..., nn.Module] = OWN_BODIES.get(name) or _features_of(timm_name)
-    body = create_pretrained(make, name, timm_name) if pretrained is True else make(pretrained=False)
+def _create(
+    name: str, timm_name: str, pretrained: bool | str | Path, scale: Scale | None
+) -> tuple[nn.Module, list[int] | None, list[str]]:
     out_indices = None
-    if name not in OWN_BODIES:
-        out_indices = _pick_stages(name, cast("FeatureListNet", body).feature_info.reduction())
+    if scale is not None and name in OWN_NAMES:
+        if pretrained is True:
+            raise UserError(
+                f"there are no ImageNet weights of {name}, YOLOX trains from scratch: pass --weights none, or begin "
+                "with a whole detector (--student FILE)"
+            )
+        body: nn.Module = CSPDarknet(scale.widen, scale.deepen, depthwise=scale.depthwise)
+    else:
+        make: Callable[..., nn.Module] = OWN_BODIES.get(name) or _features_of(timm_name, scale)
+        body = create_pretrained(make, name, timm_name) if pretrained is True else make(pretrained=False)
+        if name not in OWN_BODIES:
+            out_indices = _pick_stages(name, cast("FeatureListNet", body).feature_info.reduction())
     notes = [] if isinstance(pretrained, bool) else [load_file(body, name, timm_name, Path(pretrained))]
     return body, out_indices, notes
 
 
-def _features_of(timm_name: str) -> Callable[..., nn.Module]:
+def _features_of(timm_name: str, scale: Scale | None) -> Callable[..., nn.Module]:
     # Windowed transformers refuse every size but the one they were trained at unless told.
-    size_options: dict[str, Any] = {"strict_img_size": False} if timm_name.startswith("swin") else {}
+    given: dict[str, Any] = {"strict_img_size": False} if timm_name.startswith("swin") else {}
+    if scale is not None:
+        given |= {"widen_factor": scale.widen, "deepen_factor": scale.deepen}
 
     def make(**options: Any) -> nn.Module:
         import timm
 
         try:
-            return timm.create_model(timm_name, features_only=True, **size_options, **options)
+            return timm.create_model(timm_name, features_only=True, **given, **options)
         except (RuntimeError, ValueError, AttributeError) as error:
             if options.get("pretrained"):
                 raise

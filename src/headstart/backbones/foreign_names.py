@@ -41,8 +41,10 @@ def find_naming(file: Collection[str], own: Collection[str]) -> Naming:
 
 def _read_timm(file: Collection[str], own: Collection[str]) -> tuple[Names, str]:
     """timm's names, and torchvision's of its ResNets, which are the same; behind any prefix."""
-    # timm's feature networks flatten the first level of containers: stages.0.x becomes stages_0.x.
+    # timm's feature networks flatten the first level of containers, stages.0.x becomes stages_0.x, or hold the whole
+    # model inside, model.stages.0.x.
     flat = {name: name for name in own} | {name.replace("_", ".", 1): name for name in own if "_" in name}
+    flat |= {name.removeprefix("model."): name for name in own if name.startswith("model.")}
     found = Counter(key.removesuffix(tail) for key in file for tail in _tails(key) if tail in flat)
     prefix = max(found, key=lambda start: (found[start], -len(start)), default="")
     inside = {key: key.removeprefix(prefix) for key in file if key.startswith(prefix)}

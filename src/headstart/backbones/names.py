@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headstart.backbones.scalable import SCALES
 from headstart.errors import UserError, did_you_mean
 
 SHORT_NAMES = {
@@ -36,13 +37,22 @@ SPECIAL_NAMES = {"mnv3l_pair": "mobilenetv3_large_100"}
 """The same for backbones of a single imported detector; `headstart models` does not list them."""
 
 
+OWN_NAMES = tuple(name for name in SCALES if name.startswith("csp_darknet"))
+"""Backbones that timm does not have."""
+
+
 def resolve_name(name: str) -> str:
-    """The timm name behind `name`. Raises UserError with the nearest names if there is none."""
+    """The timm name behind `name`, or the name itself for a backbone of ours.
+
+    Raises UserError with the nearest names if there is none.
+    """
     import timm
 
+    if name in OWN_NAMES:
+        return name
     full = (SHORT_NAMES | SPECIAL_NAMES).get(name, name)
     if timm.is_model(full):
         return full
-    known = [*SHORT_NAMES, *timm.list_models()]
+    known = [*SHORT_NAMES, *OWN_NAMES, *timm.list_models()]
     near = did_you_mean(name, known, most=4, otherwise=f"short names are {', '.join(SHORT_NAMES)}")
     raise UserError(f"no backbone is called '{name}': expected a short name or a timm model{near}")

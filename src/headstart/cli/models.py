@@ -38,7 +38,7 @@ def models(text: Annotated[str | None, Argument(help="Only names that contain th
         built = build_on_meta(name) if few or family not in common else None
         if built is not None and family not in common:
             common[family] = {"strides": f"{built.neck.strides[0]}..{built.neck.strides[-1]}", **roles(built)}
-        row: dict[str, str | float] = {"name": name, "backbone (timm)": SHORT_NAMES[short], **common[family]}
+        row: dict[str, str | float] = {"name": name, "backbone": SHORT_NAMES.get(short, short), **common[family]}
         if few and built is not None:
             size = count_flops(built)
             row["parameters (M)"] = round(size.parameters / 1e6, 1)

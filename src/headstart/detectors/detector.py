@@ -24,7 +24,8 @@ class Detector(nn.Module):
     head       pyramid -> outputs; assign, loss, decode, proposals (headstart.heads)
     classes    the K names, in the order of the labels
     order      in which the weights want the channels, "RGB" or "BGR" (Caffe's); batches are RGB always
-    mean, std  of values in 0..255, in that order, applied to the input; the padding is zero after it
+    mean, std  of values in 0..255, in that order, applied to the input
+    pad        the raw value, 0..255 in all channels, of the padding; None: it is zero after normalisation
     recipe     the keyword arguments of `build_detector` that make this detector again, or {} when built by hand
 
     Forward and loss are the same in training and evaluation; only norms and dropout know the mode.
@@ -43,26 +44,28 @@ class Detector(nn.Module):
         mean: Sequence[float] = (123.675, 116.28, 103.53),
         std: Sequence[float] = (58.395, 57.12, 57.375),
         order: str = "RGB",
+        pad: float | None = None,
         recipe: dict[str, object] | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.neck, self.head = backbone, neck, head
         self.classes = tuple(classes)
-        self.order = check_order(order)
+        self.order, self.pad = check_order(order), check_pad(pad)
         self.recipe = recipe or {}
         self.register_buffer("mean", torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).reshape(1, 3, 1, 1), persistent=False)
 
     def normalise(self, batch: ImageBatch) -> Tensor:
-        """(B, 3, H, W) in the dtype of the weights; zero outside each image's valid area."""
+        """(B, 3, H, W) in the dtype of the weights; outside each image's valid area zero, or the normalised `pad`."""
         raw = batch.pixels if self.order == "RGB" else batch.pixels.flip(1)
         pixels = (raw.to(self.mean.dtype) - self.mean) / self.std
+        filling: Tensor | int = 0 if self.pad is None else ((self.pad - self.mean) / self.std)[0]
         height, width = pixels.shape[-2:]
         for image, (valid_height, valid_width) in enumerate(batch.sizes):
             if valid_height < height:
-                pixels[image, :, valid_height:] = 0
+                pixels[image, :, valid_height:] = filling
             if valid_width < width:
-                pixels[image, :, :, valid_width:] = 0
+                pixels[image, :, :, valid_width:] = filling
         return pixels
 
     def extract(self, batch: ImageBatch) -> Features:
@@ -107,3 +110,10 @@ def check_order(order: str) -> str:
     if order not in ORDERS:
         raise UserError(f"the order of the channels must be RGB or BGR, not '{order}'")
     return order
+
+
+def check_pad(pad: float | None) -> float | None:
+    """The value itself. Raises UserError if it is no pixel value."""
+    if pad is not None and not 0 <= pad <= 255:
+        raise UserError(f"the value of the padding must lie between 0 and 255, not {pad:g}")
+    return pad

@@ -7,8 +7,14 @@ from collections.abc import Iterable
 from headstart.backbones.names import SHORT_NAMES
 from headstart.errors import did_you_mean
 
-FAMILY_NAMES = ("retinanet", "fcos", "atss", "gfl", "reppoints", "fasterrcnn", "cascadercnn")
+FAMILY_NAMES = ("retinanet", "fcos", "atss", "gfl", "reppoints", "rtmdet", "yolox", "fasterrcnn", "cascadercnn")
 """The keys of `headstart.detectors.zoo.FAMILIES`."""
+
+SIZES: dict[str, tuple[str, str]] = {
+    **{f"rtmdet_{size}": ("rtmdet", f"cspnext_{size}") for size in ("tiny", "s", "m", "l", "x")},
+    **{f"yolox_{size}": ("yolox", f"csp_darknet_{size}") for size in ("nano", "tiny", "s", "m", "l", "x")},
+}
+"""Name of an official detector -> family and backbone; the backbone decides the rest."""
 
 
 def unknown_detector(name: str, families: Iterable[str] = FAMILY_NAMES) -> str:
@@ -31,4 +37,4 @@ def is_detector(name: str, backbone: str | None) -> bool:
 
 
 def _with_backbones(families: Iterable[str]) -> list[str]:
-    return [f"{family}_{short}" for family in families for short in SHORT_NAMES]
+    return [*SIZES, *(f"{family}_{short}" for family in families for short in SHORT_NAMES)]

@@ -11,18 +11,26 @@ from headstart.detectors.detector import Detector
 from headstart.errors import UserError
 from headstart.heads.cells import CellOptions
 from headstart.heads.protocol import Head
+from headstart.necks import Neck
 from headstart.necks.fpn import FPN, Extra, Norm
+from headstart.options import Positive
 
 Weights = bool | str | Path
 
 
 @dataclass(frozen=True, kw_only=True)
 class BodyOptions:
-    """How the backbone of an imported file departs from timm's: the options of `headstart.backbones.adapt`."""
+    """How a backbone departs from what its name says.
+
+    first_stride, norm_eps, normed_stages   of an imported file, from timm's: the options of `headstart.backbones.adapt`
+    widen, deepen   factors of channels and blocks, of RTMDet's and YOLOX's bodies (`headstart.backbones.scalable`)
+    """
 
     first_stride: bool = False
     norm_eps: float | None = None
     normed_stages: tuple[int, ...] | None = None
+    widen: Positive | None = None
+    deepen: Positive | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +40,7 @@ class BackboneOptions:
     pretrained     True: ImageNet weights; False: from scratch; or a file of weights, see `build_backbone`
     frozen_stages  how many of the first stages are not trained (1: stem and C2); None: see `make_body`
     norm_eval      batch norms use their running statistics in training too; None: see `make_body`
-    body_options   how an imported backbone departs from timm's
+    body_options   how the backbone departs from what its name says
     """
 
     pretrained: Weights = True
@@ -97,7 +105,15 @@ def from_stride_4(
     return FPN(body.channels, body.strides, width=width, start=0, levels=levels, extra="maxpool", norm=norm)
 
 
-def assemble(body: Backbone, neck: FPN, head: Head, classes: Sequence[str]) -> Detector:
+def assemble(
+    body: Backbone,
+    neck: Neck,
+    head: Head,
+    classes: Sequence[str],
+    *,
+    pad: float | None = None,
+    order: str = "RGB",
+) -> Detector:
     """The whole, with the normalisation that the backbone was trained for."""
     mean, std = ([value * 255 for value in row] for row in (body.mean, body.std))
-    return Detector(body, neck, head, classes, mean=mean, std=std)
+    return Detector(body, neck, head, classes, mean=mean, std=std, pad=pad, order=order)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headstart.backbones import SHORT_NAMES
-from headstart.detectors import dense, two_stage
+from headstart.detectors import dense, realtime, two_stage
 from headstart.detectors.detector import Detector
-from headstart.detectors.names import unknown_detector
+from headstart.detectors.names import SIZES, unknown_detector
 from headstart.detectors.parts import BackboneOptions
 from headstart.errors import UserError
 from headstart.options import check_options, plain_options
@@ -32,12 +32,15 @@ FAMILIES: dict[str, Family] = {
     "atss": Family(dense.atss, dense.ATSSDetectorOptions),
     "gfl": Family(dense.gfl, dense.GFLDetectorOptions),
     "reppoints": Family(dense.reppoints, dense.RepPointsDetectorOptions),
+    "rtmdet": Family(realtime.rtmdet, realtime.RTMDetDetectorOptions),
+    "yolox": Family(realtime.yolox, realtime.YOLOXDetectorOptions),
     "fasterrcnn": Family(two_stage.fasterrcnn, two_stage.FasterRCNNOptions),
     "cascadercnn": Family(two_stage.cascadercnn, two_stage.CascadeRCNNOptions),
 }
 
 DETECTORS: dict[str, tuple[str, str]] = {
-    f"{family}_{short}": (family, short) for family in FAMILIES for short in SHORT_NAMES
+    **SIZES,
+    **{f"{family}_{short}": (family, short) for family in FAMILIES for short in SHORT_NAMES},
 }
 """Name -> family and backbone. Any other backbone: the family's name and `backbone=`."""
 

@@ -24,6 +24,7 @@ from headstart.detectors.zoo import build_detector
 from headstart.engine.batches import BatchLoader
 from headstart.engine.display import Print
 from headstart.engine.ema import ModelEMA
+from headstart.engine.fine_tune import change_classes, tell_classes
 from headstart.engine.lane import Lane
 from headstart.engine.optim import FULL_RATE, build_optimizer
 from headstart.engine.precision import Precision, choose_precision
@@ -157,17 +158,29 @@ def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say:
 
 
 def make_student(choice: DetectorChoice, classes: Sequence[str], seed: int, say: Print | None = None) -> Detector:
-    """The same start weights whenever the seed is the same, whatever was built before."""
+    """The same start weights whenever the seed is the same, whatever was built before.
+
+    A student from a file of other classes than the data's keeps all but its classifier's rows (`fine_tune`); `say` is
+    told which of those it keeps.
+    """
     start_generators(seed)
-    return demand_classes(make_detector(choice, classes, "student", say), classes, choice.file)
+    student = make_detector(choice, classes, "student", say)
+    if choice.file is None or tuple(student.classes) == tuple(classes):
+        return student
+    try:
+        student, matched = change_classes(student, classes)
+    except UserError as error:
+        raise UserError(f"student: {choice.file}: {error}") from error
+    if say is not None:
+        say(tell_classes(matched))
+    return student
 
 
-def demand_classes(student: Detector, classes: Sequence[str], file: str | None = None) -> Detector:
-    """The student itself. Raises UserError unless it has the classes of the data; `file` is where it came from."""
+def demand_classes(student: Detector, classes: Sequence[str]) -> Detector:
+    """The student itself. Raises UserError unless it has the classes of the data."""
     if tuple(student.classes) != tuple(classes):
-        who = "the student" if file is None else f"the student in {file}"
         raise UserError(
-            f"{who} knows the classes {', '.join(student.classes)}; the data has {', '.join(classes)}. "
+            f"the student knows the classes {', '.join(student.classes)}; the data has {', '.join(classes)}. "
             "They must be the same in the same order; data.classes can choose and order them."
         )
     return student

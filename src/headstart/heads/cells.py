@@ -49,12 +49,16 @@ class CellHead(Rebuildable[CellOptions]):
     num_classes  K; `num_anchors` A per cell; `strides` of the levels; `selection` for detections, `proposing` for RoIs
     code_size    R, how many numbers of `reg` make one box
     has_quality  whether its outputs have a `quality`
+    objectness   whether that is an objectness, without which the class means nothing: candidates and proposals are then
+                 ranked by class times quality, a box has its best class alone, and NMS sees boxes that reach out of the
+                 image whole
     convention   how weights of other libraries are to be read
     """
 
     num_anchors: int = 1
     code_size: int = 4
     has_quality: bool = False
+    objectness: bool = False
 
     def __init__(
         self, num_classes: int, strides: Sequence[int], options: CellOptions, convention: Convention = OWN
@@ -136,7 +140,7 @@ class CellHead(Rebuildable[CellOptions]):
         """Detections per image: per level the best classes above the threshold, then NMS within each class.
 
         The score is the class probability times the quality's probability, where the head has one (or the root of
-        that, see `Convention.joint_score`).
+        that, see `Convention.joint_score`); with an `objectness` it is compared with the threshold so.
         """
         return [self._decode_image(outputs, sizes[i], i) for i in range(len(sizes))]
 
@@ -146,20 +150,32 @@ class CellHead(Rebuildable[CellOptions]):
         for level, logits in enumerate(outputs.cls):
             scores = flatten_level(logits[image : image + 1], self.num_classes)[0].float().sigmoid()
             quality = self._quality(outputs, level, image)
-            if quality is not None and self.convention.joint_score:
-                scores, quality = (scores * quality[:, None]).sqrt(), None
+            if quality is not None and (self.objectness or self.convention.joint_score):
+                joint = scores * quality[:, None]
+                scores, quality = joint.sqrt() if self.convention.joint_score else joint, None
+            best = None
+            if self.objectness:
+                scores, best = scores.max(dim=1)
             flat = scores.flatten()
             index = (flat > chosen.score_threshold).nonzero().flatten() if chosen.score_threshold is not None else None
             values = flat if index is None else flat[index]
             top = stable_topk(values, min(chosen.nms_pre, len(values)))
             values, index = values[top], top if index is None else index[top]
-            rows, labels = index // self.num_classes, index % self.num_classes
+            if best is None:
+                rows, labels = index // self.num_classes, index % self.num_classes
+            else:
+                rows, labels = index, best[index]
             if quality is not None:
                 values = values * quality[rows]
-            parts.append(self._rows(outputs, level, image, rows, size, values, labels, chosen))
+            parts.append(
+                self._rows(outputs, level, image, rows, size, values, labels, chosen, clip=not self.objectness)
+            )
         found = join(parts)
-        kept = stable_nms(found.boxes, found.scores, found.labels, chosen.iou_threshold)
-        return found[kept[: chosen.max_detections]]
+        kept = found[stable_nms(found.boxes, found.scores, found.labels, chosen.iou_threshold)]
+        if self.objectness:
+            boxes = clip_boxes_to_image(kept.boxes, size)
+            kept = replace(kept, boxes=boxes)[chosen.large_enough(boxes).nonzero().flatten()]
+        return kept[: chosen.max_detections]
 
     def _quality(self, outputs: DenseOutputs, level: int, image: int) -> Tensor | None:
         if outputs.quality is None:
@@ -170,8 +186,9 @@ class CellHead(Rebuildable[CellOptions]):
     def proposals(self, outputs: DenseOutputs, sizes: list[Size]) -> list[Detections]:
         """Class-agnostic boxes per image, best first, each with its cell; nothing here carries a gradient.
 
-        An anchor's score is its largest class probability (quality is not used), NMS is per level. Source: the region
-        proposals of HEAD (spec of the released code; tests/parity, head_assist `proposals/*`).
+        An anchor's score is its largest class probability (quality is not used, unless it is an `objectness`), NMS is
+        per level. Source: the region proposals of HEAD (spec of the released code; tests/parity, head_assist
+        `proposals/*`).
         """
         return self.propose(outputs, sizes, self.proposing)
 
@@ -184,8 +201,10 @@ class CellHead(Rebuildable[CellOptions]):
         parts = []
         for level, logits in enumerate(outputs.cls):
             best = flatten_level(logits[image : image + 1], self.num_classes)[0].float().amax(dim=1)
-            rows = stable_topk(best, min(chosen.nms_pre, len(best)))
-            scores = best[rows].sigmoid()
+            quality = self._quality(outputs, level, image) if self.objectness else None
+            ranked = best if quality is None else best.sigmoid() * quality
+            rows = stable_topk(ranked, min(chosen.nms_pre, len(best)))
+            scores = ranked[rows].sigmoid() if quality is None else ranked[rows]
             part = self._rows(outputs, level, image, rows, size, scores, torch.zeros_like(rows), chosen)
             if chosen.score_threshold is not None:
                 part = part[(part.scores > chosen.score_threshold).nonzero().flatten()]
@@ -204,15 +223,19 @@ class CellHead(Rebuildable[CellOptions]):
         scores: Tensor,
         labels: Tensor,
         chosen: Selection,
+        *,
+        clip: bool = True,
     ) -> Detections:
         """Detections of the chosen rows of a level; boxes too small after clipping are dropped."""
         shape = outputs.cls[level].shape[-2:]
         codes = flatten_level(outputs.reg[level][image : image + 1], self.code_size)[0].float()
         step = self.steps(outputs)[level]
-        boxes = clip_boxes_to_image(self.decode_level(codes, level, (shape[0], shape[1]), step)[rows], size)
+        boxes = self.decode_level(codes, level, (shape[0], shape[1]), step)[rows]
+        boxes = clip_boxes_to_image(boxes, size) if clip else boxes
         cell = rows // self.num_anchors
         index = CellIndex(torch.full_like(rows, level), cell // shape[1], cell % shape[1], rows % self.num_anchors)
-        return Detections(boxes, scores, labels, index)[chosen.large_enough(boxes).nonzero().flatten()]
+        found = Detections(boxes, scores, labels, index)
+        return found[chosen.large_enough(boxes).nonzero().flatten()] if clip else found
 
 
 def shapes(outputs: DenseOutputs) -> list[Size]:

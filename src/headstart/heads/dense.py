@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import Literal, Self
+from functools import partial
+from typing import Literal, Self, cast
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from headstart.heads.cells import CellHead, CellOptions
 from headstart.heads.convention import OWN, Convention
@@ -26,7 +26,7 @@ class DenseHead(CellHead):
     predicts_at: Literal["cells"] = "cells"
     regions_per_image = 0
     layer_names: tuple[str, ...] = TOWERS
-    cls: nn.Conv2d
+    cls: nn.Conv2d | nn.ModuleList
 
     def __init__(
         self,
@@ -38,11 +38,12 @@ class DenseHead(CellHead):
         norm: bool = False,
         bias: bool | None = None,
         convention: Convention = OWN,
+        tower: Callable[[], Tower] | None = None,
     ) -> None:
-        """`norm`, `bias`: of the towers' convolutions (`Tower`)."""
+        """`norm`, `bias`: of the towers' convolutions (`Tower`); `tower` makes one of another kind, called twice."""
         super().__init__(num_classes, strides, options, convention)
-        self.cls_tower = Tower(channels, options.width, options.depth, norm=norm, bias=bias)
-        self.reg_tower = Tower(channels, options.width, options.depth, norm=norm, bias=bias)
+        made = tower or partial(Tower, channels, options.width, options.depth, norm=norm, bias=bias)
+        self.cls_tower, self.reg_tower = made(), made()
 
     def predict(self, cls: list[Tensor], reg: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor] | None]:
         """Class logits, box code and quality logits from the towers' activated results, all per level.
@@ -65,25 +66,41 @@ class DenseHead(CellHead):
         start: int,
         sizes: list[Size],
         trace: bool = False,
+        activated: bool = False,
     ) -> DenseOutputs:
         """Enter both towers at block `start` with maps per level and go to the end.
 
         For `start` > 0 the maps [l] (B, width, H, W) are what block `start` - 1 gave before its activation, as the
-        traces hold it; for 0 they are the pyramid's.
+        traces hold it, or after it if `activated`; for 0 they are the pyramid's.
         """
-        cls, cls_trace = run_tower(self.cls_tower, cls_maps, start, trace)
-        reg, reg_trace = run_tower(self.reg_tower, reg_maps, start, trace)
+        cls, cls_trace = run_tower(self.cls_tower, cls_maps, start, trace, activated)
+        reg, reg_trace = run_tower(self.reg_tower, reg_maps, start, trace, activated)
         return DenseOutputs(*self.predict(cls, reg), sizes, cls_trace, reg_trace)
 
     def layers(self, outputs: DenseOutputs) -> dict[str, list[Tensor]]:
         """The activated results of both towers: what an assistant of this kind imitates. Needs a trace.
 
-        {"cls_tower": [l] (B, width, H, W), "reg_tower": ...}, all at least 0.
+        {"cls_tower": [l] (B, width, H, W), "reg_tower": ...}.
         """
         return {
-            "cls_tower": [functional.relu(x) for x in outputs.cls_trace[-1]],
-            "reg_tower": [functional.relu(x) for x in outputs.reg_trace[-1]],
+            "cls_tower": [self.activate(x) for x in outputs.cls_trace[-1]],
+            "reg_tower": [self.activate(x) for x in outputs.reg_trace[-1]],
         }
+
+    def activate(self, x: Tensor) -> Tensor:
+        """The activation of its layers, on values of any shape: a ReLU in most heads, SiLU in some."""
+        return self.cls_tower.activate(x)
+
+    @property
+    def minimum(self) -> float:
+        """The least that `activate` gives."""
+        return self.cls_tower.minimum
+
+    def classifiers(self) -> dict[str, nn.Conv2d]:
+        """The layers whose outputs are the classes, (A*K, C, kernel, kernel), by their names in its state dict."""
+        if isinstance(self.cls, nn.ModuleList):
+            return {f"cls.{level}": cast(nn.Conv2d, layer) for level, layer in enumerate(self.cls)}
+        return {"cls": self.cls}
 
     @property
     def predictor(self) -> Self:
@@ -128,8 +145,10 @@ class DenseHead(CellHead):
         )
 
 
-def run_tower(tower: Tower, maps: Iterable[Tensor], start: int, trace: bool) -> tuple[list[Tensor], list[list[Tensor]]]:
+def run_tower(
+    tower: Tower, maps: Iterable[Tensor], start: int, trace: bool, activated: bool = False
+) -> tuple[list[Tensor], list[list[Tensor]]]:
     """A tower from block `start` on: its activated result per level, and its trace [block][l] (empty if not asked)."""
-    passed = [tower(x, start) for x in maps]
+    passed = [tower(x, start, level, activated=activated) for level, x in enumerate(maps)]
     blocks = [list(levels) for levels in zip(*(seen for _, seen in passed))] if trace else []
     return [x for x, _ in passed], blocks

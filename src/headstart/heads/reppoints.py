@@ -88,13 +88,14 @@ class RepPointsHead(DenseHead):
         start: int,
         sizes: list[Size],
         trace: bool = False,
+        activated: bool = False,
     ) -> DenseOutputs:
         """As for every dense head. The first stage's points are `earlier`, traced inner layers `inner`.
 
         Points [l] (B, 18, H, W) are in single precision whatever the maps are.
         """
-        cls, cls_trace = run_tower(self.cls_tower, cls_maps, start, trace)
-        reg, reg_trace = run_tower(self.reg_tower, reg_maps, start, trace)
+        cls, cls_trace = run_tower(self.cls_tower, cls_maps, start, trace, activated)
+        reg, reg_trace = run_tower(self.reg_tower, reg_maps, start, trace, activated)
         first = [self.initial_conv(x) for x in reg]
         initial = [self.initial(functional.relu(x)).float() for x in first]
         offsets = [scale_gradient(points, 0.1) - self.taps for points in initial]

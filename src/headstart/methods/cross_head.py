@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from headstart.detectors.detector import Detector
 from headstart.detectors.taps import read_tap, tap_width
-from headstart.heads.protocol import dense_outputs
+from headstart.heads.protocol import as_dense, dense_outputs
 from headstart.methods.criteria.soft_labels import match_statistics
 from headstart.methods.pairing import coarsen, stride_factors
 from headstart.methods.step import Needs, Step
@@ -26,11 +26,12 @@ class CrossHead(nn.Module):
     blocks (in proportion, where the towers have another depth), which it must have then. Levels correspond by their
     place from the finest; maps of finer strides are averaged to the teacher's. Where channels differ, there is a 1x1
     convolution between, shared by the levels. The maps are then given the mean and deviation of the teacher's channels
-    on the same batch (`match_statistics`), rectified unless `start` is 0, and go through the teacher's remaining
-    blocks, predictions and scales. Gradient reaches the student's layers below the tap and the convolutions between.
+    on the same batch (`match_statistics`) and go through the teacher's remaining blocks, predictions and scales.
+    Gradient reaches the student's layers below the tap and the convolutions between.
 
     activated   the taps are read after their activation, as the released code does (an in-place ReLU overwrites what
-                it keeps), or before it, as its text says
+                it keeps), and cut off below what the teacher's activation can give: rectified for a ReLU. Or before
+                it, as its text says; they are then activated as the teacher does
     statistics  whether they are matched
 
     Source: CrossKD (arXiv:2306.11369), tests/parity, crosskd_*.
@@ -70,18 +71,20 @@ class CrossHead(nn.Module):
             cls, reg = (self._prepare(side, step, targets) for side in SIDES)
         else:
             cls = reg = self._prepare("cls", step, targets)
-        return self.teacher.resume(cls, reg, start=self.start, sizes=step.batch.sizes)
+        activated = self.activated and self.start > 0
+        return self.teacher.resume(cls, reg, start=self.start, sizes=step.batch.sizes, activated=activated)
 
     def _prepare(self, side: str, step: Step, targets: dict[str, list[Tensor]]) -> list[Tensor]:
         maps = read_tap(step.student, self.places[side], step.features, step.outputs)
-        rectify = self.activated and self.start > 0
-        maps = coarsen([functional.relu(x) for x in maps] if rectify else maps, self.factors)
+        head = as_dense(self.teacher.model.head)
+        activated = self.activated and self.start > 0
+        maps = coarsen([as_dense(step.student.head).activate(x) for x in maps] if activated else maps, self.factors)
         if side in self.adapters:
             maps = [self.adapters[side](x) for x in maps]
-        if not self.statistics:
-            return maps
-        goals = targets[self.teacher_places[side]][: len(maps)]
-        return [match_statistics(x, functional.relu(t) if rectify else t) for x, t in zip(maps, goals)]
+        if self.statistics:
+            goals = targets[self.teacher_places[side]][: len(maps)]
+            maps = [match_statistics(x, head.activate(t) if activated else t) for x, t in zip(maps, goals)]
+        return [functional.relu(x - head.minimum) + head.minimum for x in maps] if activated else maps
 
     def __str__(self) -> str:
         between = f", 1x1 {self.widths[0]} -> {self.widths[1]}" if len(self.adapters) else ""

@@ -33,8 +33,8 @@ class HeadOptions:
 
     akd, ckd          switches; both off leaves the assistants with ground truth only ("assist")
     assistants        further assistants that no teacher guides: kinds (rcnn, cascade, retinanet, fcos, atss, gfl,
-                      reppoints), or "auto" for the paper's; as a mapping, kind -> options of its head and `weight`,
-                      the factor of its losses
+                      reppoints, rtmdet, yolox), or "auto" for the paper's; as a mapping, kind -> options of its
+                      head and `weight`, the factor of its losses
     weights           "auto": each squared error in units of its target's variance (`TargetVariance`), 1 for all AKD
                       layers of an assistant together and 0.5 for its CKD, shared out among the assistants;
                       "paper": the published constants on the plain squared error

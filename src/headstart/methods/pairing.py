@@ -16,6 +16,7 @@ from torch.nn import functional
 from headstart.cached_tensor import cached_tensor
 from headstart.errors import UserError
 from headstart.heads.cells import flatten
+from headstart.heads.protocol import as_dense
 from headstart.methods.step import Step
 from headstart.structures import CellIndex, Regions, Signal, tensors_of
 
@@ -86,7 +87,7 @@ class CellToRegion(Correspondence):
 
     def __call__(self, source: Signal, target: Signal, step: Step) -> Pair:
         vectors, traced, anchor = read_cells(tensors_of(source), step.regions)
-        return Pair([functional.relu(vectors)], [tensors_of(target)[0][traced]], anchor)
+        return Pair([as_dense(step.student.head).activate(vectors)], [tensors_of(target)[0][traced]], anchor)
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ class CellToCell(Correspondence):
     of_maps = True
 
     def __call__(self, source: Signal, target: Signal, step: Step) -> Pair:
-        maps = coarsen([functional.relu(x) for x in tensors_of(source)], self.factors)
+        head = as_dense(step.student.head)
+        maps = coarsen([head.activate(x) for x in tensors_of(source)], self.factors)
         return Pair(maps, tensors_of(target)[: len(maps)])
 
 

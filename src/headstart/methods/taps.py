@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from headstart.detectors.taps import read_tap
+from headstart.heads.dense import DenseHead
 from headstart.methods.step import Needs, Step
 from headstart.structures import Signal
 from headstart.teachers.base import Teacher
@@ -59,7 +60,11 @@ class TeacherTap:
 
     def __call__(self, step: Step) -> list[Tensor]:
         found = self.teacher.taps(step.batch, [self.name])[self.name]
-        return [functional.relu(x) for x in found] if self.activated else found
+        if not self.activated:
+            return found
+        head = self.teacher.model.head
+        activate = head.activate if isinstance(head, DenseHead) else functional.relu
+        return [activate(x) for x in found]
 
     def __str__(self) -> str:
         return f"{self.teacher.title} {spell(self.name)}"

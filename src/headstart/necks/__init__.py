@@ -2,5 +2,6 @@
 
 from headstart.necks.fpn import FPN
 from headstart.necks.neck import Neck
+from headstart.necks.pafpn import PAFPN
 
-__all__ = ["FPN", "Neck"]
+__all__ = ["FPN", "PAFPN", "Neck"]

@@ -51,8 +51,19 @@ class Teacher(Protocol):
         """
         ...
 
-    def resume(self, cls_maps: list[Tensor], reg_maps: list[Tensor], *, start: int, sizes: list[Size]) -> DenseOutputs:
-        """Somebody else's maps through its dense head from block `start` on; gradients reach the maps."""
+    def resume(
+        self,
+        cls_maps: list[Tensor],
+        reg_maps: list[Tensor],
+        *,
+        start: int,
+        sizes: list[Size],
+        activated: bool = False,
+    ) -> DenseOutputs:
+        """Somebody else's maps through its dense head from block `start` on; gradients reach the maps.
+
+        `activated`: they are values after the activation of the block before.
+        """
         ...
 
     def read_regions(self, pyramid: list[Tensor], boxes: list[Tensor], *, stage: int = 0) -> RegionOutputs:

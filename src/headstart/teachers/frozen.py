@@ -104,12 +104,23 @@ class Frozen:
             self._read[stage] = (list(boxes), found)
         return found
 
-    def resume(self, cls_maps: list[Tensor], reg_maps: list[Tensor], *, start: int, sizes: list[Size]) -> DenseOutputs:
-        """Somebody else's maps through the dense head from block `start` on; gradients reach the maps."""
+    def resume(
+        self,
+        cls_maps: list[Tensor],
+        reg_maps: list[Tensor],
+        *,
+        start: int,
+        sizes: list[Size],
+        activated: bool = False,
+    ) -> DenseOutputs:
+        """Somebody else's maps through the dense head from block `start` on; gradients reach the maps.
+
+        `activated`: they are values after the activation of the block before.
+        """
         head = self.model.head
         if not isinstance(head, DenseHead):
             raise TypeError(f"{self.title} has no towers to enter: its head is a {type(head).__name__}")
-        return head.resume(cls_maps, reg_maps, start=start, sizes=sizes)
+        return head.resume(cls_maps, reg_maps, start=start, sizes=sizes, activated=activated)
 
     def read_regions(self, pyramid: list[Tensor], boxes: list[Tensor], *, stage: int = 0) -> RegionOutputs:
         """Somebody else's pyramid through box head `stage` at boxes (R_i, 4) of each image; gradients reach it."""

@@ -27,15 +27,23 @@ def retinanet(family, **options):
 
 
 @pytest.mark.parametrize("levels", [3, 4])
-def test_the_coarsest_levels_of_a_longer_pyramid_have_no_counterpart(levels):
+def test_a_shorter_pyramid_is_made_longer_for_the_assistant(levels):
+    """By every second cell; the student's own head is compared on its own levels."""
     method = build_method("head", retinanet("retinanet", start=1, levels=levels), frozen("fcos")).train()
     assistant = only_assistant(method)
-    assert assistant.factors == (1,) * levels and assistant.head.strides == HIGH[:levels]
-    assert assistant.levels == f"P3..P{2 + levels}"
+    assert assistant.factors == (1,) * levels and assistant.head.strides == HIGH
+    assert assistant.levels == f"P3..P{2 + levels} (and every second cell up to stride 128)"
     terms, step, outputs = watch(method)
     theirs = assistant.teacher_layers(only_teacher(method), step.batch, outputs)
-    assert all(len(maps) == levels for maps in (*theirs.values(), *outputs.layers.values()))
+    for name, maps in outputs.layers.items():
+        assert [m.shape for m in maps] == [m.shape for m in theirs[name]] and len(maps) == 5
+    last = step.features.pyramid[-1]
+    longer = [last[..., ::2, ::2], last[..., ::4, ::4]][: 5 - levels]
+    for one, maps in zip(longer, outputs.layers["cls_tower"][levels:], strict=True):
+        assert torch.equal(assistant.head.cls_tower(one)[0], maps)
     assert terms["akd/fcos/cls_tower"].item() > 0
+    (ckd,) = imitations(method, "ckd/fcos/cls").values()
+    assert len(ckd.match(step.outputs.cls_trace[0], theirs["cls_tower"], step).target) == levels
 
 
 def test_a_longer_pyramid_than_the_teachers():

@@ -65,8 +65,9 @@ def test_an_assistant_is_of_its_teachers_make(family, student):
     if family in DENSE:
         assert assistant.layers == tuple(theirs.layer_names) and assistant.width == 16
         assert isinstance(adapter, ConvAdapter) and tuple(adapter.conv.weight.shape) == (16, 16, 1, 1)
-        assert assistant.head.cls_tower.convs[0].in_channels == 24 and len(assistant.head.cls_tower) == 3
-        assert assistant.head.strides == [8, 16, 32, 64, 128]
+        first = next(layer for layer in assistant.head.cls_tower.modules() if isinstance(layer, nn.Conv2d))
+        assert first.in_channels == 24 and len(assistant.head.cls_tower) == 3
+        assert assistant.head.strides == theirs.strides
     else:
         assert tuple(adapter.linear.weight.shape) == (40, 40)
         heads = [m for m in assistant.head.modules() if isinstance(m, BoxHead)]
@@ -131,7 +132,10 @@ def test_every_option_of_a_kind_can_be_given():
         assert given and standalone_assistant(kind, student, given).head.hparams == first.hparams
 
 
-@pytest.mark.parametrize(("kind", "hint"), [("retinet", "did you mean retinanet?"), ("yolo", "expected one of rcnn, ")])
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [("retinet", "did you mean retinanet?"), ("quux", "expected one of rcnn, "), ("yolo", "did you mean yolox?")],
+)
 def test_kinds_that_do_not_exist_are_refused(kind, hint):
     for given in (kind, [kind], {kind: {}}, f"fcos, {kind}"):
         with pytest.raises(UserError, match=re.escape(f"no assistant is called '{kind}'; {hint}")):

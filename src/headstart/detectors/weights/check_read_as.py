@@ -14,6 +14,8 @@ FAMILIES = {
     "atss": r"atss",
     "gfl": r"gfl",
     "reppoints": r"reppoints",
+    "rtmdet": r"rtmdet",
+    "yolox": r"yolox",
     "cascadercnn": r"cascade",
     "fasterrcnn": r"(?<!cascade.)(faster|mask).?rcnn",
 }
@@ -24,6 +26,8 @@ BACKBONES = {
     r"mnv3": r"mobilenet.?v3",
     **{rf"resnet{depth}(_2)?$": rf"(?<![a-z])(r|resnet).?{depth}(?!\d)" for depth in (18, 34, 50, 101, 152)},
     **{rf"resnext{depth}_": rf"(?<![a-z])(x|resnext).?{depth}(?!\d)" for depth in (50, 101)},
+    **{rf"cspnext_{size}$": rf"rtmdet.{size}(?![a-z])" for size in ("tiny", "s", "m", "l", "x")},
+    **{rf"csp_darknet_{size}$": rf"yolox.{size}(?![a-z])" for size in ("nano", "tiny", "s", "m", "l", "x")},
 }
 """Our name of a backbone, and what others call it (regular expressions)."""
 
@@ -42,6 +46,7 @@ KEYWORDS: dict[str, Callable[[ParsedCheckpoint], bool]] = {
     "normbbox": lambda parsed: bool(parsed.recipe.get("improved")),
     "centeronreg": lambda parsed: bool(parsed.recipe.get("improved")),
     "coco": lambda _: True,
+    "legacy": lambda parsed: parsed.recipe["name"] == "yolox" and parsed.order == "RGB",
 }
 """Words that decide what weights leave open, and whether a detector that was read has what the word says."""
 

@@ -21,6 +21,7 @@ class Hints:
     settings  arguments of the training program (argparse), if they were saved with the weights
     meta      what mmdetection saves with the weights: its configuration as text, the classes
     classes   names given by the user, or None
+    entries   what else lies in the file beside the weights, by name
     """
 
     name: str
@@ -28,6 +29,7 @@ class Hints:
     settings: Mapping[str, object] = field(default_factory=dict)
     meta: Mapping[str, object] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
+    entries: tuple[str, ...] = ()
 
     def name_has(self, pattern: str) -> bool:
         """Whether the name contains this (a regular expression, upper and lower case alike)."""
@@ -40,7 +42,8 @@ def collect_hints(checkpoint: Checkpoint, read_as: str | None, classes: tuple[st
     state = saved.state if isinstance(saved, Placeholder) else saved
     settings = _as_dict(state)
     name = read_as or str(settings.get("model") or checkpoint.path.stem)
-    return Hints(name, read_as is not None, settings, _as_dict(checkpoint.extras.get("meta")), classes)
+    meta = _as_dict(checkpoint.extras.get("meta"))
+    return Hints(name, read_as is not None, settings, meta, classes, tuple(checkpoint.extras))
 
 
 def _as_dict(value: object) -> dict[str, object]:

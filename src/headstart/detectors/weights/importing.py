@@ -21,6 +21,7 @@ from headstart.detectors.weights.native import FORMAT, build_from_recipe, load_d
 from headstart.detectors.weights.read_checkpoint import read_checkpoint
 from headstart.detectors.weights.torchvision.names import official_files
 from headstart.detectors.weights.torchvision.reader import is_torchvision, read_torchvision
+from headstart.detectors.weights.yolox.reader import is_yolox, read_yolox
 from headstart.errors import UserError
 from headstart.hub.address import is_on_hub
 from headstart.hub.fetch import local_file
@@ -30,6 +31,7 @@ READERS: list[
 ] = [
     (is_torchvision, read_torchvision),
     (is_mmdetection, read_mmdetection),
+    (is_yolox, read_yolox),
 ]
 """Pairs of functions: whether a state dict is of this library, and how it is read."""
 
@@ -74,7 +76,7 @@ def import_detector(
     classes: Sequence[str] | None = None,
     entry: str | None = None,
 ) -> Imported:
-    """The detector in a checkpoint of torchvision, mmdetection or a program built on them.
+    """The detector in a checkpoint of torchvision, mmdetection, YOLOX or a program built on them.
 
     read_as  a name that settles what the weights leave open, such as fasterrcnn_mobilenet_v3_large_320_fpn
     classes  names of the classes, for files that have none
@@ -186,13 +188,13 @@ def _read(tensors: Mapping[str, Tensor], hints: Hints) -> ParsedCheckpoint:
     for start, library in UNSUPPORTED.items():
         if any(key.startswith(start) for key in tensors):
             raise UserError(
-                f"is a model of {library}, which cannot be imported: expected torchvision's or mmdetection's"
+                f"is a model of {library}, which cannot be imported: expected torchvision's, mmdetection's or YOLOX's"
             )
     for recognises, read in READERS:
         if recognises(tensors):
             return read(tensors, hints)
     raise UserError(
-        "is no detector that can be imported: expected torchvision's or mmdetection's names, found "
+        "is no detector that can be imported: expected torchvision's, mmdetection's or YOLOX's names, found "
         f"{summarise_keys(tensors, most=6)}"
     )
 
@@ -203,7 +205,7 @@ def _build(parsed: ParsedCheckpoint) -> Detector:
         detector.load_state_dict(fit_state_dict(parsed.tensors, detector.state_dict(), parsed.file_keys))
     except UserError as error:
         raise UserError(f"looks like {parsed.source}, but {error}") from error
-    detector.order = parsed.order
+    detector.order, detector.pad = parsed.order, parsed.pad
     for name, values in (("mean", parsed.mean), ("std", parsed.std)):
         getattr(detector, name).copy_(torch.tensor(values).reshape(1, -1, 1, 1))
     return detector.eval()

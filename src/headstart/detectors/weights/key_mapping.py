@@ -42,6 +42,7 @@ class ParsedCheckpoint:
     mean, std  per channel, of pixel values in 0..255;  order  of the channels, "RGB" or "BGR"
     size       shorter and longer side in pixels that it was made for, and the way to resize
     notes      what was assumed and what was left out, a sentence each
+    pad        the raw value of the padding; None: zero after normalisation
     """
 
     source: str
@@ -53,6 +54,7 @@ class ParsedCheckpoint:
     order: str
     size: ImageSize
     notes: list[str] = field(default_factory=list)
+    pad: float | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import headstart
 from headstart.atomic import atomically
-from headstart.detectors.detector import Detector, check_order
+from headstart.detectors.detector import Detector, check_order, check_pad
 from headstart.errors import UserError
 from headstart.hub.fetch import local_file
 
@@ -24,11 +24,15 @@ FORMAT_VERSION = 2
 
 
 class Preprocessing(TypedDict):
-    """mean and std per channel, of pixel values in 0..255 (`range`); order of the channels, "RGB" or "BGR"."""
+    """mean and std per channel, of pixel values in 0..255 (`range`); order of the channels, "RGB" or "BGR".
+
+    pad  the raw value of the padding; null: zero after normalisation
+    """
 
     mean: list[float]
     std: list[float]
     order: NotRequired[str]
+    pad: NotRequired[float | None]
     range: NotRequired[int]
 
 
@@ -65,6 +69,7 @@ def save_detector(detector: Detector, path: str | Path, **metadata: object) -> P
             "mean": detector.mean.flatten().tolist(),
             "std": detector.std.flatten().tolist(),
             "order": detector.order,
+            "pad": detector.pad,
             "range": 255,
         },
         "training": metadata,
@@ -173,6 +178,7 @@ def load_weights(detector: Detector, path: str | Path) -> None:
         raise UserError(f"{path} does not fit the detector; " + "; ".join(problems))
     detector.load_state_dict(tensors)
     detector.order = check_order(header["preprocessing"].get("order", "RGB"))
+    detector.pad = check_pad(header["preprocessing"].get("pad"))
     for name in ("mean", "std"):
         values = torch.tensor(header["preprocessing"][name])
         getattr(detector, name).copy_(values.reshape(1, -1, 1, 1))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
+from torch.nn import functional
 
 from headstart.classmap import ClassMap
 from headstart.detectors.taps import level_names
@@ -23,7 +24,9 @@ class DenseAssistant(Assistant):
     """A dense head on the student's levels, each averaged over `factors` x `factors` cells first.
 
     No regions: assistant and teacher have the same cells, and their maps are compared cell by cell. Levels correspond
-    from the finest on; the coarsest ones of the longer pyramid have no counterpart and are left out.
+    from the finest on. Of a longer student's pyramid the coarsest are left out. A shorter one is made longer by taking
+    every second cell of its last level, and so on: the assistant has no weights for that, and its largest objects have
+    the levels that the teacher has for them.
     """
 
     head: DenseHead
@@ -38,7 +41,10 @@ class DenseAssistant(Assistant):
         names = level_names("P", strides[: len(self.factors)])
         self.levels = f"{names[0]}..{names[-1]}"
         if max(self.factors) > 1:
-            self.levels += f" (averaged to strides {head.strides[0]}..{head.strides[-1]})"
+            self.levels += f" (averaged to strides {head.strides[0]}..{head.strides[len(self.factors) - 1]})"
+        self.more = [later // one for one, later in zip(head.strides, head.strides[1:])][len(self.factors) - 1 :]
+        if self.more:
+            self.levels += f" (and every second cell up to stride {head.strides[-1]})"
 
     def adapter(self) -> Adapter:
         """One for all levels."""
@@ -46,6 +52,8 @@ class DenseAssistant(Assistant):
 
     def forward(self, step: Step) -> AssistantOutputs:
         maps = coarsen(step.features.pyramid, self.factors)
+        for factor in self.more:
+            maps.append(functional.max_pool2d(maps[-1], 1, stride=factor))
         outputs = self.head.resume(maps, maps, start=0, sizes=step.batch.sizes, trace=True)
         losses = self.head.loss(outputs, self.head.assign(outputs, step.targets))
         return AssistantOutputs(losses, self.head.layers(outputs), [])
@@ -53,7 +61,7 @@ class DenseAssistant(Assistant):
     @torch.no_grad()
     def teacher_layers(self, teacher: Teacher, batch: ImageBatch, outputs: AssistantOutputs) -> Layers:
         found = teacher.taps(batch, self.layers)
-        return {name: [torch.relu(x) for x in maps[: len(self.factors)]] for name, maps in found.items()}
+        return {name: [self.head.activate(x) for x in maps] for name, maps in found.items()}
 
     def init_from_teacher(self, teacher: Teacher, classes: ClassMap) -> list[str]:
         return init_dense_head(self.head, cast(DenseHead, teacher.model.head.predictor), classes)

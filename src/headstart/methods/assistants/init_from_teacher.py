@@ -55,21 +55,22 @@ def pull_class_layers(teacher: BoxHead, own: BoxHead, classes: ClassMap) -> dict
 
 
 def pull_class_maps(teacher: DenseHead, own: DenseHead, classes: ClassMap) -> dict[str, Tensor]:
-    """`cls` of a dense head of the teacher's kind for the student's K_s classes, anchor by anchor.
+    """The classifiers of a dense head of the teacher's kind for the student's K_s classes, anchor by anchor.
 
-    cls.weight (A * K_s, C, kernel, kernel) and cls.bias (A * K_s,).
+    By their names in `own`: a weight (A * K_s, C, kernel, kernel) and a bias (A * K_s,) of each.
 
     As for box heads, merged classes get the mean of their rows and the logarithm of their number: the odds of all of
     them together where they agree and are small.
     """
     found = {}
-    layers = (teacher.cls, own.cls)
     known, kept = len(classes.teacher), len(classes.student)
-    for key in ("weight", "bias"):
-        theirs, mine = (getattr(layer, key).detach() for layer in layers)
-        theirs, mine = theirs.unflatten(0, (-1, known)), mine.unflatten(0, (-1, kept))
-        rows = classes.pull_rows(theirs.transpose(0, 1), mine.transpose(0, 1))
-        if key == "bias":
-            rows = rows + classes.counts(rows.device).clamp(min=1).log()[:, None]
-        found[f"cls.{key}"] = rows.transpose(0, 1).flatten(0, 1)
+    given = teacher.classifiers()
+    for name, layer in own.classifiers().items():
+        for key in ("weight", "bias"):
+            theirs, mine = getattr(given[name], key).detach(), getattr(layer, key).detach()
+            theirs, mine = theirs.unflatten(0, (-1, known)), mine.unflatten(0, (-1, kept))
+            rows = classes.pull_rows(theirs.transpose(0, 1), mine.transpose(0, 1))
+            if key == "bias":
+                rows = rows + classes.counts(rows.device).clamp(min=1).log()[:, None]
+            found[f"{name}.{key}"] = rows.transpose(0, 1).flatten(0, 1)
     return found

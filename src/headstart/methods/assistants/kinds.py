@@ -15,6 +15,8 @@ from headstart.heads.protocol import Head, Predictor
 from headstart.heads.reppoints import RepPointsHead
 from headstart.heads.retina import RetinaHead
 from headstart.heads.roi import BoxHead
+from headstart.heads.rtmdet import RTMDetHead
+from headstart.heads.yolox import YOLOXHead
 from headstart.methods.assistants.assistant import Assistant
 from headstart.methods.assistants.dense import DenseAssistant
 from headstart.methods.assistants.regions import CascadeAssistant, RCNNAssistant
@@ -29,6 +31,8 @@ KINDS: dict[str, type[Predictor]] = {
     "atss": ATSSHead,
     "gfl": GFLHead,
     "reppoints": RepPointsHead,
+    "rtmdet": RTMDetHead,
+    "yolox": YOLOXHead,
 }
 """The heads that can be an assistant, by the name that terms and the option `assistants` have for them."""
 
@@ -53,8 +57,8 @@ def assistant_for(teacher: Teacher, student: Detector) -> Assistant:
     """
     head = teacher.model.head
     channels, strides = student.neck.width, student.neck.strides
-    if head.predicts_at == "cells":  # its own strides, but no more levels than the student has
-        strides = head.strides[: len(strides)]
+    if head.predicts_at == "cells":
+        strides = head.strides
     return _wrap(kind_of(head), head.predictor.rebuild(channels, strides, len(student.classes)), student)
 
 

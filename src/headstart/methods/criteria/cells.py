@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from headstart.boxes import aligned_giou
 from headstart.classmap import ClassMap
@@ -25,7 +26,8 @@ class CellPredictions:
     Of each side a cell gives the logits and the box of its likeliest anchor. cls: quality focal loss with the teacher's
     probabilities as soft labels (beta 1), of the classes that both know, divided by the student's positives, at least
     one per image. box: 1 - GIoU of the decoded boxes, weighted by the teacher's largest probability w, divided by the
-    sum of w. Cells outside an image (padded to a multiple of 32) do not count.
+    sum of w. The logits of a head with an objectness (YOLOX) are those of class times objectness. Cells outside an
+    image (padded to a multiple of 32) do not count.
 
     It is the conventional way that CrossKD is compared with, in our own form for heads of different kinds: the paper's
     was not released.
@@ -57,10 +59,19 @@ def best_of_cells(
 
     `shared` takes from logits (..., K) those of the classes that are compared.
     """
-    logits = shared(flatten(outputs.cls[:levels], head.num_classes).float()).unflatten(1, (-1, head.num_anchors))
+    every = flatten(outputs.cls[:levels], head.num_classes).float()
+    if head.objectness:
+        every = joint_logits(every, flatten((outputs.quality or [])[:levels], 1).float())
+    logits = shared(every).unflatten(1, (-1, head.num_anchors))
     boxes = decode_all(head, outputs, levels).unflatten(1, (-1, head.num_anchors))
     best = logits.detach().amax(dim=-1).argmax(dim=-1)[..., None, None]
     return (
         logits.gather(2, best.expand(-1, -1, -1, logits.shape[-1]))[:, :, 0],
         boxes.gather(2, best.expand(-1, -1, -1, 4))[:, :, 0],
     )
+
+
+def joint_logits(logits: Tensor, others: Tensor) -> Tensor:
+    """The logit of the product of the probabilities that two tensors of logits (of one shape, or broadcast) mean."""
+    both = functional.logsigmoid(logits) + functional.logsigmoid(others)
+    return both - torch.log(-torch.expm1(both.clamp(max=-1e-6)))

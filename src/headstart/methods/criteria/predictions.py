@@ -34,6 +34,10 @@ class DensePredictions:
                     ("distribution", GFL), their mean
     quality         binary cross-entropy with the teacher's quality (centreness), weighted as the boxes are
 
+    Of a head with an objectness (YOLOX), whose classes mean nothing where there is no object, the class term is
+    weighted by the teacher's objectness, w is the largest class probability times it, and the quality, which is the
+    objectness then, is compared at every prior that counts.
+
     A prior counts if it lies in its image (padded to a multiple of 32) and, where student and teacher have the same
     priors, if the student's own assignment does not ignore it.
 
@@ -77,16 +81,18 @@ class DensePredictions:
         goal = self._pick(flatten(target.cls[:levels], head.num_classes).float()).detach()
         sure = goal.amax(dim=-1).sigmoid()
         if self.region == "uniform":
-            mask = sure = torch.ones_like(sure)
+            mask = felt = sure = torch.ones_like(sure)
         else:
-            mask = self._mask(source, step)
-            sure = sure * mask
+            mask = felt = self._mask(source, step)
+            if head.objectness:
+                felt = mask * flatten((target.quality or [])[:levels], 1)[..., 0].float().sigmoid()
+            sure = sure * felt
         count = self.normaliser(step)
-        found = {"cls": soft_focal(own.flatten(0, 1), goal.flatten(0, 1), mask.flatten()) / count}
+        found = {"cls": soft_focal(own.flatten(0, 1), goal.flatten(0, 1), felt.flatten()) / count}
         total = mean_over_ranks(sure.sum()).clamp(min=1e-6) if self.confidence else count
         found["box"] = (self._boxes(source, target) * sure).sum() / total
         if "quality" in self.terms:
-            found["quality"] = self._quality(source, target, sure, step) / count
+            found["quality"] = self._quality(source, target, mask if head.objectness else sure, step) / count
         return found
 
     def normaliser(self, step: Step) -> Tensor:
@@ -127,12 +133,16 @@ class DensePredictions:
             return -aligned_iou(own, goal)[0].clamp(min=1e-6).log()
         return 1 - aligned_giou(own, goal)
 
-    def _quality(self, source: DenseOutputs, target: DenseOutputs, sure: Tensor, step: Step) -> Tensor:
-        """The summed cross-entropy of the qualities: of the student's positives where the priors are the same."""
+    def _quality(self, source: DenseOutputs, target: DenseOutputs, weight: Tensor, step: Step) -> Tensor:
+        """The summed cross-entropy of the qualities: of the student's positives where the priors are the same.
+
+        `weight` (B, N) is that of every prior in other cases, and where the quality is an objectness.
+        """
         own, goal = (
             flatten((outputs.quality or [])[: len(source.cls)], 1)[..., 0].float() for outputs in (source, target)
         )
-        weight = step.assignment.positive[:, : own.shape[1]].float() if self.same_priors else sure
+        if self.same_priors and not self.head.objectness:
+            weight = step.assignment.positive[:, : own.shape[1]].float()
         effort = functional.binary_cross_entropy_with_logits(own, goal.detach().sigmoid(), reduction="none")
         return (effort * weight).sum()
 

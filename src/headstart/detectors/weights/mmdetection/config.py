@@ -8,6 +8,7 @@ from headstart.detectors.weights.hints import Hints
 from headstart.detectors.weights.key_mapping import ImageSize
 from headstart.detectors.weights.mmdetection.config_text import Config, find_type, look, read_config
 from headstart.errors import UserError
+from headstart.structures import Size
 
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float], str]
 """Mean and standard deviation per channel, of pixel values in 0..255, and the order of the channels, "RGB" or "BGR"."""
@@ -57,14 +58,9 @@ def read_normalisation(config: Config, hints: Hints, backbone: str, *, caffe: bo
 
     Raises UserError for a configuration that says it in a way that is not understood, and where nothing says it.
     """
-    demand(config, "model.data_preprocessor.rgb_to_bgr", False)
-    found = look(config, "model.data_preprocessor")
-    if isinstance(found, Mapping) and found.get("mean"):
-        return _normalisation(found, rgb=found.get("bgr_to_rgb", False))
-    found = next(find_type([config.get("data"), config.get("test_pipeline")], "Normalize"), None)
-    found = found or config.get("img_norm_cfg")
-    if isinstance(found, Mapping) and found.get("mean"):
-        return _normalisation(found, rgb=found.get("to_rgb", True))
+    said = said_normalisation(config)
+    if said is not None:
+        return said
     if backbone == "resnext101_32x8d":
         if hints.name_has("x101_32x8d|x101-32x8d|detectron2"):
             return DETECTRON2
@@ -75,6 +71,22 @@ def read_normalisation(config: Config, hints: Hints, backbone: str, *, caffe: bo
     if caffe:
         return FIRST_CAFFE if plain_fcos else CAFFE
     return TORCHVISION
+
+
+def said_normalisation(config: Config) -> Normalisation | None:
+    """The normalisation that a configuration names, None if it names none.
+
+    Raises UserError if it says it in a way that is not understood.
+    """
+    demand(config, "model.data_preprocessor.rgb_to_bgr", False)
+    found = look(config, "model.data_preprocessor")
+    if isinstance(found, Mapping) and found.get("mean"):
+        return _normalisation(found, rgb=found.get("bgr_to_rgb", False))
+    found = next(find_type([config.get("data"), config.get("test_pipeline")], "Normalize"), None)
+    found = found or config.get("img_norm_cfg")
+    if isinstance(found, Mapping) and found.get("mean"):
+        return _normalisation(found, rgb=found.get("to_rgb", True))
+    return None
 
 
 def _normalisation(found: Config, *, rgb: object) -> Normalisation:
@@ -92,8 +104,13 @@ def _normalisation(found: Config, *, rgb: object) -> Normalisation:
     return rows[0], rows[1], "RGB" if rgb else "BGR"
 
 
-def read_size(config: Config) -> tuple[ImageSize, list[str]]:
-    """The size of images (sides in pixels) when the detector was tested, and notes on it, a sentence each."""
+def read_size(
+    config: Config, default: Size = (800, 1333), whose: str = "mmdetection does unless told otherwise"
+) -> tuple[ImageSize, list[str]]:
+    """The size of images (sides in pixels) when the detector was tested, and notes on it, a sentence each.
+
+    `default`: the shorter and the longer side where the configuration does not say it, and `whose` they are.
+    """
     places = [config.get("test_pipeline"), look(config, "test_dataloader"), look(config, "data.test")]
     scale = None
     for kind, key in (("MultiScaleFlipAug", "img_scale"), ("Resize", "scale")):
@@ -109,8 +126,9 @@ def read_size(config: Config) -> tuple[ImageSize, list[str]]:
     sides = [side for side in scale if isinstance(side, int) and side > 0] if isinstance(scale, list) else []
     if isinstance(scale, list) and len(scale) == len(sides) == 2:
         return {"short": min(sides), "long": max(sides), "resize": "opencv"}, notes
-    note = "images are fitted into 1333 x 800 pixels, as mmdetection does unless told otherwise (or --imgsz)"
-    return {"short": 800, "long": 1333, "resize": "opencv"}, [*notes, note]
+    short, long = default
+    note = f"images are fitted into {long} x {short} pixels, as {whose} (or --imgsz)"
+    return {"short": short, "long": long, "resize": "opencv"}, [*notes, note]
 
 
 def read_selection(config: Config, part: str | None = None) -> dict[str, object]:

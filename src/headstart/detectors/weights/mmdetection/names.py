@@ -59,6 +59,17 @@ SWIN = [
     ),
 ]
 
+CSPNEXT = [
+    (r"backbone\.stem\.(.+)", r"backbone.body.model.stem.\1"),
+    *((rf"backbone\.stage{stage + 1}\.(.+)", rf"backbone.body.model.stages.{stage}.\1") for stage in range(4)),
+]
+
+CSP_DARKNET = [(r"backbone\.(stem|stage[1-4])\.(.+)", r"backbone.body.\1.\2")]
+
+PAFPN = [
+    (r"neck\.(reduce_layers|top_down_blocks|downsamples|bottom_up_blocks|out_convs)\.(.+)", r"neck.\1.\2"),
+]
+
 _FPN_KINDS = {"conv": "0", "gn": "1", "bn": "1"}
 
 
@@ -88,6 +99,29 @@ DENSE = [
     (r"bbox_head\.reppoints_pts_refine_conv\.(\w+)", r"head.reg_conv.\1"),
     (r"bbox_head\.reppoints_pts_refine_out\.(\w+)", r"head.reg.\1"),
     (r"bbox_head\.moment_transfer", "head.moment"),
+]
+
+RTMDET = [
+    (r"bbox_head\.(cls|reg)_convs\.0\.(\d+)\.conv\.weight", r"head.\1_tower.convs.\2.weight"),
+    (r"bbox_head\.(cls|reg)_convs\.(\d+)\.(\d+)\.bn\.(\w+)", r"head.\1_tower.norms.\2.\3.\4"),
+    (r"bbox_head\.rtm_(cls|reg)\.(\d+)\.(\w+)", r"head.\1.\2.\3"),
+]
+
+SHARED = [
+    (
+        r"bbox_head\.(cls|reg)_convs\.[1-9]\d*\.\d+\.conv\.weight",
+        "convolutions that the levels share are stored once for each level, and read once",
+    )
+]
+
+_YOLOX_BLOCK = r"bbox_head\.multi_level_(cls|reg)_convs\.(\d+)\.(\d+)"
+
+YOLOX = [
+    (rf"{_YOLOX_BLOCK}\.conv\.weight", r"head.\1_tower.convs.\2.\3.weight"),
+    (rf"{_YOLOX_BLOCK}\.depthwise_conv\.(conv|bn)\.(\w+)", r"head.\1_tower.convs.\2.\3.0.\4.\5"),
+    (rf"{_YOLOX_BLOCK}\.pointwise_conv\.conv\.weight", r"head.\1_tower.convs.\2.\3.1.weight"),
+    (rf"{_YOLOX_BLOCK}\.(?:pointwise_conv\.)?bn\.(\w+)", r"head.\1_tower.norms.\2.\3.\4"),
+    (r"bbox_head\.multi_level_conv_(cls|reg|obj)\.(\d+)\.(\w+)", r"head.\1.\2.\3"),
 ]
 
 RPN = [
@@ -122,6 +156,8 @@ FAMILIES = {
     "bbox_head.atss_cls.weight": "atss",
     "bbox_head.gfl_cls.weight": "gfl",
     "bbox_head.reppoints_cls_out.weight": "reppoints",
+    "bbox_head.rtm_cls.0.weight": "rtmdet",
+    "bbox_head.multi_level_conv_cls.0.weight": "yolox",
     "roi_head.bbox_head.fc_cls.weight": "fasterrcnn",
     "roi_head.bbox_head.0.fc_cls.weight": "cascadercnn",
 }
@@ -133,6 +169,8 @@ TITLES = {
     ("atss", False): "ATSS",
     ("gfl", False): "GFL",
     ("reppoints", False): "RepPoints",
+    ("rtmdet", False): "RTMDet",
+    ("yolox", False): "YOLOX",
     ("fasterrcnn", False): "Faster R-CNN",
     ("fasterrcnn", True): "Mask R-CNN",
     ("cascadercnn", False): "Cascade R-CNN",

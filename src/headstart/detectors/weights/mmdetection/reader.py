@@ -12,9 +12,10 @@ from headstart.detectors.weights.hints import Hints
 from headstart.detectors.weights.key_mapping import LeftOut, ParsedCheckpoint, rename_tensors
 from headstart.detectors.weights.mmdetection import names
 from headstart.detectors.weights.mmdetection.backbones import read_backbone
-from headstart.detectors.weights.mmdetection.config import config_of, demand, read_size
+from headstart.detectors.weights.mmdetection.config import config_of, demand, read_size, said_normalisation
 from headstart.detectors.weights.mmdetection.config_text import Config, find_type, look
 from headstart.detectors.weights.mmdetection.heads import Options, check_kind, read_dense, read_two_stage
+from headstart.detectors.weights.mmdetection.realtime import REALTIME, read_realtime
 from headstart.detectors.weights.torchvision.names import coco_classes
 from headstart.errors import UserError
 
@@ -37,6 +38,8 @@ def read_mmdetection(tensors: Mapping[str, Tensor], hints: Hints) -> ParsedCheck
     tensors, left_out = _without_assistant(tensors)
     assisted = len(left_out) > len(ALWAYS_LEFT_OUT)
     family = _find_family([key for key in tensors if not (assisted and key.startswith("roi_head."))])
+    if family in REALTIME:
+        return _read_realtime(tensors, family, config, hints)
     body = read_backbone(
         tensors,
         config,
@@ -61,7 +64,7 @@ def read_mmdetection(tensors: Mapping[str, Tensor], hints: Hints) -> ParsedCheck
         place = "model.rpn_head" if assisted else "model.bbox_head"
         kind = check_kind(config, family, place)
         outputs, options = read_dense(ours, family, config, hints, place)
-    classes, notes = _find_classes(outputs, hints)
+    classes, notes = find_classes(outputs, hints)
     notes += kind
     recipe: Options = {"name": family, "backbone": body.name, "classes": list(classes), **options, **body.options}
     recipe |= _read_neck(ours, family, config, laterals, normed, options)
@@ -80,6 +83,14 @@ def read_mmdetection(tensors: Mapping[str, Tensor], hints: Hints) -> ParsedCheck
     if any(find_type(config, "soft_nms")):
         notes.append("it was tested with soft-NMS there, plain NMS is used here")
     return ParsedCheckpoint(source, recipe, ours, renamed.file_keys, mean, std, order, size, notes)
+
+
+def _read_realtime(tensors: Mapping[str, Tensor], family: str, config: Config, hints: Hints) -> ParsedCheckpoint:
+    """RTMDet and YOLOX, which have bodies and a pyramid of their own."""
+    found = read_realtime(tensors, family, config, [*names.AVERAGES, *names.ADAPTERS])
+    classes, notes = find_classes(found.outputs, hints)
+    pixels = said_normalisation(config) or found.pixels
+    return found.parse("mmdetection", classes, pixels, config, notes)
 
 
 ALWAYS_LEFT_OUT: LeftOut = [*names.MASKS, *names.AVERAGES, *names.ADAPTERS, *names.CONSTANTS]
@@ -107,11 +118,15 @@ def _find_family(tensors: Collection[str]) -> str:
             raise UserError(
                 "was written by mmdetection 1.x; bring it to 2.x with mmdetection's upgrade_model_version.py"
             )
+        if any(key.startswith("bbox_head.head_module.") for key in tensors):
+            raise UserError(
+                "has mmyolo's names, which cannot be imported; mmdetection's files of the same detectors can"
+            )
         kinds = sorted({".".join(key.split(".")[:2]) for key in tensors if key.startswith(HEADS)})
         raise UserError(
             f"is a detector of mmdetection's that cannot be imported; its heads have {', '.join(kinds[:12])}"
         )
-    if "neck.lateral_convs.0.conv.weight" not in tensors:
+    if found[0] not in REALTIME and "neck.lateral_convs.0.conv.weight" not in tensors:
         raise UserError(f"is mmdetection's {found[0]} without a feature pyramid (FPN), which cannot be imported")
     return found[0]
 
@@ -158,7 +173,7 @@ def _read_neck(
     return {"width": width, "extra": extra, "relu_extra": bool(relu)}
 
 
-def _find_classes(outputs: int, hints: Hints) -> tuple[tuple[str, ...], list[str]]:
+def find_classes(outputs: int, hints: Hints) -> tuple[tuple[str, ...], list[str]]:
     """The class names, and notes on them, a sentence each. Raises UserError if they are unknown or too many or few."""
     named: object = hints.classes
     if named is None:

@@ -1,0 +1,1 @@
+"""Weights of YOLOX's own code: its names are brought to mmdetection's."""
