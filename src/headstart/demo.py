@@ -9,6 +9,7 @@ from typing import TypedDict, Unpack
 
 import numpy as np
 
+from headstart import terminal
 from headstart.data.dataset import DetectionDataset
 from headstart.data.discover import open_dataset
 from headstart.data.shapes import make_shapes
@@ -77,7 +78,7 @@ def run_demo(
     Gives the AP of `teacher`, `baseline` and `head`, the `gain`, and the `picture`. Nothing is downloaded.
     """
     out, budget = Path(out), QUICK if quick else FULL
-    say = print if not quiet else lambda text="": None
+    say = terminal.say if not quiet else lambda text="": None
     data = draw_data(out, budget)
     shared: Shared = {"seed": seed, "device": device, "quiet": quiet}
     say(f"1 of 3: a teacher learns {budget.train} drawn pictures.\n")

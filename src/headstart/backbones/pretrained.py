@@ -74,31 +74,30 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
     A checkpoint that keeps them under `state_dict` or `model` is opened there. Raises UserError if it is neither.
     """
-    import pickle
-
-    import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file as load_safetensors
 
-    if not path.is_file():
-        raise UserError(
-            f"weights file {path} does not exist: pass --weights none to train from scratch or another file"
-        )
-    try:
-        if path.suffix == ".safetensors":
+    from headstart.reading import reading
+    from headstart.torch_file import load_torch
+
+    what = "The weights file"
+    remedy = "Pass --weights none to train from scratch, or a .safetensors or torch file with tensors only"
+    if path.suffix == ".safetensors":
+        with reading(path, what, remedy):
             return load_safetensors(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise UserError(
-            f"{path} is not a readable weights file: expected .safetensors or a torch file with tensors only "
-            f"({type(error).__name__}). Download or save it again"
-        ) from error
+    content = load_torch(path, what, remedy)
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise UserError(f"{path} holds no state dict: expected names with tensors, found {type(content).__name__}")
+    if not isinstance(content, dict) or not content or not all(_is_entry(*pair) for pair in content.items()):
+        raise UserError(
+            f"{path} holds no state dict: expected names with tensors, found {type(content).__name__}. Pass "
+            "--weights none or another file"
+        )
     return content
+
+
+def _is_entry(name: object, value: object) -> bool:
+    return isinstance(name, str) and isinstance(value, Tensor)
 
 
 def _rename(state: dict[str, Tensor], body: nn.Module) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import typer
 
 from headstart.cli import options
 from headstart.cli.errors import handle_errors
+from headstart.terminal import say
 
 config = typer.Typer(help="Show the settings of a run, or their schema.", no_args_is_help=True)
 
@@ -16,7 +17,7 @@ def show(recipe: options.Recipe = None, settings: options.Settings = None) -> No
     """Print a recipe with every default filled in."""
     from headstart.recipe import dump_run, load_run
 
-    print(dump_run(load_run(recipe, None, settings or ())), end="")
+    say(dump_run(load_run(recipe, None, settings or ())), end="")
 
 
 @config.command()
@@ -27,4 +28,4 @@ def schema() -> None:
 
     from headstart.config import Run
 
-    print(json.dumps(Run.model_json_schema(), indent=2))
+    say(json.dumps(Run.model_json_schema(), indent=2))

@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Argument
 
 from headstart.cli.errors import handle_errors
+from headstart.terminal import say
 
 MEASURED = 12
 """Of so many detectors the size is worked out; for all of them it would take minutes."""
@@ -42,10 +43,8 @@ def models(text: Annotated[str | None, Argument(help="Only names that contain th
         rows.append(row)
     show(listing(rows))
     if few:
-        print(
-            "For one image of 800 x 1280 pixels, 80 classes, 1000 regions. One multiply-accumulate (MAC) is two FLOPs."
-        )
+        say("For one image of 800 x 1280 pixels, 80 classes, 1000 regions. One multiply-accumulate (MAC) is two FLOPs.")
     else:
-        print(f"Sizes too where a part of a name leaves {MEASURED} or fewer: headstart models r18.")
-    print("\n".join(f"{name}: {(family.build.__doc__ or '').splitlines()[0]}" for name, family in FAMILIES.items()))
-    print("With any other backbone of timm: --student retinanet --backbone resnet26d.")
+        say(f"Sizes too where a part of a name leaves {MEASURED} or fewer: headstart models r18.")
+    say("\n".join(f"{name}: {(family.build.__doc__ or '').splitlines()[0]}" for name, family in FAMILIES.items()))
+    say("With any other backbone of timm: --student retinanet --backbone resnet26d.")

@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from headstart.cli.errors import handle_errors
+from headstart.terminal import say
 
 
 @handle_errors
@@ -25,6 +26,6 @@ def predict(
     """
     from headstart.engine.predict import predict as find_objects
 
-    entries = find_objects(weights, sources, out, threshold=threshold, imgsz=imgsz, device=device, draw=draw, say=print)
+    entries = find_objects(weights, sources, out, threshold=threshold, imgsz=imgsz, device=device, draw=draw, say=say)
     count = sum(len(entry["objects"]) for entry in entries)
-    print(f"{count} objects in {len(entries)} images: {out}")
+    say(f"{count} objects in {len(entries)} images: {out}")

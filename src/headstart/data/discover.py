@@ -16,6 +16,7 @@ from headstart.data.raw import SPLITS, Layout
 from headstart.data.voc import find_voc
 from headstart.data.yolo import find_yolo
 from headstart.errors import UserError, did_you_mean
+from headstart.terminal import printable
 
 FINDERS: list[Callable[[Path], Layout | None]] = [find_coco, find_roboflow, find_voc, find_yolo]
 
@@ -73,7 +74,7 @@ def open_dataset(
             f"the {split} data of {root} ({layout.kind}) holds no usable image.\n{problems.table()}".strip()
         )
     dataset = DetectionDataset(entries, chosen, path=root, split=split, problems=tuple(problems))
-    _tell(dataset, problems, report or logging.getLogger("headstart").warning)
+    _tell(dataset, problems, report or _warn)
     return dataset
 
 
@@ -103,6 +104,10 @@ def _contents(root: Path) -> str:
 def _names_elsewhere(layout: Layout, split: str) -> list[str]:
     others = [read for name, read in layout.splits.items() if name != split]
     return [name for read in others for name in read(Problems()).classes]
+
+
+def _warn(text: str) -> None:
+    logging.getLogger("headstart").warning(printable(text))
 
 
 def _tell(dataset: DetectionDataset, problems: Problems, report: Callable[[str], None]) -> None:

@@ -12,6 +12,7 @@ from headstart.errors import UserError
 from headstart.heads.cells import CellOptions
 from headstart.heads.protocol import Head
 from headstart.necks.fpn import FPN, Extra, Norm
+from headstart.options import Layers, Positive
 
 Weights = bool | str | Path
 
@@ -21,7 +22,7 @@ class BodyOptions:
     """How the backbone of an imported file departs from timm's: the options of `headstart.backbones.adapt`."""
 
     first_stride: bool = False
-    norm_eps: float | None = None
+    norm_eps: Positive | None = None
     normed_stages: tuple[int, ...] | None = None
 
 
@@ -36,7 +37,7 @@ class BackboneOptions:
     """
 
     pretrained: Weights = True
-    frozen_stages: int | None = None
+    frozen_stages: Layers | None = None
     norm_eval: bool | None = None
     body_options: BodyOptions = BodyOptions()
 

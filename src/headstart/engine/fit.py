@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from headstart import terminal
 from headstart.atomic import atomically
 from headstart.config import Run
 from headstart.detectors.detector import Detector
@@ -46,7 +47,7 @@ def fit(
     """
     keep_freed_memory()
     rank, world = place_among_processes(run.train.devices)
-    say: Print = print if rank == 0 and not quiet else lambda text: None
+    say: Print = terminal.say if rank == 0 and not quiet else lambda text: None
     if rank == 0 and folder is None and run.name is not None:
         demand_free(Path(run.out) / run.name)  # known at once, not after minutes of preparation
     prepared = prepare(run, student, teacher, checkpoint, rank, world, say)
