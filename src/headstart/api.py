@@ -9,11 +9,11 @@ from pathlib import Path
 from headstart.config import GIVEN, Run
 from headstart.detectors.detector import Detector
 from headstart.engine.fit import fit
-from headstart.engine.folder import find_checkpoint
+from headstart.engine.folder import RUN, find_run
 from headstart.engine.outcome import Outcome
-from headstart.engine.resume import load_checkpoint
+from headstart.engine.resume import Checkpoint, demand_same_run, load_checkpoint
 from headstart.errors import UserError
-from headstart.recipe import apply_overrides, check_run, load_run, place_options
+from headstart.recipe import apply_overrides, check_run, load_run, place_options, plain_run, read_yaml
 
 Teacher = str | Path | Detector
 
@@ -115,9 +115,9 @@ def _start(
 def _continue(
     path: Path, options: Mapping[str, object], settings: Iterable[str], modules: Modules, quiet: bool
 ) -> Outcome:
-    found = find_checkpoint(path)
-    checkpoint = load_checkpoint(found)
-    tree = dict(checkpoint["run"])
+    folder, found = find_run(path)
+    checkpoint = load_checkpoint(found) if found is not None else None
+    tree = _written_settings(folder, checkpoint)
     apply_overrides(tree, place_options(options), settings)
     run = check_run(tree, f"--resume {path}")
     return fit(
@@ -125,9 +125,24 @@ def _continue(
         student=modules.student,
         teacher=modules.teachers,
         checkpoint=checkpoint,
-        folder=found.parent,
+        folder=folder,
         quiet=quiet,
     )
+
+
+def _written_settings(folder: Path, checkpoint: Checkpoint | None) -> dict[str, object]:
+    """The settings in a run's folder.
+
+    Where its run.yaml was edited, what changes nothing of the weights counts. Raises UserError naming all else.
+    """
+    written = folder / RUN
+    if checkpoint is None:
+        return read_yaml(written)
+    if not written.exists():
+        return dict(checkpoint["run"])
+    edited = plain_run(check_run(read_yaml(written), str(written)))
+    demand_same_run(checkpoint["run"], edited, str(written))
+    return edited
 
 
 def _one(value: object) -> Detector | None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from headstart.config import Data, Run, Train, is_file
+from headstart.config import Run, Section, Train, is_file
 from headstart.errors import LISTED, UserError, beginning, did_you_mean
 from headstart.method_choice import WHOSE_OPTION, MethodChoice, spell_out_method, split_methods
 from headstart.strict_yaml import NameLoader, StrictLoader, parse_yaml, read_mapping
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 ALIASES = {
     "lr0": "lr",
@@ -126,10 +129,10 @@ def check_run(tree: object, source: str | None = None) -> Run:
         raise UserError(_explain_all(error, source)) from None
 
 
-def check_data(values: Mapping[str, object]) -> Data:
-    """The section `data` alone, for commands that only read images. Raises UserError as `check_run`."""
+def check_section(kind: type[AnySection], values: Mapping[str, object]) -> AnySection:
+    """One section alone, for commands that need no whole run. Raises UserError as `check_run`."""
     try:
-        return Data.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         raise UserError(_explain_all(error, None)) from None
 

@@ -21,7 +21,7 @@ def printable(text: str) -> str:
     r"""The text with everything in it that would steer a terminal as an escape: ESC becomes `\x1b`."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_escaped(character) if _is_unsafe(character) else character for character in text)
+    return "".join(escaped(character) if _is_unsafe(character) else character for character in text)
 
 
 def say(text: str = "", *, stream: TextIO | None = None, end: str = "\n") -> None:
@@ -41,7 +41,8 @@ def _is_unsafe(character: str) -> bool:
     return unicodedata.category(character) in UNSAFE or character in TURNING
 
 
-def _escaped(character: str) -> str:
+def escaped(character: str) -> str:
+    """A character as its number."""
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte of a file name that is no UTF-8
         return f"\\x{code - 0xDC00:02x}"

@@ -50,6 +50,11 @@ def training_batches(data: Data, dataset: DetectionDataset, seed: int, rank: int
     """
     if data.batch % world:
         raise UserError(f"batch {data.batch} cannot be shared equally by {world} processes; use a multiple of {world}.")
+    if data.batch > len(dataset):
+        raise UserError(
+            f"batch {data.batch} is more than the {len(dataset)} training images, some of which would be in each step "
+            f"twice; use --batch {max(len(dataset) // world * world, world)} or less."
+        )
     short, long = data.sides
     transform = Transform(short=short, long=long, flip=data.flip, jitter=data.jitter)
     share = data.batch // world

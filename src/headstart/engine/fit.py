@@ -13,7 +13,7 @@ from headstart.engine.batches import ResumableBatches
 from headstart.engine.callback import RunCallback, ScalarWriter
 from headstart.engine.display import Display, Print
 from headstart.engine.evaluator import Evaluator
-from headstart.engine.folder import RunFolder, demand_free, new_folder
+from headstart.engine.folder import RUN, RunFolder, demand_free, new_folder, remove_unfinished
 from headstart.engine.interrupt import Interrupt, Interrupted
 from headstart.engine.memory import keep_freed_memory
 from headstart.engine.metrics import MetricsFile
@@ -40,7 +40,8 @@ def fit(
 
     student, teacher     detectors made by hand, in place of those that the run names; of several teachers a list, in
                          which None leaves a place to the run
-    checkpoint, folder   continue this state in this folder; the settings must be those that it was started with
+    checkpoint, folder   continue this state in this folder; the settings must be those that it was started with.
+                         A folder alone: begin in it
     quiet                print nothing
 
     Raises UserError for whatever cannot work, and Interrupted after Ctrl-C, when everything is saved.
@@ -73,7 +74,8 @@ def fit(
 
 
 def _open_folder(folder: Path, run: Run, say: Print) -> None:
-    with atomically(folder / "run.yaml") as partial:
+    remove_unfinished(folder)
+    with atomically(folder / RUN) as partial:
         partial.write_text(dump_run(run), encoding="utf-8")
     say(f"Run folder: {folder}")
 
@@ -123,9 +125,11 @@ def _train(prepared: PreparedRun, callback: RunCallback, folder: Path | None) ->
     except Interrupted:
         if callback.folder is None:
             raise
-        if not callback.folder.last.exists():
-            raise Interrupted("Stopped before anything was saved.") from None
         verb = "distill" if prepared.run.distils else "train"
+        if not callback.folder.last.exists():
+            raise Interrupted(
+                f"Stopped before anything was saved. Begin again with: headstart {verb} --resume {folder}"
+            ) from None
         raise Interrupted(
             f"Stopped after step {callback.saved} of {module.total}; everything up to there is in {folder}.\n"
             f"Continue with: headstart {verb} --resume {folder}"

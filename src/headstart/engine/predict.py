@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from headstart.classmap import LEFT_OUT, ClassMap, match_classes, shorten, spelling
+from headstart.config import Data
 from headstart.data.batch import collate
 from headstart.data.dataset import DetectionDataset, Sample
 from headstart.data.discover import open_dataset
@@ -28,7 +29,7 @@ from headstart.evaluation.evaluate import Progress, evaluate
 from headstart.evaluation.metrics import Metrics
 from headstart.evaluation.original import to_original
 from headstart.evaluation.voc import VocScorer
-from headstart.recipe import check_data, read_class_map
+from headstart.recipe import check_section, read_class_map
 from headstart.report.drawing import Drawn, draw_boxes
 from headstart.report.gallery import save_picture
 from headstart.report.results import write_json
@@ -93,8 +94,8 @@ def validate(
         for line in compare_names(classes):
             say(line)
     size = _input_size(opened, imgsz)
-    settings = check_data(
-        {"path": str(data), "batch": batch, "workers": workers, "short": size.short, "long": size.long}
+    settings = check_section(
+        Data, {"path": str(data), "batch": batch, "workers": workers, "short": size.short, "long": size.long}
     )
     scorers = [CocoScorer(dataset), *([VocScorer(dataset)] if voc else [])]
     dtype = choose_precision("auto", False, place).dtype
@@ -229,7 +230,7 @@ def tell(opened: Imported, say: Print | None) -> None:
 def _input_size(opened: Imported, imgsz: int | None) -> InputSize:
     """As the detector was trained, unless `imgsz` gives another square. Raises UserError for a side that cannot be."""
     if imgsz is not None:
-        check_data({"path": ".", "imgsz": imgsz})
+        check_section(Data, {"path": ".", "imgsz": imgsz})
     known = {"short": 640, "long": 640, "resize": "antialias", **opened.size}
     return InputSize(imgsz or known["short"], imgsz or known["long"], known["resize"])
 

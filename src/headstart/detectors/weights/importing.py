@@ -22,6 +22,7 @@ from headstart.detectors.weights.read_checkpoint import read_checkpoint
 from headstart.detectors.weights.torchvision.names import official_files
 from headstart.detectors.weights.torchvision.reader import is_torchvision, read_torchvision
 from headstart.errors import UserError
+from headstart.reading import demand_regular
 
 READERS: list[
     tuple[Callable[[Mapping[str, Tensor]], bool], Callable[[Mapping[str, Tensor], Hints], ParsedCheckpoint]]
@@ -44,6 +45,8 @@ IMPORT_OPTIONS = (
     "These are options of `headstart import FILE`, which writes a file that needs none; in a recipe they stand beside "
     "`file` as read_as, classes and entry"
 )
+
+WHAT, GIVE = "The weights file", "Give weights that headstart wrote, or a checkpoint (.pth, .pt)"
 
 NATIVE = "headstart"
 """`Imported.source` of a file that headstart itself wrote."""
@@ -105,7 +108,10 @@ def open_detector(
 
     Raises UserError as those two, and for an option of an import beside a file of headstart's own.
     """
-    if is_foreign(Path(path)) or not Path(path).exists():
+    path = Path(path)
+    if not path.is_dir():  # of which both readers say what lies in it
+        demand_regular(path, WHAT, GIVE)
+    if is_foreign(path):
         try:
             return import_detector(path, read_as=read_as, classes=classes, entry=entry)
         except UserError as error:
@@ -160,6 +166,10 @@ def import_file(
     The other options are those of `import_detector`. Raises UserError as it does, and if the place is taken.
     """
     path = Path(path)
+    if not path.is_dir():
+        demand_regular(path, WHAT, GIVE)
+    elif out is None:
+        import_detector(path)  # says what lies in the folder
     if path.is_file() and not is_foreign(path) and _begins_as_safetensors(path):
         read_metadata(path)  # says what is wrong with a damaged one
         raise UserError(f"{path} is headstart's own file and needs no import: use it as it is")

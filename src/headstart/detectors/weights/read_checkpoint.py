@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from headstart.errors import UserError, beginning
-from headstart.reading import demand_regular, reading, reason
+from headstart.reading import reading, reason
 from headstart.torch_file import load_torch
 
 WHAT, AGAIN = "The checkpoint", "It may be damaged, cut short or no checkpoint: copy or save it again"
@@ -85,7 +85,6 @@ def read_checkpoint(path: str | Path, entry: str | None = None) -> Checkpoint:
         )
         hint = f"such as {inside[0]}" if inside else "and there is none in it"
         raise UserError(f"{path} is a folder: expected a file of weights, {hint}")
-    demand_regular(path, WHAT, "Give weights that headstart wrote, or a checkpoint (.pth, .pt)")
     content = _read(path)
     if {"format", "run", "lanes"} <= set(content):
         raise UserError(f"{path} is the state of a run, for --resume: expected student.safetensors beside it")
