@@ -12,7 +12,7 @@ from pathlib import Path
 
 from headstart.errors import UserError, beginning
 
-LARGEST_TEXT = 64 * 2**20
+LARGEST_TEXT = 512 * 2**10
 """Bytes of the largest text (recipe, class map, list of names) that is read."""
 
 
@@ -49,14 +49,14 @@ def reading(path: str | Path, what: str, remedy: str) -> Generator[None]:
         raise UserError(f"{what} {path} cannot be read: {reason(error)}. {remedy}.") from error
 
 
-def read_text(path: str | Path, what: str, remedy: str) -> str:
-    """The text of a UTF-8 file of at most LARGEST_TEXT bytes. Raises UserError as `reading`."""
+def read_text(path: str | Path, what: str, remedy: str, *, most: int = LARGEST_TEXT) -> str:
+    """The text of a UTF-8 file of at most `most` bytes. Raises UserError as `reading`."""
     path = Path(path)
     with reading(path, what, remedy):
         with path.open("rb") as file:
-            content = file.read(LARGEST_TEXT + 1)
-        if len(content) > LARGEST_TEXT:
-            raise UserError(f"{what} {path} is larger than {LARGEST_TEXT // 2**20} MB. {remedy}.")
+            content = file.read(most + 1)
+        if len(content) > most:
+            raise UserError(f"{what} {path} is larger than {most // 2**10} kB. {remedy}.")
         return content.decode("utf-8")
 
 

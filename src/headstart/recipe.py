@@ -260,7 +260,7 @@ def _explain(details: ErrorDetails) -> str:
         return f"{place}: there is no such key{near.removesuffix('.')}"
     message = details["msg"].removeprefix("Value error, ")
     if kind == "missing":
-        return f"{place}: missing"
+        return f"{place}: missing; add it"
     if kind == WHOSE_OPTION:
         context = details.get("ctx", {})
         return f"{place}.{context['option']}: say of which method: {place}.{context['one']}.{context['option']}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from headstart.errors import UserError
+from headstart.errors import LISTED, UserError
 
 _CLASSIFIER_PARTS = ("classifier", "fc", "head", "head_dist", "conv_head", "bn2", "norm_head", "norm")
 _SECONDS_TO_ANSWER = 5.0
@@ -60,12 +60,15 @@ def load_file(body: nn.Module, name: str, path: Path) -> None:
         if state[key].shape != own[key].shape
     )
     problems = [
-        f"{what}: {', '.join(keys)}"
+        f"{what}: {', '.join(keys[:LISTED])}{f' and {len(keys) - LISTED} more' if len(keys) > LISTED else ''}"
         for what, keys in (("missing", missing), ("unknown", unknown), ("other shape", shapes))
         if keys
     ]
     if problems:
-        raise UserError(f"{path} does not hold the weights of backbone {name}; " + "; ".join(problems))
+        raise UserError(
+            f"{path} does not hold the weights of backbone {name}; {'; '.join(problems)}. Give a state dict in timm's "
+            "names, or --weights none"
+        )
     body.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
 
 

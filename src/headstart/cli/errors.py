@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 import typer
 
 from headstart.engine.interrupt import Interrupted
-from headstart.errors import UserError
+from headstart.errors import UserError, beginning
 from headstart.terminal import printable, say
 
 MISTAKE, STOPPED = 2, 130
@@ -42,9 +42,8 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
         except OSError as error:
             if error.filename is None:  # not about a file, so nobody's path is to blame
                 raise
-            _say_error(
-                f"{error.filename}: {error.strerror or error}. Check the path, its permissions and the free space."
-            )
+            place = beginning(error.filename, 300)
+            _say_error(f"{place}: {error.strerror or error}. Check the path, its permissions and the free space.")
             raise typer.Exit(MISTAKE) from None
         except Interrupted as stop:
             if str(stop):  # only the first of several processes has something to say

@@ -25,7 +25,7 @@ def models(text: Annotated[str | None, Argument(help="Only names that contain th
 
     names = [name for name in DETECTORS if text is None or text.lower() in name]
     if not names:
-        near = did_you_mean(text or "", DETECTORS, otherwise="")
+        near = did_you_mean(text or "", DETECTORS, otherwise="`headstart models` without a name lists them all")
         raise UserError(f"No detector's name contains {text!r}{near}")
     few = len(names) <= MEASURED
     common = {}

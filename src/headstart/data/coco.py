@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeGuard
 from headstart.data.problems import Problems
 from headstart.data.raw import SPLITS, Layout, RawBox, RawImage, RawIndex, is_file, number, relative, short
 from headstart.errors import UserError
+from headstart.reading import reading
 
 ROBOFLOW = "_annotations.coco.json"
 
@@ -79,10 +80,8 @@ class CocoJson(NamedTuple):
 
 
 def _load(file: Path) -> CocoJson:
-    try:
+    with reading(file, "The annotation file", "Repair it, or export it again as COCO json"):
         content = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not a readable json file: {short(error)}.") from None
     if not isinstance(content, dict):
         raise UserError(f"{file} should be a COCO json with images, annotations and categories, found a list.")
     lists = {"images": content.get("images"), "annotations": content.get("annotations", [])}

@@ -61,6 +61,8 @@ def open_dataset(
     raw = layout.splits[split](problems)
     elsewhere = functools.partial(_names_elsewhere, layout, split)
     wanted = classes if classes is None or isinstance(classes, Sequence) else classes(raw.classes, elsewhere)
+    if wanted is None and not raw.classes:
+        raise UserError(f"the {split} data of {root} ({layout.kind}) names no class; add its classes.")
     chosen, numbers = choose_classes(raw.classes, wanted, elsewhere)
     entries = check_index(raw, root, numbers, problems)
     if len(problems) and bad_data == "stop":
@@ -81,7 +83,7 @@ def open_dataset(
 def find_layout(root: Path) -> Layout:
     """The one format that the folder has. Raises UserError saying what was looked for and what was found."""
     if not root.exists():
-        raise UserError(f"the data folder {root} does not exist.")
+        raise UserError(f"the data folder {root} does not exist; check the path.")
     layouts = [layout for find in FINDERS if (layout := find(root))]
     if not layouts and root.is_file():
         raise UserError(f"{root} is a file; give the folder of the data set, or the data.yaml of a YOLO data set.")

@@ -31,6 +31,7 @@ from headstart.engine.resume import Checkpoint, demand_same_run
 from headstart.engine.strategy import choose_device
 from headstart.engine.teacher import describe_teachers, make_teachers, match_teachers
 from headstart.errors import UserError
+from headstart.methods import check_method
 from headstart.reading import reason
 from headstart.recipe import check_run, plain_run
 from headstart.report.results import DataFacts, TeacherFacts
@@ -72,11 +73,13 @@ def prepare(
 
     Raises UserError for data, detectors or settings that cannot be used, and for a checkpoint of another run.
     """
+    device = choose_device(run.train.device)
+    for choice in run.choices.values():
+        check_method(choice.name, choice.options)  # known at once, not after minutes of reading
     train_data, val_data = open_splits(run, report=say)
     loader = training_batches(run.data, train_data, run.train.seed, rank, world)
     per_epoch = len(loader.batch_sampler)
     total = count_steps(run.train, per_epoch)
-    device = choose_device(run.train.device)
     run, precision = resolve_auto(run, total, device)
     splits = {"train": train_data, "val": val_data}
     if checkpoint is not None:
@@ -134,7 +137,8 @@ def _continue(checkpoint: Checkpoint, module: Lanes, say: Print) -> History:
     history = History(**checkpoint["history"])
     if checkpoint["step"] > module.total:
         raise UserError(
-            f"last.ckpt stands at step {checkpoint['step']} of a run of {module.total} steps: it is not of this run."
+            f"last.ckpt stands at step {checkpoint['step']} of a run of {module.total} steps: it is not of this run. "
+            "Give the folder of its own run."
         )
     try:
         module.load_state(checkpoint)

@@ -17,6 +17,9 @@ from headstart.terminal import escaped
 
 SCHEMA = 2
 
+LARGEST = 2**28
+"""Bytes of a results.json: per lane and evaluation some numbers, and per class of the last one."""
+
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """What `json` reads and writes."""
 
@@ -153,7 +156,7 @@ def read_results(path: Path | str) -> Results:
     path = Path(path)
     what, remedy = "The results", "Give the results.json that a run writes when it ends"
     with reading(path, what, remedy):
-        results = json.loads(read_text(path, what, remedy))
+        results = json.loads(read_text(path, what, remedy, most=LARGEST))
     found = results.get("schema") if isinstance(results, dict) else None
     if found != SCHEMA:
         raise UserError(
