@@ -25,7 +25,7 @@ def methods(name: Annotated[str | None, Argument(help="Describe this method in f
         say("In full: headstart methods NAME. Options: --set method.OPTION=VALUE. Several at once: --method A+B.")
         return
     options = options_class(name)
-    say(inspect.getdoc(METHODS[name]))
+    say(inspect.getdoc(METHODS[name]) or "")
     rows = [{"option": field.name, "default": repr(field.default)} for field in fields(options)]
     if rows:
         say(f"\n{inspect.getdoc(options)}\n")
