@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -75,6 +76,9 @@ def open_dataset(
         raise UserError(
             f"the {split} data of {root} ({layout.kind}) holds no usable image.\n{problems.table()}".strip()
         )
+    outside = [entry.file for entry in entries if _leaves_folder(entry.file)]
+    if outside:
+        problems.notes.append(f"{len(outside)} images lie outside of the folder, such as {outside[0]}.")
     dataset = DetectionDataset(entries, chosen, path=root, split=split, problems=tuple(problems))
     _tell(dataset, problems, report or _warn)
     return dataset
@@ -95,6 +99,11 @@ def find_layout(root: Path) -> Layout:
             f"{root} holds data in several formats ({kinds}); keep one, or give a folder that has only one."
         )
     return layouts[0]
+
+
+def _leaves_folder(file: str) -> bool:
+    """Whether the file of an image, relative to the folder or absolute, lies outside of it."""
+    return Path(file).is_absolute() or os.path.normpath(file).split(os.sep)[0] == os.pardir
 
 
 def _contents(root: Path) -> str:
