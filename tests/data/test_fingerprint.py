@@ -34,7 +34,7 @@ def test_files_outside_of_the_folder_may_move_with_it(tmp_path):
     def make(place):
         folder = yolo(place / "data", {"train": {"a": "0 .5 .5 .5 .5\n"}})
         for name in ("one/b", "two/c"):
-            picture(place / "pictures" / f"{name}.jpg")
+            picture(place / "pictures" / f"{name}.jpg").with_suffix(".txt").write_text("0 .5 .5 .5 .5\n")
         (folder / "train.txt").write_text("".join(f"{place}/pictures/{n}.jpg\n" for n in ("one/b", "two/c")))
         (folder / "data.yaml").write_text(json.dumps({"names": ["cat"], "train": "train.txt"}))
         return open_dataset(folder, "train")

@@ -164,4 +164,4 @@ def test_a_name_may_take_the_folder_of_a_run_that_saved_nothing(stopped):
     with pytest.raises(UserError, match="exists already"):
         fit(settings, quiet=True)
     (folder / "last.ckpt").unlink()
-    assert fit(settings, quiet=True).folder == folder
+    assert fit(settings, quiet=True).folder.resolve() == folder.resolve()

@@ -103,7 +103,7 @@ def find_layout(root: Path) -> Layout:
 
 def _leaves_folder(file: str) -> bool:
     """Whether the file of an image, relative to the folder or absolute, lies outside of it."""
-    return Path(file).is_absolute() or os.path.normpath(file).split(os.sep)[0] == os.pardir
+    return Path(file).is_absolute() or Path(os.path.normpath(file)).parts[:1] == (os.pardir,)
 
 
 def _contents(root: Path) -> str:
