@@ -138,7 +138,7 @@ def test_mistakes_are_answered_in_a_sentence(arguments, hint):
         ([*STUDENT, "--method", "haed"], "did you mean head?"),
         ([*STUDENT, "--set", "method.weigths=paper"], "did you mean weights?"),
         ([*STUDENT, "--set", "student.options.detph=2"], "did you mean depth?"),
-        (["--student", "nothing.safetensors", "--imgsz", "64"], "nothing.safetensors does not exist"),
+        (["--student", "nothing.safetensors", "--imgsz", "64", "--batch", "2"], "nothing.safetensors does not exist"),
         (["--student", "fasterrcnn_r10", *TINY, "--set", "method.regions=999"], "student samples 512 regions"),
         ([*STUDENT, "--device", "gpuu"], "device must be auto"),
         ([*STUDENT, "--class-map", "no.yaml"], "The class map no.yaml does not exist"),

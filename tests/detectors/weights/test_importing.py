@@ -91,7 +91,7 @@ def test_mistakes_of_the_command(teacher, options, says):
         (["--as", "mine"], "--as mine says nothing of it: leave it out, or give"),
         (["--classes", "names.txt"], "there is no such file"),
         (["--classes", "a,,b"], "expected different names, found one that is empty"),
-        (["--classes", "f.pth"], "must have one name a line"),
+        (["--classes", "f.pth"], "file with one name a line"),
     ],
 )
 def test_more_mistakes_of_the_command(teacher, options, says, monkeypatch):
