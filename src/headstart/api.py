@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from headstart.config import GIVEN, Run
 from headstart.early import look_first
-from headstart.engine.folder import find_checkpoint
+from headstart.engine.folder import RUN, find_run
 from headstart.errors import UserError
-from headstart.recipe import apply_overrides, check_run, load_run, place_options
+from headstart.recipe import apply_overrides, check_run, load_run, place_options, plain_run, read_yaml
 
 if TYPE_CHECKING:  # importing torch takes seconds, and a mistake shall be answered before
     from headstart.detectors.detector import Detector
     from headstart.engine.outcome import Outcome
+    from headstart.engine.resume import Checkpoint
 
 Teacher: TypeAlias = "str | Path | Detector"
 
@@ -133,12 +134,12 @@ def _start(
 def _continue(
     path: Path, options: Mapping[str, object], settings: Iterable[str], modules: Modules, manner: Manner
 ) -> Outcome:
-    found = find_checkpoint(path)
+    folder, found = find_run(path)
     from headstart.engine.fit import fit
     from headstart.engine.resume import load_checkpoint
 
-    checkpoint = load_checkpoint(found)
-    tree = dict(checkpoint["run"])
+    checkpoint = load_checkpoint(found) if found is not None else None
+    tree = _written_settings(folder, checkpoint)
     apply_overrides(tree, place_options(options), settings)
     run = check_run(tree, f"--resume {path}")
     return fit(
@@ -146,9 +147,26 @@ def _continue(
         student=modules.student,
         teacher=modules.teachers,
         checkpoint=checkpoint,
-        folder=found.parent,
+        folder=folder,
         **vars(manner),
     )
+
+
+def _written_settings(folder: Path, checkpoint: Checkpoint | None) -> dict[str, object]:
+    """The settings in a run's folder.
+
+    Where its run.yaml was edited, what changes nothing of the weights counts. Raises UserError naming all else.
+    """
+    written = folder / RUN
+    if checkpoint is None:
+        return read_yaml(written)
+    if not written.exists():
+        return dict(checkpoint["run"])
+    from headstart.engine.resume import demand_same_run
+
+    edited = plain_run(check_run(read_yaml(written), str(written)))
+    demand_same_run(checkpoint["run"], edited, str(written))
+    return edited
 
 
 def _one(value: object) -> Detector | None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+
+PARTIAL = re.compile(r"\..+\.(?:[0-9a-f]{16}\.partial|\d+\.part(?:ial)?)|\.last\.ckpt\.partial|\.tmp\w{6}")
+"""What unfinished files are called, by this and by earlier versions, and by the writer of safetensors."""
 
 
 @contextmanager
@@ -14,14 +19,18 @@ def atomically(path: str | Path) -> Generator[Path]:
     """A path beside `path` to write to; it takes the place of `path` only when complete and on the disk.
 
     Folders are made as needed. Whatever is raised inside leaves the old file and nothing else behind; a process that
-    is killed leaves its unfinished file, whose name begins with a dot.
+    is killed leaves its unfinished file, whose name begins with a dot (`remove_partials`). Nobody can foresee that
+    name, and a file or a link that has it already is never written to.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The number of the process: two that write the same file must not write into each other's.
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
-        partial.touch()
+        partial.touch(exist_ok=False)
+    except OSError as error:
+        error.filename = str(path)  # the name that the user knows
+        raise
+    try:
         mode = partial.stat().st_mode
         yield partial
         # Some writers (safetensors) make files that nobody else can read, whatever the umask says.
@@ -32,3 +41,13 @@ def atomically(path: str | Path) -> Generator[Path]:
     finally:
         with contextlib.suppress(OSError):  # the place itself may be impossible
             partial.unlink(missing_ok=True)
+
+
+def remove_partials(folder: Path) -> None:
+    """Removes what processes that were killed have left unfinished in a folder; only for one that nobody writes to."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if PARTIAL.fullmatch(path.name) and (path.is_symlink() or path.is_file()):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)

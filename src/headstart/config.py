@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
+from headstart.errors import beginning
 from headstart.method_choice import BASELINE, MethodChoice
-from headstart.plain import Plain
+from headstart.options import Width
+from headstart.plain import Plain, stray_switch
 
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, le=10**9)]
+
+Side = Annotated[int, Field(gt=0, le=16_384)]
+"""Pixels: one picture of 16,384 x 16,384 takes gigabytes in any detector."""
+
+Word = Annotated[str, Field(min_length=1)]
+
+Batch = Annotated[int, Field(gt=0, le=65_536)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[float, Field(gt=0, le=10)]
+
+LANE_NAME = re.compile(r"[^\W_][\w +-]{0,98}[\w+-]|\w")
+"""Letters of any language, digits, and what joins them."""
 
 GIVEN = "(given in Python)"
 """The name of a detector that was handed over as a module: a resumed run needs it handed over again."""
 
 
 class Section(Plain):
-    """Unknown keys are errors; assignments are checked like files are."""
+    """Unknown keys are errors; assignments are checked like files are; numbers are finite and never true or false."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _a_number_is_no_switch(cls, value: object, info: ValidationInfo) -> object:
+        switch = stray_switch(cls.model_fields[info.field_name or ""].annotation, value)
+        if switch is not None:
+            raise ValueError(f"expected a number, found {str(switch).lower()}")
+        return value
 
 
 class Data(Section):
@@ -31,15 +52,15 @@ class Data(Section):
     the longer side at most `long`. `imgsz: N` is the short way to say short N, long N: the image fits a square.
     """
 
-    path: str = Field(description="folder of annotated images: COCO, Roboflow, Pascal VOC or YOLO, found by itself")
+    path: Word = Field(description="folder of annotated images: COCO, Roboflow, Pascal VOC or YOLO, found by itself")
     split: float | None = Field(None, description="share of the images that validate, where there is no such split")
     split_seed: int = Field(0, ge=0, description="another number, another choice of these images")
     val_split: Literal["val", "valid", "validation", "test"] | None = Field(
         None, description="which split of the folder validates (default: val, valid or validation)"
     )
-    imgsz: Positive | None = Field(None, description="side of the square that images are fitted into (default 640)")
-    short: Positive | tuple[Positive, Positive] | None = Field(None, description="shorter side, or [least, most]")
-    long: Positive | None = Field(None, description="limit of the longer side")
+    imgsz: Side | None = Field(None, description="side of the square that images are fitted into (default 640)")
+    short: Side | tuple[Side, Side] | None = Field(None, description="shorter side, or [least, most]")
+    long: Side | None = Field(None, description="limit of the longer side")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a left-right flip in training")
     jitter: bool = Field(False, description="change brightness, contrast and saturation in training")
     hsv: bool = Field(False, description="change hue, saturation and value in training, as YOLOX and RTMDet do")
@@ -49,19 +70,21 @@ class Data(Section):
     mixup: Probability = Field(0.0, description="probability that a training image is mixed with another")
     mosaic_off: float = Field(0.1, ge=0, lt=1, description="last share of the run, without mosaic and mixup")
     square: bool = Field(False, description="pad every image to the square of imgsz, in training and evaluation")
-    batch: Positive | Literal["auto"] = Field(
+    batch: Batch | Literal["auto"] = Field(
         16, description="images per step, over all devices together; auto: the most that the device's memory holds"
     )
-    workers: int = Field(0, ge=0, description="processes that read images; 0 reads in the training process")
+    workers: int = Field(0, ge=0, le=1024, description="processes that read images; 0 reads in the training process")
     bad_data: Literal["stop", "skip"] = Field("stop", description="what to do with unusable images and boxes")
-    classes: list[str] | None = Field(None, description="only these classes, in this order")
+    classes: list[Word] | None = Field(None, min_length=1, description="only these classes, in this order")
 
     @model_validator(mode="after")
     def _one_way_to_give_the_size(self) -> Data:
         if self.imgsz is not None and (self.short is not None or self.long is not None):
             raise ValueError("give either imgsz, or short and long")
         if (self.short is None) != (self.long is None):
-            raise ValueError("short and long go together")
+            raise ValueError("short and long go together; give both, or imgsz")
+        if isinstance(self.short, tuple) and self.short[0] > self.short[1]:
+            raise ValueError(f"short is [least, most], found {list(self.short)}; exchange the two")
         square = [key for key in ("mosaic", "mixup", "square") if getattr(self, key)]
         if square and self.short is not None:
             raise ValueError(f"{square[0]} makes square images: give their side by imgsz, not short and long")
@@ -99,17 +122,23 @@ class Data(Section):
         return (short if isinstance(short, int) else short[1]), long
 
 
+BESIDE_OPTIONS = ("name", "classes", "backbone")
+"""Arguments of every builder that are no options."""
+
+
 class DetectorChoice(Section):
     """A detector to build by name, or a file of weights: headstart's own, torchvision's or mmdetection's."""
 
-    name: str | None = Field(None, description="what to build, such as retinanet_r18; see `headstart models`")
-    file: str | None = Field(None, description="weights to start from (.safetensors, or a checkpoint of others)")
-    read_as: str | None = Field(None, description="what a foreign file is, where it leaves that open")
-    classes: list[str] | None = Field(None, description="names of a foreign file's classes, where it has none")
-    entry: str | None = Field(None, description="which weights of a foreign file, where it has several")
-    backbone: str | None = Field(None, description="another backbone than the name says: short name or any of timm's")
-    width: Positive | None = Field(None, description="channels of pyramid and heads")
-    pretrained: bool | str = Field(True, description="start from ImageNet weights (imagenet), none, or a file")
+    name: Word | None = Field(None, description="what to build, such as retinanet_r18; see `headstart models`")
+    file: Word | None = Field(None, description="weights to start from (.safetensors, or a checkpoint of others)")
+    read_as: Word | None = Field(None, description="what a foreign file is, where it leaves that open")
+    classes: list[Word] | None = Field(
+        None, min_length=1, description="names of a foreign file's classes, where it has none"
+    )
+    entry: Word | None = Field(None, description="which weights of a foreign file, where it has several")
+    backbone: Word | None = Field(None, description="another backbone than the name says: short name or any of timm's")
+    width: Width | None = Field(None, description="channels of pyramid and heads")
+    pretrained: bool | Word = Field(True, description="start from ImageNet weights (imagenet), none, or a file")
     options: dict[str, object] = Field(default_factory=dict, description="further options of the builder")
 
     @field_validator("pretrained", mode="before")
@@ -121,6 +150,9 @@ class DetectorChoice(Section):
     def _a_name_or_a_file(self) -> DetectorChoice:
         if (self.name is None) == (self.file is None):
             raise ValueError("give either name (build it) or file (load it)")
+        twice = [key for key in self.options if key in BESIDE_OPTIONS or getattr(self, key, None) is not None]
+        if twice:
+            raise ValueError(f"{twice[0]} stands beside options, not among them; move it there")
         built = [key for key in ("backbone", "width", "options") if getattr(self, key)]
         if self.file is not None and built:
             raise ValueError(f"a detector from a file cannot take {', '.join(built)}; the file says what it is")
@@ -171,8 +203,8 @@ class Train(Section):
         False, description="average the weights: true, a decay, or exponential (as YOLOX and RTMDet, for long runs)"
     )
     seed: int = Field(0, ge=0, lt=2**31)
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 ...")
-    devices: Positive = Field(1, description="how many processes train together")
+    device: Word = Field("auto", description="auto, cpu, cuda, cuda:1 ...")
+    devices: int = Field(1, gt=0, le=4096, description="how many processes train together")
     eval_every: int = Field(1, ge=0, description="epochs between evaluations; 0: never")
     patience: Positive | None = Field(
         None, description="end the run when no lane's AP has risen for so many evaluations; null: never"
@@ -206,8 +238,8 @@ class Run(Section):
     )
     baseline: bool = Field(False, description="also train the same student without distillation, beside it")
     train: Train = Field(default_factory=Train)
-    name: str | None = Field(None, description="folder of the run inside `out`")
-    out: str = Field("runs", description="folder of all runs")
+    name: Word | None = Field(None, description="folder of the run inside `out`")
+    out: Word = Field("runs", description="folder of all runs")
 
     @model_validator(mode="before")
     @classmethod
@@ -234,9 +266,12 @@ class Run(Section):
     def _fitting_parts(self) -> Run:
         if self.lanes and (self.method is not None or self.baseline):
             raise ValueError("give either method (and baseline), or lanes")
-        unusable = [name for name in self.lanes if not name or Path(name).name != name or "." in name]
+        unusable = [name for name in self.lanes if not LANE_NAME.fullmatch(name)]
         if unusable:
-            raise ValueError(f"a lane's name becomes a folder, so it cannot be {unusable[0]!r}")
+            raise ValueError(
+                f"a lane's name becomes a folder, so it cannot be {beginning(repr(unusable[0]))}; use letters, "
+                "digits, _ and -, at most 100"
+            )
         if self.teachers and "teacher" in self.choices:
             raise ValueError("a lane cannot be called teacher, because the results have a row of that name")
         needy = [method.name for method in self.choices.values() if method.needs_teacher]

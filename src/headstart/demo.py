@@ -9,6 +9,8 @@ from typing import TypedDict, Unpack
 
 import numpy as np
 
+from headstart import terminal
+from headstart.config import Train
 from headstart.data.dataset import DetectionDataset
 from headstart.data.discover import open_dataset
 from headstart.data.shapes import make_shapes
@@ -16,7 +18,8 @@ from headstart.detectors.detector import Detector
 from headstart.engine.fit import fit
 from headstart.engine.outcome import Outcome
 from headstart.engine.predict import find_objects
-from headstart.recipe import check_run
+from headstart.engine.strategy import choose_device
+from headstart.recipe import check_run, check_section
 from headstart.report.gallery import Drawn, Row, comparison, save_picture
 
 TEACHER = {
@@ -77,7 +80,9 @@ def run_demo(
     Gives the AP of `teacher`, `baseline` and `head`, the `gain`, and the `picture`. Nothing is downloaded.
     """
     out, budget = Path(out), QUICK if quick else FULL
-    say = print if not quiet else lambda text="": None
+    say = terminal.say if not quiet else lambda text="": None
+    check_section(Train, {"seed": seed})  # before anything is drawn
+    choose_device(device)
     data = draw_data(out, budget)
     shared: Shared = {"seed": seed, "device": device, "quiet": quiet}
     say(f"1 of 3: a teacher learns {budget.train} drawn pictures.\n")

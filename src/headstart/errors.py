@@ -12,8 +12,18 @@ CUTOFF = 0.5
 """Least similarity (difflib's ratio, 0..1) of a name that is proposed."""
 
 
+LONGEST = 80
+"""So many characters of a value are shown in a message."""
+
+
 class UserError(Exception):
     """What was expected, what was found, what to do; one or a few plain sentences, no traceback."""
+
+
+def beginning(value: object, most: int = LONGEST) -> str:
+    """The beginning of a value's text on one line, for messages: a value from a file may be of any length."""
+    text = " ".join(str(value)[: 4 * most].split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def did_you_mean(
@@ -27,7 +37,8 @@ def did_you_mean(
     """
     names = list(dict.fromkeys(known))
     lower = {other.lower(): other for other in names}
-    near = [lower[found] for found in difflib.get_close_matches(name.lower(), lower, n=most, cutoff=CUTOFF)]
+    given = name[:LONGEST].lower()
+    near = [lower[found] for found in difflib.get_close_matches(given, lower, n=most, cutoff=CUTOFF)]
     if near:
         return f"; did you mean {' or '.join(repr(other) if quoted else other for other in near)}?"
     if otherwise is None:
@@ -40,9 +51,4 @@ def demand_known(name: str, known: Iterable[str], sentence: str) -> None:
     """Raises UserError beginning with the sentence, with the nearest of the known names, unless the name is one."""
     names = list(known)
     if name not in names:
-        raise UserError(f"{sentence} '{name}'{did_you_mean(name, names)}")
-
-
-def printable(name: object) -> str:
-    """A file name as text that can be printed and written: each byte that is not UTF-8 becomes `\\xNN`."""
-    return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise UserError(f"{sentence} '{beginning(name)}'{did_you_mean(name, names)}")

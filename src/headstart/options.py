@@ -9,23 +9,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from headstart.errors import UserError, demand_known
+from headstart.errors import UserError, beginning, demand_known
+from headstart.plain import stray_switch
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Options = TypeVar("Options", bound="DataclassInstance")
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 """A number of things, at least one."""
 
-Positive = Annotated[float, Field(gt=0)]
+Width = Annotated[int, Field(ge=1, le=4096)]
+"""Channels of a layer."""
+
+Depth = Annotated[int, Field(ge=1, le=64)]
+"""Layers one after another."""
+
+Layers = Annotated[int, Field(ge=0, le=64)]
+"""A number of layers, perhaps none."""
+
+Number = Annotated[int, Field(ge=0, le=1_000_000)]
+"""A number of things, perhaps none."""
+
+Steps = Annotated[int, Field(ge=0, le=10**9)]
+"""A number of steps of a run."""
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 """A real number above 0."""
+
+Positives = Annotated[tuple[Positive, ...], Field(min_length=1)]
+"""One or more real numbers above 0."""
+
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A real number from 0 on, such as the weight of a term: a negative one would push the student away."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A real number from 0 to 1."""
@@ -48,6 +70,11 @@ def check_options(made: type[Options], given: Mapping[str, object], who: str) ->
             inside = f"{who}: {option}"
             changes = _use_current_names(type(group), value, inside)
             given[option] = check_options(type(group), vars(group) | changes, inside)
+    types = get_type_hints(made, include_extras=True)
+    for option, value in given.items():
+        switch = stray_switch(types[option], value)
+        if switch is not None:
+            raise UserError(f"{who}: {option} must be a number, not '{str(switch).lower()}'")
     try:
         return _adapter(made).validate_python(given)
     except ValidationError as error:
@@ -88,7 +115,7 @@ def explain(errors: list[ErrorDetails], given: Mapping[str, object], who: str) -
     """One sentence about the first option whose value cannot be used: what it may be, and what it is."""
     option = str(errors[0]["loc"][0])
     allowed = list(dict.fromkeys(_allowed(error) for error in errors if str(error["loc"][0]) == option))
-    return f"{who}: {option} must be {' or '.join(allowed)}, not '{given.get(option)}'"
+    return f"{who}: {option} must be {' or '.join(allowed)}, not '{beginning(given.get(option))}'"
 
 
 def _use_current_names(made: type, given: Mapping[str, object], who: str) -> dict[str, object]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from headstart.alternatives import make_room
-from headstart.config import Run, Train, is_file
-from headstart.errors import UserError, did_you_mean
+from headstart.config import Run, Section, Train, is_file
+from headstart.errors import LISTED, UserError, beginning, did_you_mean
 from headstart.method_choice import WHOSE_OPTION, MethodChoice, spell_out_method, split_methods
-from headstart.strict_yaml import NameLoader, StrictLoader, parse_yaml
+from headstart.strict_yaml import NameLoader, StrictLoader, parse_yaml, read_mapping
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 ALIASES = {
     "lr0": "lr",
@@ -128,11 +131,15 @@ def check_run(tree: object, source: str | None = None) -> Run:
     try:
         return Run.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(details) for details in _one_per_key(error.errors())]
-    place = f"{source}: " if source else ""
-    if len(lines) == 1:
-        raise UserError(f"{place}{lines[0].removesuffix('?')}{'?' if lines[0].endswith('?') else '.'}")
-    raise UserError(f"{source or 'The settings'} cannot be used:\n" + "\n".join(f"  {line}" for line in lines))
+        raise UserError(_explain_all(error, source)) from None
+
+
+def check_section(kind: type[AnySection], values: Mapping[str, object]) -> AnySection:
+    """One section alone, for commands that need no whole run. Raises UserError as `check_run`."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_explain_all(error, None)) from None
 
 
 def read_class_map(path: str) -> dict[str, str | None]:
@@ -141,30 +148,19 @@ def read_class_map(path: str) -> dict[str, str | None]:
     Raises UserError if it cannot be read, or says anything but the name of a class, or null, of a class.
     """
     names: dict[str, str | None] = {}
-    for theirs, ours in _mapping(Path(path), "class map", "`tvmonitor: tv`", NameLoader).items():
+    for theirs, ours in read_mapping(Path(path), "class map", "`tvmonitor: tv`", NameLoader).items():
         if not isinstance(theirs, str) or not isinstance(ours, str | None):
-            raise UserError(f"{path}: {theirs}: expected the name of a class, or null to leave it out, found {ours!r}.")
+            raise UserError(
+                f"{path}: {theirs}: expected the name of a class, or null to leave it out, found "
+                f"{beginning(repr(ours))}."
+            )
         names[theirs] = ours
     return names
 
 
 def read_yaml(path: Path) -> dict[str, object]:
     """The mapping in a YAML file. Raises UserError if the file is none, or has a key twice."""
-    return _mapping(path, "recipe", "`student: retinanet_r18`", StrictLoader)
-
-
-def _mapping(path: Path, what: str, example: str, loader: type[yaml.SafeLoader]) -> dict[str, object]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"The {what} {path} does not exist{hint(path.name, _neighbours(path))}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The {what} {path} cannot be read: {error}.") from None
-    tree = parse_yaml(text, str(path), loader)
-    if not isinstance(tree, dict):
-        kind = type(tree).__name__
-        raise UserError(f"{path}: expected keys and values such as {example}, found a {kind}.")
-    return tree
+    return read_mapping(path, "recipe", "`student: retinanet_r18`", StrictLoader)
 
 
 def dump_run(run: Run) -> str:
@@ -248,8 +244,19 @@ def _one_per_key(errors: Iterable[ErrorDetails]) -> list[ErrorDetails]:
     return list(first.values())
 
 
+def _explain_all(error: ValidationError, source: str | None) -> str:
+    """One sentence, or a line for each of the first keys that are wrong."""
+    wrong = _one_per_key(error.errors(include_url=False))
+    lines = [_explain(details) for details in wrong[:LISTED]]
+    place = f"{source}: " if source else ""
+    if len(lines) == 1:
+        return f"{place}{lines[0].removesuffix('?')}{'?' if lines[0].endswith('?') else '.'}"
+    lines += [f"... and {len(wrong) - LISTED} more"] * (len(wrong) > LISTED)
+    return f"{source or 'The settings'} cannot be used:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def _explain(details: ErrorDetails) -> str:
-    place = ".".join(str(part) for part in details["loc"])
+    place = ".".join(beginning(part) for part in details["loc"])
     kind = details["type"]
     if kind == "extra_forbidden":
         *sections, last = details["loc"]
@@ -258,15 +265,15 @@ def _explain(details: ErrorDetails) -> str:
         return f"{place}: there is no such key{near.removesuffix('.')}"
     message = details["msg"].removeprefix("Value error, ")
     if kind == "missing":
-        return f"{place}: missing"
+        return f"{place}: missing; add it"
     if kind == WHOSE_OPTION:
         context = details.get("ctx", {})
         return f"{place}.{context['option']}: say of which method: {place}.{context['one']}.{context['option']}"
     if kind == "value_error":
         return f"{place}: {message}" if place else message
     found = details["input"]
-    near = hint(str(found), _choices(details)).removesuffix(".")
-    return f"{place}: {message[0].lower()}{message[1:]}, found {found!r}{near}"
+    near = hint(beginning(found), _choices(details)).removesuffix(".")
+    return f"{place}: {message[0].lower()}{message[1:]}, found {beginning(repr(found))}{near}"
 
 
 def _choices(details: ErrorDetails) -> list[str]:
@@ -292,7 +299,3 @@ def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
         yield annotation
     for part in getattr(annotation, "__args__", ()):
         yield from _models_in(part)
-
-
-def _neighbours(path: Path) -> list[str]:
-    return [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []

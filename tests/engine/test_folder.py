@@ -11,6 +11,8 @@ def test_a_proposed_name_is_numbered_and_a_given_one_is_refused(tmp_path):
     names = [new_folder(tmp_path, None, "head").name for _ in range(3)]
     assert names == ["head", "head-2", "head-3"]
     (new_folder(tmp_path, "mine", "head") / "run.yaml").write_text("x")
+    assert new_folder(tmp_path, "mine", "head").name == "mine"  # stopped before it saved anything
+    (tmp_path / "mine" / "student.safetensors").write_text("x")
     with pytest.raises(UserError, match=r"--resume .*mine.*--name"):
         new_folder(tmp_path, "mine", "head")
 

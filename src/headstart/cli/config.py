@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from headstart.cli import options
 from headstart.cli.distill import Assistants, ClassMap, Compare, Method, Teacher
 from headstart.cli.errors import handle_errors
 from headstart.cli.words import WordsCommand
+from headstart.terminal import say
 
 config = typer.Typer(help="Show the settings of a run, or their schema.", no_args_is_help=True)
 
@@ -46,17 +49,17 @@ def show(
 
     run = read_settings(given, recipe, settings or ())
     if data is None:
-        print(dump_run(run), end="")
+        say(dump_run(run), end="")
         return
     from headstart.early import look_first
 
     look_first(run)
     from headstart.engine.prepare import settle
 
-    settled = settle(run, lambda text: typer.echo(text, err=True))
+    settled = settle(run, lambda text: say(text, stream=sys.stderr))
     train = settled.run.train.model_copy(update={"device": str(settled.device)})
-    print(f"# {settled.total} steps, {settled.per_epoch} in an epoch of {len(settled.train_data)} images")
-    print(dump_run(settled.run.model_copy(update={"train": train})), end="")
+    say(f"# {settled.total} steps, {settled.per_epoch} in an epoch of {len(settled.train_data)} images")
+    say(dump_run(settled.run.model_copy(update={"train": train})), end="")
 
 
 @config.command()
@@ -67,4 +70,4 @@ def schema() -> None:
 
     from headstart.config import Run
 
-    print(json.dumps(Run.model_json_schema(), indent=2))
+    say(json.dumps(Run.model_json_schema(), indent=2))

@@ -8,6 +8,7 @@ from typer import Argument, Option
 
 from headstart.cli import options
 from headstart.cli.errors import handle_errors
+from headstart.terminal import say
 
 
 @handle_errors
@@ -32,16 +33,16 @@ def data(
 
     if bad_data not in (None, "stop", "skip"):
         raise UserError(f"bad_data must be stop or skip, found '{bad_data}'.")
-    found = describe(folder, share=split, split_seed=split_seed or 0, sides=(imgsz, imgsz), report=print)
-    print(f"{found.folder.root}: {found.folder.layout.kind}")
+    found = describe(folder, share=split, split_seed=split_seed or 0, sides=(imgsz, imgsz), report=say)
+    say(f"{found.folder.root}: {found.folder.layout.kind}")
     if found.folder.whole is not None:
-        print(found.folder.whole.divided.made.sentence())
+        say(found.folder.whole.divided.made.sentence())
     show(
         listing(found.rows_by_split(), title=f"Splits; small, medium, large: boxes at {imgsz} px"),
         listing(found.rows_by_class(), title="Classes"),
     )
     for copies in found.copies:
-        print(copies.sentence())
+        say(copies.sentence())
     if found.errors:
         raise UserError("\n".join(f"{name}: {reason}" for name, reason in found.errors.items()))
     if len(found.problems) and bad_data != "skip":
@@ -50,4 +51,4 @@ def data(
             f"Repair the data, or leave out {found.problems.summary()} with --bad-data skip."
         )
     if out is not None:
-        print(f"Written: {write_coco(found.datasets, out)}")
+        say(f"Written: {write_coco(found.datasets, out)}")

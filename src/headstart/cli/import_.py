@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from headstart.cli.errors import handle_errors
+from headstart.terminal import say
 
 
 @handle_errors
@@ -29,7 +30,7 @@ def import_(
     from headstart.detectors.weights.importing import import_file
 
     place, imported = import_file(file, out, read_as=name, classes=read_classes(classes), entry=entry)
-    print(f"Read as {imported.source}, {len(imported.detector.classes)} classes")
+    say(f"Read as {imported.source}, {len(imported.detector.classes)} classes")
     for note in imported.notes:
-        print(f"- {note}")
-    print(f"Written: {place}")
+        say(f"- {note}")
+    say(f"Written: {place}")

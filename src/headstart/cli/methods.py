@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Argument
 
 from headstart.cli.errors import handle_errors
+from headstart.terminal import say
 
 
 @handle_errors
@@ -21,11 +22,11 @@ def methods(name: Annotated[str | None, Argument(help="Describe this method in f
     if name is None:
         rows = [{"name": key, "what": (inspect.getdoc(build) or "").splitlines()[0]} for key, build in METHODS.items()]
         show(listing(rows))
-        print("In full: headstart methods NAME. Options: --set method.OPTION=VALUE. Several at once: --method A+B.")
+        say("In full: headstart methods NAME. Options: --set method.OPTION=VALUE. Several at once: --method A+B.")
         return
     options = options_class(name)
-    print(inspect.getdoc(METHODS[name]))
+    say(inspect.getdoc(METHODS[name]) or "")
     rows = [{"option": field.name, "default": repr(field.default)} for field in fields(options)]
     if rows:
-        print(f"\n{inspect.getdoc(options)}\n")
+        say(f"\n{inspect.getdoc(options)}\n")
         show(listing(rows))

@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Argument
 
 from headstart.cli.errors import handle_errors
+from headstart.terminal import say
 
 MEASURED = 24
 """Of so many detectors the size is worked out, in half a second each; for all of them it would take minutes."""
@@ -28,7 +29,7 @@ def models(text: Annotated[str | None, Argument(help="Only names that contain th
     word = (text or "").lower()
     names = sorted((name for name in DETECTORS if word in name), key=lambda name: word not in (name, *DETECTORS[name]))
     if not names:
-        near = did_you_mean(text or "", DETECTORS, otherwise="")
+        near = did_you_mean(text or "", DETECTORS, otherwise="`headstart models` without a name lists them all")
         raise UserError(f"No detector's name contains {text!r}{near}")
     few = len(names) <= MEASURED
     common: dict[str, dict[str, str]] = {}
@@ -46,10 +47,8 @@ def models(text: Annotated[str | None, Argument(help="Only names that contain th
         rows.append(row)
     show(listing(rows))
     if few:
-        print(
-            "For one image of 800 x 1280 pixels, 80 classes, 1000 regions. One multiply-accumulate (MAC) is two FLOPs."
-        )
+        say("For one image of 800 x 1280 pixels, 80 classes, 1000 regions. One multiply-accumulate (MAC) is two FLOPs.")
     else:
-        print(f"Sizes too where a part of a name leaves {MEASURED} or fewer: headstart models r18.")
-    print("\n".join(f"{name}: {(FAMILIES[name].build.__doc__ or '').splitlines()[0]}" for name in common))
-    print("With any other backbone of timm: --student retinanet --backbone resnet26d.")
+        say(f"Sizes too where a part of a name leaves {MEASURED} or fewer: headstart models r18.")
+    say("\n".join(f"{name}: {(FAMILIES[name].build.__doc__ or '').splitlines()[0]}" for name in common))
+    say("With any other backbone of timm: --student retinanet --backbone resnet26d.")

@@ -8,6 +8,7 @@ from typer import Argument, Option
 
 from headstart.cli.errors import handle_errors
 from headstart.errors import UserError
+from headstart.terminal import say
 
 
 @handle_errors
@@ -30,10 +31,10 @@ def predict(
 
     from headstart.engine.predict import predict as find_objects
 
-    entries = find_objects(weights, sources, out, threshold=threshold, imgsz=imgsz, device=device, draw=draw, say=print)
+    entries = find_objects(weights, sources, out, threshold=threshold, imgsz=imgsz, device=device, draw=draw, say=say)
     count = sum(len(entry["objects"]) for entry in entries)
     unread = sum("error" in entry for entry in entries)
-    print(f"{count} objects in {len(entries) - unread} images: {out}")
+    say(f"{count} objects in {len(entries) - unread} images: {out}")
     if unread:
         raise UserError(
             f"{unread} of {len(entries)} images could not be read; they are named above and in {out}/predictions.json. "

@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from headstart.cli.errors import handle_errors
+from headstart.terminal import say
 
 
 @handle_errors
@@ -60,7 +61,7 @@ def val(
         voc=voc,
         class_map=class_map,
         device=device,
-        say=print,
+        say=say,
     )
     name = Path(weights).stem
     show(results_table({name: metrics}), per_class_table({name: metrics}))
@@ -68,4 +69,4 @@ def val(
         show(listing([{"": name, "VOC AP": metrics["VOC_AP"], "VOC AP (11 points)": metrics["VOC_AP11"]}]))
     if out is not None:
         write_json(out, {"weights": weights, "data": data, "split": split, "metrics": metrics})
-        print(f"Written: {out}")
+        say(f"Written: {out}")

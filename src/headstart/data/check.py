@@ -13,8 +13,8 @@ from headstart.data.problems import Problems
 from headstart.data.raw import RawImage, RawIndex
 from headstart.data.remembered import Report, inspect_folder
 from headstart.data.unreadable import MISSING
-from headstart.errors import printable
 from headstart.structures import Size
+from headstart.terminal import printable
 
 MIN_SIDE = 0.1
 """Least width and height of a box inside the image, in pixels; a smaller one has no area."""

@@ -22,6 +22,7 @@ from headstart.data.voc import find_voc
 from headstart.data.yolo import find_yolo
 from headstart.data.yolo_plain import find_yolo_plain
 from headstart.errors import UserError, did_you_mean
+from headstart.terminal import printable
 
 if TYPE_CHECKING:  # a folder is recognised before torch is imported, see early.py
     from headstart.data.dataset import DetectionDataset
@@ -114,6 +115,8 @@ def open_dataset(
     _demand_classes(raw, layout, root, problems)
     elsewhere = functools.partial(_names_elsewhere, layout, split)
     wanted = classes if classes is None or isinstance(classes, Sequence) else classes(raw.classes, elsewhere)
+    if wanted is None and not raw.classes:
+        raise UserError(f"the {split} data of {root} ({layout.kind}) names no class; add its classes.")
     chosen, numbers = choose_classes(raw.classes, wanted, elsewhere)
     entries = check_index(raw, root, numbers, problems, report)
     if len(problems) and bad_data == "stop":
@@ -127,7 +130,7 @@ def open_dataset(
             f"the {split} data of {root} ({layout.kind}) holds no usable image.\n{problems.table()}".strip()
         )
     dataset = DetectionDataset(entries, chosen, path=root, split=split, problems=tuple(problems))
-    _tell(dataset, problems, report or logging.getLogger("headstart").warning)
+    _tell(dataset, problems, report or _warn)
     return dataset
 
 
@@ -199,6 +202,10 @@ def _unread(tree: Tree) -> str:
 def _names_elsewhere(layout: Layout, split: str) -> list[str]:
     others = [read for name, read in layout.splits.items() if name != split]
     return [name for read in others for name in read(Problems()).classes]
+
+
+def _warn(text: str) -> None:
+    logging.getLogger("headstart").warning(printable(text))
 
 
 def _tell(dataset: DetectionDataset, problems: Problems, report: Callable[[str], None]) -> None:

@@ -16,7 +16,7 @@ from headstart.heads.rpn import RPNHead, RPNOptions
 from headstart.heads.selection import PROPOSALS, Selection
 from headstart.heads.two_stage import TwoStageHead
 from headstart.necks.fpn import Norm
-from headstart.options import Count, Positive
+from headstart.options import Count, Depth, Number, Positive, Positives, Width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +34,10 @@ class TwoStageOptions(BackboneOptions):
     proposing     how proposals are chosen when detecting
     """
 
-    width: Count = RPNOptions.width
-    hidden: Count = BoxHeadOptions.hidden
+    width: Width = RPNOptions.width
+    hidden: Width = BoxHeadOptions.hidden
     box_head: BoxHeadName = "2fc"
-    rpn_depth: Count = RPNOptions.depth
+    rpn_depth: Depth = RPNOptions.depth
     anchor_scale: Positive = RPNOptions.anchor_scale
     regions: Count = CascadeOptions.regions
     selection: Selection = BoxHeadOptions.selection
@@ -54,10 +54,10 @@ class FasterRCNNOptions(TwoStageOptions):
     class_agnostic, extra_logits, convention  as `BoxHeadOptions` say
     """
 
-    anchor_sizes: tuple[Positive, ...] | None = None
+    anchor_sizes: Positives | None = None
     neck_norm: Norm = None
     class_agnostic: bool = False
-    extra_logits: int = 0
+    extra_logits: Number = 0
     convention: ConventionName = "mmdetection"
 
     aliases: ClassVar[Mapping[str, str]] = BoxHeadOptions.aliases

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from headstart.engine.recorder import Summary, readable
 from headstart.evaluation.metrics import Metrics
+from headstart.terminal import printable, say
 
 Print = Callable[[str], None]
 """Where the messages of a run go, one call for each."""
@@ -124,9 +125,9 @@ class Display:
         if self.silent:
             return
         if self.live is not None:
-            self.live.console.print(text, highlight=False, markup=False)
+            self.live.console.print(printable(text), highlight=False, markup=False)
         else:
-            print(text, file=self.stream, flush=True)
+            say(text, stream=self.stream)
 
     @property
     def speed(self) -> float:
@@ -178,10 +179,10 @@ class Display:
             s = status.summary
             ap = "-" if status.ap is None else f"{status.ap:.1f}"
             if s is None:
-                table.add_row(name, "", "", "", "", ap)
+                table.add_row(printable(name), "", "", "", "", ap)
             else:
                 losses = readable(s.detection), readable(s.distillation)
-                table.add_row(name, *losses, f"{status.lr:.2g}", readable(s.norm), ap)
+                table.add_row(printable(name), *losses, f"{status.lr:.2g}", readable(s.norm), ap)
         return table
 
 

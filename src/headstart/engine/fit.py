@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from headstart import terminal
 from headstart.atomic import atomically
 from headstart.config import Run
 from headstart.detectors.detector import Detector
@@ -13,7 +14,7 @@ from headstart.engine.build import lane_teachers
 from headstart.engine.callback import RunCallback, ScalarWriter
 from headstart.engine.display import Display, Print
 from headstart.engine.evaluator import Evaluator
-from headstart.engine.folder import RunFolder, choose_folder, demand_free, new_folder
+from headstart.engine.folder import RUN, RunFolder, choose_folder, demand_free, new_folder, remove_unfinished
 from headstart.engine.interrupt import Interrupt, Interrupted
 from headstart.engine.memory import keep_freed_memory
 from headstart.engine.metrics import MetricsFile
@@ -41,7 +42,8 @@ def fit(
 
     student, teacher     detectors made by hand, in place of those that the run names; of several teachers a list, in
                          which None leaves a place to the run
-    checkpoint, folder   continue this state in this folder; the settings must be those that it was started with
+    checkpoint, folder   continue this state in this folder; the settings must be those that it was started with.
+                         A folder alone: begin in it
     quiet                print nothing
     dry_run              stop after the checks, and say what would be trained: nothing is written, the outcome has no
                          folder, and its students are those that the training would begin with
@@ -50,7 +52,7 @@ def fit(
     """
     keep_freed_memory()
     rank, world = place_among_processes(run.train.devices)
-    say: Print = print if rank == 0 and not quiet else lambda text: None
+    say: Print = terminal.say if rank == 0 and not quiet else lambda text: None
     if rank == 0 and folder is None and run.name is not None:
         demand_free(Path(run.out) / run.name)  # known at once, not after minutes of preparation
     prepared = prepare(run, student, teacher, checkpoint, rank, world, say)
@@ -111,7 +113,8 @@ def evaluation_steps(prepared: PreparedRun, after: int = 0) -> list[int]:
 
 
 def _open_folder(folder: Path, run: Run, say: Print) -> None:
-    with atomically(folder / "run.yaml") as partial:
+    remove_unfinished(folder)
+    with atomically(folder / RUN) as partial:
         partial.write_text(dump_run(run), encoding="utf-8")
     say(f"Run folder: {folder}")
 
@@ -169,9 +172,11 @@ def _train(prepared: PreparedRun, callback: RunCallback, folder: Path | None) ->
     except Interrupted:
         if callback.folder is None:
             raise
-        if not callback.folder.last.exists():
-            raise Interrupted("Stopped before anything was saved.") from None
         verb = "distill" if prepared.run.distils else "train"
+        if not callback.folder.last.exists():
+            raise Interrupted(
+                f"Stopped before anything was saved. Begin again with: headstart {verb} --resume {folder}"
+            ) from None
         raise Interrupted(
             f"Stopped after step {callback.saved} of {module.total}; everything up to there is in {folder}.\n"
             f"Continue with: headstart {verb} --resume {folder}"

@@ -100,9 +100,17 @@ class _DryRun:
     def see(self, batch: Batch, progress: Progress) -> bool:
         """One forward and backward pass; whether nothing is left to check after it."""
         self.method.zero_grad(set_to_none=True)
-        with self.precision.autocast(self.device):
-            self._see_problems(batch, progress)
-            objective = self.method(*batch, progress)
+        try:
+            with self.precision.autocast(self.device):
+                self._see_problems(batch, progress)
+                objective = self.method(*batch, progress)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                f"Lane {self.name}: a batch norm sees a single value of each channel, so nothing can be normalised. "
+                "Use more images per step (--batch 2 for each process), or larger ones (--imgsz)."
+            ) from error
         self._see_terms(objective)
         objective.total.backward()
         self.unreached -= {name for name, p in self.parameters.items() if p.grad is not None}
@@ -138,7 +146,10 @@ class _DryRun:
         values = {name: float(term.detach()) for name, term in objective.terms.items()}
         for name, value in values.items():
             if not np.isfinite(value):
-                raise UserError(f"Lane {self.name}: {name} is {value} before training has begun.")
+                raise UserError(
+                    f"Lane {self.name}: {name} is {value} before training has begun. Check the weights of student and "
+                    "teacher (headstart val FILE), the method's weights, or use --precision fp32."
+                )
         zero = {name for name, value in values.items() if value == 0}
         self.silent = zero if self.silent is None else self.silent & zero
 

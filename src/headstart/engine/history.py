@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
+from headstart.engine.identity import Identity
 from headstart.evaluation.metrics import Metrics
 from headstart.report.results import DataFacts
 
@@ -18,13 +19,14 @@ class Evaluation(TypedDict):
 
 
 class HistoryState(TypedDict):
-    """A `History` as last.ckpt keeps it."""
+    """A `History` as last.ckpt keeps it; `identity` is not in files that were written before there was one."""
 
     data: DataFacts
     teachers: dict[str, Metrics]
     scores: dict[str, list[Evaluation]]
     terms: dict[str, dict[str, float]]
     finished: bool
+    identity: NotRequired[Identity]
 
 
 @dataclass
@@ -36,6 +38,7 @@ class History:
     scores    lane -> evaluations in order
     terms     lane -> the last reading of its losses
     finished  whether the run has come to its end
+    identity  what data and detectors are made of, compared when the run is continued
     """
 
     data: DataFacts
@@ -43,6 +46,7 @@ class History:
     scores: dict[str, list[Evaluation]] = field(default_factory=dict)
     terms: dict[str, dict[str, float]] = field(default_factory=dict)
     finished: bool = False
+    identity: Identity = field(default_factory=Identity)
 
     def best(self, lane: str) -> Evaluation | None:
         """The evaluation with the highest AP, None where no AP is defined."""
@@ -73,4 +77,5 @@ class History:
             "scores": self.scores,
             "terms": self.terms,
             "finished": self.finished,
+            "identity": self.identity,
         }

@@ -26,16 +26,16 @@ from headstart.engine.build import validation_batches
 from headstart.engine.display import Print
 from headstart.engine.precision import choose_precision
 from headstart.engine.strategy import choose_device
-from headstart.errors import UserError, printable
+from headstart.errors import UserError
 from headstart.evaluation.coco import CocoScorer
 from headstart.evaluation.evaluate import Progress, evaluate
 from headstart.evaluation.metrics import Metrics
 from headstart.evaluation.original import to_original
 from headstart.evaluation.voc import VocScorer
-from headstart.recipe import read_class_map
+from headstart.recipe import check_section, read_class_map
 from headstart.report.drawing import Drawn, draw_boxes
 from headstart.report.gallery import save_picture
-from headstart.report.results import write_json
+from headstart.report.results import as_unicode, write_json
 from headstart.structures import Detections
 
 SIDES = ("detector", "data")
@@ -122,9 +122,8 @@ def validate(
         made = [folder.whole.divided.made.sentence()] if folder.whole is not None else []
         for line in (*made, *summarise_split(dataset, (size.short, size.long)), *compare_names(classes)):
             say(line)
-    settings = Data(path=str(data), batch=batch, workers=workers, short=size.short, long=size.long)
-    if size.square:
-        settings = Data(path=str(data), batch=batch, workers=workers, imgsz=size.long, square=True)
+    sides = {"imgsz": size.long, "square": True} if size.square else {"short": size.short, "long": size.long}
+    settings = check_section(Data, {"path": str(data), "batch": batch, "workers": workers, **sides})
     scorers = [CocoScorer(dataset), *([VocScorer(dataset)] if voc else [])]
     dtype = choose_precision("auto", False, place).dtype
     loader = validation_batches(settings, dataset, resize=size.resize)
@@ -208,7 +207,7 @@ def predict(
     for file, error, remark in _checked(files):
         image = None if error else read_image(file)
         if say is not None and (error or remark):
-            say(f"{printable(file)}: {error or remark}")
+            say(f"{file}: {error or remark}")
         if image is None:
             entries.append(_entry_without(file, error))
             continue
@@ -248,16 +247,16 @@ def find_images(source: Path) -> Iterator[Path]:
     """The image itself, or every image below a folder, links followed. Raises UserError if there is none."""
     if source.is_file():
         if not is_image(source):
-            raise UserError(f"{printable(source)} is not an image file that can be read (.jpg, .png, ...).")
+            raise UserError(f"{source} is not an image file that can be read (.jpg, .png, ...).")
         yield source
         return
     if not source.exists():
-        raise UserError(f"{printable(source)} does not exist: expected an image or a folder of images.")
+        raise UserError(f"{source} does not exist: expected an image or a folder of images.")
     if not source.is_dir():
-        raise UserError(f"{printable(source)} is a pipe or a device: expected an image or a folder of images.")
+        raise UserError(f"{source} is a pipe or a device: expected an image or a folder of images.")
     found = find_pictures(source)
     if not found:
-        raise UserError(f"{printable(source)} has no image in it (.jpg, .png, ...).")
+        raise UserError(f"{source} has no image in it (.jpg, .png, ...).")
     yield from found
 
 
@@ -284,11 +283,11 @@ def _entry(file: Path, image: Tensor, found: Detections, classes: Sequence[str],
         for box, score, label in rows
         if score >= threshold
     ]
-    return {"file": printable(file), "width": image.shape[2], "height": image.shape[1], "objects": objects}
+    return {"file": as_unicode(str(file)), "width": image.shape[2], "height": image.shape[1], "objects": objects}
 
 
 def _entry_without(file: Path, error: str) -> Prediction:
-    return {"file": printable(file), "width": 0, "height": 0, "objects": [], "error": error}
+    return {"file": as_unicode(str(file)), "width": 0, "height": 0, "objects": [], "error": error}
 
 
 def tell(opened: Imported, say: Print | None) -> None:
@@ -301,6 +300,8 @@ def tell(opened: Imported, say: Print | None) -> None:
 
 def _input_size(opened: Imported, imgsz: int | None) -> InputSize:
     """As the detector was trained, unless `imgsz` gives another square. Raises UserError for one that cannot be."""
+    if imgsz is not None:
+        check_section(Data, {"path": ".", "imgsz": imgsz})
     known = {"short": 640, "long": 640, "resize": "antialias", "square": False, **opened.size}
     if known["square"] and imgsz is not None and imgsz % MULTIPLE:
         raise UserError(

@@ -29,13 +29,17 @@ from headstart.engine.display import Print
 from headstart.engine.evaluator import Evaluator
 from headstart.engine.guards import check_lane, with_objects
 from headstart.engine.history import History
+from headstart.engine.identity import demand_same_data, demand_same_detectors, demand_same_teachers, identify
 from headstart.engine.module import Lanes
 from headstart.engine.precision import Precision
 from headstart.engine.resume import Checkpoint, demand_same_run
 from headstart.engine.strategy import choose_device
 from headstart.engine.teacher import describe_teachers, make_teachers, match_teachers
+from headstart.errors import UserError
+from headstart.methods import check_method
+from headstart.reading import reason
 from headstart.recipe import check_run, plain_run
-from headstart.report.results import DataFacts
+from headstart.report.results import DataFacts, TeacherFacts
 from headstart.report.table import pairing_table
 
 
@@ -88,8 +92,10 @@ def settle(
     world: int = 1,
 ) -> SettledRun:
     """Opens the data and replaces what only data and device can decide; the rest as for `prepare`."""
-    train_data, val_data = open_splits(run, report=say)
     device = choose_device(run.train.device)
+    for choice in run.choices.values():
+        check_method(choice.name, choice.options)  # known at once, not after minutes of reading
+    train_data, val_data = open_splits(run, report=say)
     run = choose_batch(run, train_data, device, say, student=student, teachers=teachers, world=world)
     loader = training_batches(run.data, train_data, run.train, rank, world)
     per_epoch = len(loader.batch_sampler)
@@ -115,27 +121,20 @@ def prepare(
     settled = settle(run, say, student=student, teachers=given, rank=rank, world=world)
     run, precision, device = settled.run, settled.precision, settled.device
     train_data, val_data, total, per_epoch = settled.train_data, settled.val_data, settled.total, settled.per_epoch
+    splits = {"train": train_data, "val": val_data}
     if checkpoint is not None:
         # Settled again: a version that wrote less down left out what was not set.
         saved, _ = resolve_auto(check_run(checkpoint["run"]), total, device)
         demand_same_run(plain_run(saved), plain_run(run))
+        demand_same_data(checkpoint["history"].get("identity", {}), splits)
 
     teachers = make_teachers(run, train_data.classes, precision, say, given)
     classes = match_teachers(teachers, train_data.classes)
-    facts: DataFacts = {
-        "path": str(run.data.path),
-        "name": train_data.name,
-        "classes": list(train_data.classes),
-        "train_images": len(train_data),
-        "val_images": len(val_data) if val_data is not None else None,
-        "batch": int(run.data.batch),
-        "steps_per_epoch": per_epoch,
-        "seed": run.train.seed,
-        **describe_split(run.data, train_data),
-        **describe_teachers(teachers, classes),
-    }
+    facts = _describe(run, train_data, val_data, per_epoch, describe_teachers(teachers, classes))
     if checkpoint is not None:
-        demand_same_run({"data": _with_class_map(checkpoint["history"]["data"], facts)}, {"data": facts})
+        before = _with_class_map(checkpoint["history"]["data"], facts)
+        demand_same_teachers(before.get("teacher_weights", {}), facts.get("teacher_weights", {}))
+        demand_same_run({"data": before}, {"data": facts})
     lanes = make_lanes(run, train_data.classes, teachers, total, student=student, say=say)
     module = Lanes(
         lanes,
@@ -148,10 +147,13 @@ def prepare(
     )
     if precision.channels_last:
         module.methods.to(memory_format=torch.channels_last)
-    history = History(data=facts)
-    if checkpoint is not None:
-        module.load_state(checkpoint)
-        history = History(**checkpoint["history"])
+    own = lanes[0].method.student
+    if checkpoint is None:
+        history = History(data=facts, identity=identify(splits, own, teachers))
+    else:
+        history = _continue(checkpoint, module, say)
+        history.data = facts
+        demand_same_detectors(history.identity, own, teachers)
     evaluator = None
     if val_data is not None:
         evaluator = Evaluator(run.data, val_data, device=device, precision=precision, rank=rank, world=world)
@@ -168,6 +170,49 @@ def _with_class_map(saved: DataFacts, facts: DataFacts) -> DataFacts:
     The maps follow from the classes, the teachers' weights and `class_map`, which are compared.
     """
     return {**saved, "class_map": facts["class_map"] | saved.get("class_map", {})}
+
+
+def _describe(
+    run: Run, train: DetectionDataset, val: DetectionDataset | None, per_epoch: int, teachers: TeacherFacts
+) -> DataFacts:
+    """What results.json says under `data`."""
+    return {
+        "path": str(run.data.path),
+        "name": train.name,
+        "classes": list(train.classes),
+        "train_images": len(train),
+        "val_images": len(val) if val is not None else None,
+        "batch": int(run.data.batch),
+        "steps_per_epoch": per_epoch,
+        "seed": run.train.seed,
+        **describe_split(run.data, train),
+        **teachers,
+    }
+
+
+def _continue(checkpoint: Checkpoint, module: Lanes, say: Print) -> History:
+    """Puts the lanes where the checkpoint was taken, and says where that is; what was measured until then.
+
+    Raises UserError for the state of other lanes.
+    """
+    history = History(**checkpoint["history"])
+    if checkpoint["step"] > module.total:
+        raise UserError(
+            f"last.ckpt stands at step {checkpoint['step']} of a run of {module.total} steps: it is not of this run. "
+            "Give the folder of its own run."
+        )
+    try:
+        module.load_state(checkpoint)
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"last.ckpt does not hold the state of this run's lanes ({reason(error)}): it is damaged, or of another "
+            "run. Start a new run, if you like from the weights beside it: --student FOLDER/student.safetensors."
+        ) from error
+    if not history.identity:
+        say("last.ckpt was written before checksums: whether data and detectors are still the same is not checked.")
+    if not history.finished:
+        say(f"The run goes on from step {module.step} of {module.total}.")
+    return history
 
 
 def check_lanes(prepared: PreparedRun) -> list[Table]:

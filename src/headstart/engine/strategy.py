@@ -12,7 +12,10 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy
 
-from headstart.errors import UserError
+from headstart.errors import UserError, beginning
+
+DEVICES = ("cpu", "cuda", "mps")
+"""Kinds that a run can use; torch has names for others."""
 
 
 class ReducedByHand(DDPStrategy):
@@ -34,17 +37,26 @@ class PatientTrainer(pl.Trainer):
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """`auto` takes the first GPU if there is one. Raises UserError for a device that is not there."""
+    """`auto` takes the first GPU if there is one. Raises UserError for a device that is unknown or not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device("cuda:" + name if name.isdigit() else name)
-    except RuntimeError:
-        raise UserError(f"device must be auto, cpu, cuda, cuda:N or a GPU's number, found {name!r}.") from None
+    except (RuntimeError, ValueError):
+        device = None
+    if device is None or device.type not in DEVICES:
+        raise UserError(
+            f"device must be auto, cpu, cuda, cuda:N or a GPU's number, found {beginning(repr(name))}. Use device cpu "
+            "or auto."
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"device {name} was asked for, but this torch sees no Apple GPU. Use device cpu or auto.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device {name} was asked for, but this torch sees no GPU. Use device cpu or auto.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"device {name} was asked for, but there are only {torch.cuda.device_count()} GPUs.")
+        raise UserError(
+            f"device {name} was asked for, but there are only {torch.cuda.device_count()} GPUs. Use a lower number."
+        )
     return device
 
 

@@ -12,7 +12,7 @@ from torchvision.ops import clip_boxes_to_image
 from headstart.heads.convention import OWN, Convention
 from headstart.heads.rebuildable import Rebuildable
 from headstart.heads.selection import DETECTIONS, PROPOSALS, Selection
-from headstart.options import Count
+from headstart.options import Depth, Width
 from headstart.ordering import stable_nms, stable_topk
 from headstart.priors import index_cells
 from headstart.structures import Assignment, CellIndex, DenseOutputs, Detections, Features, Size, Targets
@@ -27,8 +27,8 @@ class CellOptions:
     selection  how detections are chosen
     """
 
-    width: Count = 256
-    depth: Count = 4
+    width: Width = 256
+    depth: Depth = 4
     selection: Selection = DETECTIONS
 
 

@@ -15,7 +15,7 @@ from headstart.losses.box import giou
 from headstart.losses.classification import quality_focal
 from headstart.losses.distribution import distribution_focal, integral
 from headstart.losses.normalise import mean_over_ranks
-from headstart.options import Count
+from headstart.options import Width
 from headstart.structures import Assignment, DenseOutputs, Size
 
 
@@ -26,7 +26,7 @@ class GFLOptions(SingleAnchorOptions):
     reg_max  how many strides away an edge can be
     """
 
-    reg_max: Count = 16
+    reg_max: Width = 16
 
     aliases: ClassVar[Mapping[str, str]] = {"reach": "reg_max"}
 

@@ -20,7 +20,7 @@ from headstart.heads.init import PRIOR_BIAS, draw_normal
 from headstart.losses.box import smooth_l1
 from headstart.losses.classification import focal
 from headstart.losses.normalise import mean_over_ranks
-from headstart.options import Count, Positive
+from headstart.options import Depth, Positive
 from headstart.priors import place_points, valid_flags
 from headstart.structures import Assignment, DenseOutputs, Size, Targets
 
@@ -37,7 +37,7 @@ class RepPointsOptions(CellOptions):
     norm         GroupNorm in the towers
     """
 
-    depth: Count = 3
+    depth: Depth = 3
     point_scale: Positive = 4.0
     norm: bool = True
 

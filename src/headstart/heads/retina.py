@@ -17,7 +17,7 @@ from headstart.heads.init import PRIOR_BIAS, draw_normal
 from headstart.losses.box import smooth_l1
 from headstart.losses.classification import focal
 from headstart.losses.normalise import mean_over_ranks
-from headstart.options import Positive
+from headstart.options import Positive, Positives
 from headstart.structures import Assignment, DenseOutputs
 
 
@@ -32,7 +32,7 @@ class RetinaOptions(CellOptions):
     """
 
     anchor_scale: Positive = 4.0
-    ratios: tuple[Positive, ...] = (0.5, 1.0, 2.0)
+    ratios: Positives = (0.5, 1.0, 2.0)
     norm: bool = False
     convention: ConventionName = "mmdetection"
 

@@ -20,7 +20,7 @@ from headstart.heads.selection import DETECTIONS, Selection
 from headstart.losses.box import smooth_l1
 from headstart.losses.classification import cross_entropy
 from headstart.losses.normalise import mean_over_ranks
-from headstart.options import Count
+from headstart.options import Amount, Depth, Layers, Number, Width
 from headstart.ordering import stable_nms
 from headstart.structures import Detections, RegionOutputs, Regions, Size
 
@@ -46,10 +46,10 @@ class RegionOptions:
     convention  whose weights these are
     """
 
-    convs: int = 0
-    fcs: Count = 2
-    hidden: Count = 1024
-    grid: Count = 7
+    convs: Layers = 0
+    fcs: Depth = 2
+    hidden: Width = 1024
+    grid: Depth = 7
     selection: Selection = DETECTIONS
     convention: ConventionName = "mmdetection"
 
@@ -66,9 +66,9 @@ class BoxHeadOptions(RegionOptions):
     """
 
     class_agnostic: bool = False
-    extra_logits: int = 0
+    extra_logits: Number = 0
     stds: Stds = STDS
-    beta: float = 0.0
+    beta: Amount = 0.0
 
     aliases: ClassVar[Mapping[str, str]] = {"agnostic": "class_agnostic", "void": "extra_logits"}
 

@@ -22,7 +22,7 @@ from headstart.heads.tower import Tower
 from headstart.losses.box import smooth_l1
 from headstart.losses.classification import bce_with_logits
 from headstart.losses.normalise import mean_over_ranks
-from headstart.options import Count, Positive
+from headstart.options import Amount, Count, Depth, Positive, Positives
 from headstart.structures import Assignment, CellIndex, DenseOutputs, Features, Size, Targets
 
 DETECTING = Selection(nms_pre=1000, score_threshold=None, iou_threshold=0.7, max_detections=1000)
@@ -44,12 +44,12 @@ class RPNOptions(CellOptions):
     convention    whose weights these are
     """
 
-    depth: Count = 1
+    depth: Depth = 1
     anchor_scale: Positive = 8.0
-    anchor_sizes: tuple[Positive, ...] | None = None
-    ratios: tuple[Positive, ...] = (0.5, 1.0, 2.0)
+    anchor_sizes: Positives | None = None
+    ratios: Positives = (0.5, 1.0, 2.0)
     sample: Count = 256
-    beta: float = 0.0
+    beta: Amount = 0.0
     crossing: bool = True
     selection: Selection = DETECTING
     convention: ConventionName = "mmdetection"

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from headstart.options import Count, Share
+from headstart.options import Amount, Count, Share
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Selection:
     score_threshold: Share | None
     iou_threshold: Share
     max_detections: Count
-    min_size: float | None = 0.0
+    min_size: Amount | None = 0.0
 
     aliases: ClassVar[Mapping[str, str]] = {
         "per_level": "nms_pre",

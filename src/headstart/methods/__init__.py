@@ -59,17 +59,25 @@ def build_method(
     Where several methods guide a student, their automatic weights are shared out: each counts 1 / their number.
     Raises UserError for an unknown name or option, a value that an option cannot have, or an impossible pair.
     """
-    names = name.split("+")
     listed = [] if teachers is None else list(teachers) if isinstance(teachers, Sequence) else [teachers]
-    chosen = {name: options} if len(names) == 1 else _by_method(names, options)
+    chosen = check_method(name, options)
     guidances: list[Guidance] = []
-    for part, own in chosen.items():
-        checked = check_options(options_class(part), own, f"method {part}")
+    for part, checked in chosen.items():
         found = METHODS[part](student, listed, checked)
         for guidance in found:
-            guidance.share(1 / len(names))
+            guidance.share(1 / len(chosen))
         guidances += found
     return Method(student, guidances, listed)
+
+
+def check_method(name: str, options: Mapping[str, object]) -> dict[str, DataclassInstance]:
+    """The options of each of the methods `A+B`, checked and converted, as far as that needs no detectors.
+
+    `options` and what is raised: as for `build_method`.
+    """
+    names = name.split("+")
+    chosen = {name: options} if len(names) == 1 else _by_method(names, options)
+    return {part: check_options(options_class(part), own, f"method {part}") for part, own in chosen.items()}
 
 
 def _by_method(names: Sequence[str], options: Mapping[str, object]) -> dict[str, Mapping[str, object]]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from headstart.detectors.custom import demand_known_head
 from headstart.detectors.detector import Detector
@@ -21,6 +19,7 @@ from headstart.methods.guidance import Guidance, demand_teacher, names_by_teache
 from headstart.methods.imitation import Imitation
 from headstart.methods.step import Needs
 from headstart.methods.weight import Schedule, Weight
+from headstart.options import Amount, Count, Layers, Steps
 from headstart.teachers.base import Teacher
 
 
@@ -77,16 +76,16 @@ class CrossKDOptions:
                 samples for itself
     """
 
-    tap: Annotated[int, Field(ge=0)] | None = None
+    tap: Layers | None = None
     activation: Literal["after", "before"] = "after"
     statistics: bool = True
     region: Literal["released", "uniform"] = "released"
     through: Literal["student", "assistant"] = "student"
     weights: Literal["auto", "paper"] = "auto"
-    cls_weight: Annotated[float, Field(ge=0)] | None = None
-    box_weight: Annotated[float, Field(ge=0)] | None = None
-    warmup: Annotated[int, Field(ge=0)] = 0
-    regions: Annotated[int, Field(ge=1)] | None = None
+    cls_weight: Amount | None = None
+    box_weight: Amount | None = None
+    warmup: Steps = 0
+    regions: Count | None = None
 
 
 def crosskd(student: Detector, teachers: Sequence[Teacher], options: CrossKDOptions) -> list[Guidance]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError, demand_known
 from headstart.methods.assistants import KINDS, Assistant, default_assistants, kind_of
 from headstart.methods.weight import Schedule
+from headstart.options import Amount, Count, Steps
 from headstart.teachers.base import Teacher
 
 Kinds = str | Mapping[str, object] | Sequence[str] | None
@@ -54,14 +53,14 @@ class HeadOptions:
     ckd: bool = True
     assistants: Kinds = None
     weights: Literal["auto", "paper"] = "auto"
-    akd_weight: float | None = None
-    ckd_weight: float | None = None
+    akd_weight: Amount | None = None
+    ckd_weight: Amount | None = None
     adapter: Literal["linear", "per_anchor"] = "linear"
-    warmup: Annotated[int, Field(ge=0)] | None = None
-    assistant_warmup: Annotated[int, Field(ge=0)] | None = None
-    ckd_stop: Annotated[int, Field(ge=0)] | Literal["auto"] | None = "auto"
+    warmup: Steps | None = None
+    assistant_warmup: Steps | None = None
+    ckd_stop: Steps | Literal["auto"] | None = "auto"
     transfer: bool = True
-    regions: Annotated[int, Field(ge=1)] | None = None
+    regions: Count | None = None
 
     def akd_schedule(self) -> Schedule:
         return Schedule(self.warmup)

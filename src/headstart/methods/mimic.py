@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from headstart.detectors.custom import demand_known_head
 from headstart.detectors.detector import Detector
@@ -23,6 +21,7 @@ from headstart.methods.imitation import Imitation
 from headstart.methods.pairing import stride_factors
 from headstart.methods.step import Needs, Step
 from headstart.methods.weight import Schedule, Weight
+from headstart.options import Amount, Steps
 from headstart.structures import DenseOutputs
 from headstart.teachers.base import Teacher
 
@@ -38,9 +37,9 @@ class MimicOptions:
     """
 
     weights: Literal["auto", "paper"] = "auto"
-    cls_weight: Annotated[float, Field(ge=0)] | None = None
-    box_weight: Annotated[float, Field(ge=0)] | None = None
-    warmup: Annotated[int, Field(ge=0)] = 0
+    cls_weight: Amount | None = None
+    box_weight: Amount | None = None
+    warmup: Steps = 0
 
 
 @dataclass(frozen=True)

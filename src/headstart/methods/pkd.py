@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError
@@ -18,6 +16,7 @@ from headstart.methods.imitation import Imitation
 from headstart.methods.pairing import SameStrides
 from headstart.methods.taps import StudentTap, TeacherTap
 from headstart.methods.weight import Schedule, Weight
+from headstart.options import Amount, Steps
 from headstart.teachers.base import Teacher
 
 AUTO = 6.0
@@ -38,8 +37,8 @@ class PKDOptions:
     """
 
     weights: Literal["auto", "paper"] = "auto"
-    weight: Annotated[float, Field(ge=0)] | None = None
-    warmup: Annotated[int, Field(ge=0)] = 0
+    weight: Amount | None = None
+    warmup: Steps = 0
 
 
 def pkd(student: Detector, teachers: Sequence[Teacher], options: PKDOptions) -> list[Guidance]:

@@ -10,10 +10,15 @@ from typing import NotRequired, Protocol, TypeAlias, TypedDict, cast, runtime_ch
 
 import headstart
 from headstart.atomic import atomically
-from headstart.errors import UserError, printable
+from headstart.errors import UserError
 from headstart.evaluation.metrics import Metrics
+from headstart.reading import read_text, reading
+from headstart.terminal import escaped
 
 SCHEMA = 2
+
+LARGEST = 2**28
+"""Bytes of a results.json: per lane and evaluation some numbers, and per class of the last one."""
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """What `json` reads and writes."""
@@ -174,12 +179,9 @@ def write_json(path: Path | str, value: object) -> None:
 def read_results(path: Path | str) -> Results:
     """A `results.json` of this schema. Raises UserError if it is missing, damaged or of another schema."""
     path = Path(path)
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; a run writes it when it ends.") from None
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read as JSON: {error}.") from None
+    what, remedy = "The results", "Give the results.json that a run writes when it ends"
+    with reading(path, what, remedy):
+        results = json.loads(read_text(path, what, remedy, most=LARGEST))
     found = results.get("schema") if isinstance(results, dict) else None
     if found != SCHEMA:
         raise UserError(
@@ -189,18 +191,24 @@ def read_results(path: Path | str) -> Results:
     return cast(Results, results)
 
 
+def as_unicode(text: str) -> str:
+    r"""The text as every reader of JSON takes it: a byte of a file name that is no UTF-8 becomes `\xff`."""
+    halves = "\ud800", "\udfff"  # as what Python keeps such a byte
+    return "".join(escaped(char) if halves[0] <= char <= halves[1] else char for char in text)
+
+
 def plain(value: object, place: str = "value") -> Json:
     """The same value in JSON's own types; see `write_json`. `place` is how an error calls it."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):
-        return printable(value)
+        return as_unicode(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Path):
-        return printable(value)
+        return as_unicode(str(value))
     if isinstance(value, Mapping):
-        return {printable(key): plain(item, f"{place}.{key}") for key, item in value.items()}
+        return {as_unicode(str(key)): plain(item, f"{place}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item, f"{place}[{number}]") for number, item in enumerate(value)]
     if isinstance(value, Array):

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headstart.evaluation.metrics import Metrics
+from headstart.terminal import printable
 
 Score = Literal["AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L"]
 METRICS: tuple[Score, ...] = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")
@@ -41,7 +42,7 @@ def results_table(
     if reference is not None:
         _number_column(table, "gain")
     for name, metrics in results.items():
-        cells = [Text(name), *(number(metrics.get(metric)) for metric in METRICS)]
+        cells = [Text(printable(name)), *(number(metrics.get(metric)) for metric in METRICS)]
         if reference is not None:
             own = name not in (baseline, *teachers)
             cells.append(difference(metrics.get("AP"), reference.get("AP")) if own else Text(""))
@@ -73,7 +74,7 @@ def per_class_table(
     for name in classes:
         value = {who: metrics["per_class"].get(name, {}).get(metric) for who, metrics in results.items()}
         gains = [difference(value[lane], value[baseline]) for lane in lanes if baseline is not None]
-        table.add_row(Text(name), *(number(value[who]) for who in results), *gains)
+        table.add_row(Text(printable(name)), *(number(value[who]) for who in results), *gains)
     return table
 
 
@@ -140,21 +141,25 @@ def _table(title: str | None) -> Table:
     # rich breaks a title at the width of its table, unless that is made wide enough.
     width = cell_len(title) + 2 if title else None
     return Table(
-        title=title,
+        title=None if title is None else Text(printable(title), style="bold"),
         title_justify="left",
-        title_style="bold",
         min_width=width,
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
 
 
+def _heading(text: str) -> Text:
+    """As it is: a class or a lane may be called [red]."""
+    return Text(printable(text))
+
+
 def _text_column(table: Table, name: str) -> None:
-    table.add_column(name, overflow="fold")
+    table.add_column(_heading(name), overflow="fold")
 
 
 def _number_column(table: Table, name: str) -> None:
-    table.add_column(name, justify="right", no_wrap=True)
+    table.add_column(_heading(name), justify="right", no_wrap=True)
 
 
 def _cell(value: object) -> Text:
@@ -162,7 +167,7 @@ def _cell(value: object) -> Text:
         return Text(UNDEFINED, style="dim")
     if isinstance(value, float):
         return Text(f"{value:.4g}")
-    return Text(str(value))
+    return Text(printable(str(value)))
 
 
 def _reference(results: Mapping[str, Metrics], baseline: str | None) -> Metrics | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from headstart.detectors.weights.read_checkpoint import Checkpoint, Placeholder
 from headstart.detectors.weights.torchvision.names import coco_classes
 from headstart.errors import UserError
+from headstart.reading import read_text
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,8 @@ def read_classes(text: str | None) -> tuple[str, ...] | None:
     file = Path(text)
     if "," not in text and not file.is_file() and file.suffix in (".txt", ".names", ".csv", ".yaml", ".json"):
         raise UserError(f"--classes {text}: there is no such file; give names A,B,C or a file with one name a line")
-    try:
-        names = file.read_text(encoding="utf-8").splitlines() if file.is_file() else text.split(",")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--classes {text} cannot be read: {error}. It must have one name a line") from error
+    listed = "," not in text and file.exists()
+    names = read_text(file, "--classes", "Give a file with one name a line").splitlines() if listed else text.split(",")
     names = [name.strip() for name in names]
     names = names[:-1] if names and not names[-1] else names
     doubled = [name for name in names if names.count(name) > 1]

@@ -25,6 +25,7 @@ from headstart.detectors.weights.yolox.reader import is_yolox, read_yolox
 from headstart.errors import UserError
 from headstart.hub.address import is_on_hub
 from headstart.hub.fetch import local_file
+from headstart.reading import demand_regular
 
 READERS: list[
     tuple[Callable[[Mapping[str, Tensor]], bool], Callable[[Mapping[str, Tensor], Hints], ParsedCheckpoint]]
@@ -48,6 +49,8 @@ IMPORT_OPTIONS = (
     "These are options of `headstart import FILE`, which writes a file that needs none; in a recipe they stand beside "
     "`file` as read_as, classes and entry"
 )
+
+WHAT, GIVE = "The weights file", "Give weights that headstart wrote, or a checkpoint (.pth, .pt)"
 
 NATIVE = "headstart"
 """`Imported.source` of a file that headstart itself wrote."""
@@ -110,7 +113,9 @@ def open_detector(
     Raises UserError as those two and `local_file`, and for an option of an import beside a file of headstart's own.
     """
     path = local_file(path)
-    if is_foreign(path) or not path.exists():
+    if not path.is_dir():  # of which both readers say what lies in it
+        demand_regular(path, WHAT, GIVE)
+    if is_foreign(path):
         try:
             return import_detector(path, read_as=read_as, classes=classes, entry=entry)
         except UserError as error:
@@ -169,6 +174,10 @@ def import_file(
     if is_on_hub(path) and out is None:
         raise UserError(f"{path} is not on this machine: give --out FILE, where the imported detector is written")
     path = local_file(path)
+    if not path.is_dir():
+        demand_regular(path, WHAT, GIVE)
+    elif out is None:
+        import_detector(path)  # says what lies in the folder
     if path.is_file() and not is_foreign(path) and _begins_as_safetensors(path):
         read_metadata(path)  # says what is wrong with a damaged one
         raise UserError(f"{path} is headstart's own file and needs no import: use it as it is")

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 import headstart
 from headstart.atomic import atomically
-from headstart.detectors.detector import Detector, check_order, check_pad
-from headstart.errors import UserError
+from headstart.detectors.detector import ORDERS, Detector, check_order, check_pad
+from headstart.errors import LISTED, UserError, beginning
 from headstart.hub.fetch import local_file
+from headstart.reading import reading
 
 FORMAT = "headstart-detector"
+WHAT, AGAIN = "The weights file", "It may be damaged or cut short: copy or save it again"
+
 FORMAT_VERSION = 2
 """2: the first layer of a box head reads its crop cell by cell (1: channel by channel)."""
 
@@ -96,12 +99,10 @@ def read_metadata(path: str | Path) -> Metadata:
     """
     path = Path(path)
     _check_kind(path)
-    try:
+    with reading(path, WHAT, AGAIN):
         with safe_open(path, framework="pt") as file:
             raw = file.metadata() or {}
         header = {key: json.loads(value) for key, value in raw.items()} if raw.get("format") == f'"{FORMAT}"' else {}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged or cut short ({error}): copy or save it again") from error
     if not header:
         raise UserError(
             f"{path} holds tensors but not a detector of headstart: expected a file that train or distill wrote. "
@@ -109,6 +110,8 @@ def read_metadata(path: str | Path) -> Metadata:
             "`headstart import`"
         )
     version = header.get("format_version", 0)
+    if not isinstance(version, int):
+        raise UserError(f"{path} is damaged, its format version is {beginning(version)!r}: copy or save it again")
     if version != FORMAT_VERSION:
         remedy = "Upgrade headstart" if version > FORMAT_VERSION else "Train it again"
         raise UserError(
@@ -118,6 +121,11 @@ def read_metadata(path: str | Path) -> Metadata:
     lacks = sorted(Metadata.__required_keys__ - set(header))
     if lacks:
         raise UserError(f"{path} is damaged, its header lacks {', '.join(lacks)}: copy or save it again")
+    for key, right in CHECKS.items():
+        if not right(header[key]):
+            raise UserError(
+                f"{path} is damaged, its header has {beginning(repr(header[key]))} as {key}: copy or save it again"
+            )
     return cast("Metadata", header)
 
 
@@ -137,13 +145,26 @@ def load_detector(path: str | Path, device: str | torch.device = "cpu") -> Detec
             "headstart.detectors.weights.load_weights(detector, path)"
         )
     try:
-        detector = build_from_recipe(header["recipe"])
+        _demand_promised(Path(path), header["recipe"])
+        with reading(path, WHAT, AGAIN):
+            detector = build_from_recipe(header["recipe"])
     except UserError as error:
-        raise UserError(
-            f"{path} (written by headstart {header['headstart_version']}) cannot be built: {error}"
-        ) from error
+        version = beginning(header["headstart_version"])
+        raise UserError(f"{path} (written by headstart {version}) cannot be built: {error}") from error
     load_weights(detector, path)
     return detector.to(device).eval()
+
+
+def _demand_promised(path: Path, recipe: Mapping[str, object]) -> None:
+    """Raises UserError unless the file has the tensors that its recipe promises, before memory is taken for them."""
+    try:
+        with torch.device("meta"):
+            promised = build_from_recipe(recipe)
+    except UserError:
+        raise
+    except Exception:  # a model of timm that computes with numbers while it is made: `load_weights` compares then
+        return
+    demand_fitting(path, promised)
 
 
 def build_from_recipe(recipe: Mapping[str, object]) -> Detector:
@@ -156,7 +177,9 @@ def build_from_recipe(recipe: Mapping[str, object]) -> Detector:
     options = dict(recipe)
     name, classes, backbone = (options.pop(key, None) for key in ("name", "classes", "backbone"))
     if not isinstance(name, str) or not isinstance(classes, list | tuple) or not isinstance(backbone, str | None):
-        raise UserError(f"expected a recipe with the name and the classes of a detector, found {dict(recipe)}")
+        raise UserError(
+            f"expected a recipe with the name and the classes of a detector, found {beginning(dict(recipe))}"
+        )
     options["pretrained"] = False
     return build_detector(name, [str(one) for one in classes], backbone=backbone, **options)
 
@@ -172,10 +195,9 @@ def load_weights(detector: Detector, path: str | Path) -> None:
             f"{path} finds {len(header['classes'])} classes ({', '.join(header['classes'])}), the detector has "
             f"{len(detector.classes)} ({', '.join(detector.classes)}): they must be the same, in the same order"
         )
-    tensors = _read_tensors(Path(path))
-    problems = _compare(tensors, detector.state_dict())
-    if problems:
-        raise UserError(f"{path} does not fit the detector; " + "; ".join(problems))
+    demand_fitting(Path(path), detector)
+    with reading(path, WHAT, AGAIN), safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     detector.load_state_dict(tensors)
     detector.order = check_order(header["preprocessing"].get("order", "RGB"))
     detector.pad = check_pad(header["preprocessing"].get("pad"))
@@ -184,27 +206,58 @@ def load_weights(detector: Detector, path: str | Path) -> None:
         getattr(detector, name).copy_(values.reshape(1, -1, 1, 1))
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is damaged or cut short ({error}): copy or save it again") from error
-
-
-def _compare(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> list[str]:
-    """Sentences on every tensor that does not match; empty if all do."""
-    shapes = [
-        f"{key} {tuple(tensors[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in sorted(set(tensors) & set(own))
-        if tensors[key].shape != own[key].shape
-    ]
+def demand_fitting(path: Path, detector: Detector) -> None:
+    """Raises UserError unless the file has the detector's tensors, by name and shape; no tensor is read."""
+    with reading(path, WHAT, AGAIN), safe_open(path, framework="pt") as file:
+        found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    own = {key: tuple(value.shape) for key, value in detector.state_dict().items()}
     kinds = {
-        "missing in the file": sorted(set(own) - set(tensors)),
-        "unknown to the detector": sorted(set(tensors) - set(own)),
-        "of another shape": shapes,
+        "missing in the file": sorted(set(own) - set(found)),
+        "unknown to the detector": sorted(set(found) - set(own)),
+        "of another shape": [
+            f"{key} {found[key]} instead of {own[key]}"
+            for key in sorted(set(found) & set(own))
+            if found[key] != own[key]
+        ],
     }
-    return [f"{what}: {', '.join(names)}" for what, names in kinds.items() if names]
+    problems = [f"{what}: {_some(names)}" for what, names in kinds.items() if names]
+    if problems:
+        raise UserError(f"{path} does not fit the detector; " + "; ".join(problems))
+
+
+def _some(names: list[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(beginning(name, 160) for name in names[:LISTED]) + more
+
+
+def _is_preprocessing(value: object) -> bool:
+    """Whether a header's preprocessing can be applied: finite numbers, a deviation above 0, a known order."""
+    if not isinstance(value, dict) or value.get("order", "RGB") not in ORDERS:
+        return False
+    rows = [value.get(name) for name in ("mean", "std")]
+    known = all(isinstance(row, list) and len(row) == 3 and all(map(_is_number, row)) for row in rows)
+    return known and min(value["std"]) > 0
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_names(value: object) -> bool:
+    """Whether a header's classes are names, at least one."""
+    words = isinstance(value, list) and all(isinstance(name, str) for name in value)
+    return words and bool(value)
+
+
+CHECKS: dict[str, Callable[[object], bool]] = {
+    "headstart_version": lambda value: isinstance(value, str),
+    "recipe": lambda value: value is None or isinstance(value, dict),
+    "classes": _are_names,
+    "preprocessing": _is_preprocessing,
+    "training": lambda value: isinstance(value, dict),
+}
+"""Whether an entry of a header is what `Metadata` says."""
 
 
 def _check_kind(path: Path) -> None:
@@ -212,13 +265,9 @@ def _check_kind(path: Path) -> None:
         inside = sorted(path.glob("*.safetensors"))
         hint = f", such as {inside[0]}" if inside else "; there is no .safetensors file in it"
         raise UserError(f"{path} is a folder: expected the weights file itself{hint}")
-    if not path.is_file():
-        raise UserError(f"weights file {path} does not exist: expected a .safetensors file that train or distill wrote")
-    try:
-        with path.open("rb") as file:
-            start = file.read(9)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+    remedy = "Give a .safetensors file that train or distill wrote"
+    with reading(path, WHAT, remedy), path.open("rb") as file:
+        start = file.read(9)
     # A safetensors file begins with the length of its JSON header: any bytes, a pickle's first among them.
     if start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
         raise UserError(

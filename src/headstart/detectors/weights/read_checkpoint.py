@@ -15,7 +15,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from headstart.errors import UserError
+from headstart.errors import UserError, beginning
+from headstart.reading import reading, reason
+from headstart.torch_file import load_torch
+
+WHAT, AGAIN = "The checkpoint", "It may be damaged, cut short or no checkpoint: copy or save it again"
 
 CONTAINERS = ("state_dict", "model", "model_state_dict", "ema_state_dict", "model_ema", "ema", "net", "module")
 """Where training programs keep the weights."""
@@ -40,6 +44,10 @@ PLACEHOLDERS: dict[str, type] = {
     "mmcv.utils.config.ConfigDict": OrderedDict,
     "addict.addict.Dict": OrderedDict,
     "argparse.Namespace": Placeholder,
+    "types.SimpleNamespace": Placeholder,
+    **{f"pathlib.{kind}": Placeholder for kind in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")},
+    **{f"pathlib._local.{kind}": Placeholder for kind in ("PosixPath", "WindowsPath")},
+    **{f"datetime.{kind}": Placeholder for kind in ("datetime", "date", "timedelta")},
     "builtins.getattr": Placeholder,
     "numpy.ndarray": Placeholder,
     "numpy.dtype": Placeholder,
@@ -77,8 +85,6 @@ def read_checkpoint(path: str | Path, entry: str | None = None) -> Checkpoint:
         )
         hint = f"such as {inside[0]}" if inside else "and there is none in it"
         raise UserError(f"{path} is a folder: expected a file of weights, {hint}")
-    if not path.is_file():
-        raise UserError(f"{path} does not exist. Give weights that headstart wrote, or a checkpoint (.pth, .pt)")
     content = _read(path)
     if {"format", "run", "lanes"} <= set(content):
         raise UserError(f"{path} is the state of a run, for --resume: expected student.safetensors beside it")
@@ -89,19 +95,13 @@ def read_checkpoint(path: str | Path, entry: str | None = None) -> Checkpoint:
 
 
 def _read(path: Path) -> dict[str, object]:
-    try:
+    with reading(path, WHAT, AGAIN):
         with path.open("rb") as file:
             start = file.read(9)
         if start[8:] == b"{":
             with safe_open(path, framework="pt") as file:
                 return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         content = _read_torch(path)
-    except UserError:
-        raise
-    except Exception as error:  # a damaged file may stop its reader with anything
-        raise UserError(
-            f"{path} is damaged, cut short or no checkpoint ({_reason(error)}). Copy or save it again"
-        ) from error
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         kind = "an object that was pickled whole" if isinstance(content, Placeholder) else type(content).__name__
         raise UserError(f"{path} holds {kind}: expected a state dict (names with tensors), alone or in a checkpoint")
@@ -109,30 +109,25 @@ def _read(path: Path) -> dict[str, object]:
 
 
 def _read_torch(path: Path) -> object:
-    allowed = torch.serialization.safe_globals([(kind, name) for name, kind in PLACEHOLDERS.items()])
-    with allowed, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return load_torch(path, WHAT, AGAIN, placeholders=PLACEHOLDERS)
         except pickle.UnpicklingError as error:
             found = re.search(r"GLOBAL (\S+)", str(error)) or re.search(r"(?:class|function) (\S+)", str(error))
             if found is None:
-                raise
+                raise UserError(f"{WHAT} {path} cannot be read: {reason(error)}. {AGAIN}.") from error
             raise UserError(_needs_code(path, found[1])) from error
-        except RuntimeError as error:
-            if "TorchScript" in str(error):
-                raise UserError(
-                    f"{path} is a TorchScript program: expected weights, as by torch.save(model.state_dict(), ...)"
-                ) from error
-            raise
 
 
 def _needs_code(path: Path, name: str) -> str:
     return (
-        f"{path} can only be read by running code that it names ({name}), which headstart never does. If you trust the "
-        "file, keep only its weights, where it was made: python -c \"import torch; c = torch.load('FILE', "
-        "weights_only=False); torch.save({'state_dict': c['state_dict'], 'meta': c.get('meta')}, 'weights.pth')\" "
-        "(a whole model: torch.save(c.state_dict(), 'weights.pth'))"
+        f"{path} can only be read by running code that it names ({beginning(name)}), which headstart never does. If "
+        "you trust the file, keep only its weights, where it was made: "
+        "python -c \"import torch; c = torch.load('FILE', weights_only=False); "
+        "c = c if isinstance(c, dict) else {'model': c}; s = c.get('state_dict', c.get('model', c)); "
+        "s = s.state_dict() if hasattr(s, 'state_dict') else s; "
+        "torch.save({'state_dict': s, 'meta': c.get('meta')}, 'weights.pth')\""
     )
 
 
@@ -231,11 +226,3 @@ def _strip_prefix(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[
     if not kept or not taken:
         return (kept or tensors), ()
     return kept, (f"every name began with `{taken}`, which was taken off",)
-
-
-def _reason(error: Exception) -> str:
-    """The line of an error's text that says what happened; torch wraps it in advice."""
-    advice = ("Weights only load failed", "Please file an issue", "Check the documentation")
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line for line in lines if not line.startswith(advice)]
-    return (said or lines or [type(error).__name__])[0].partition(". ")[0][:120].rstrip(".")
