@@ -8,7 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -23,54 +23,42 @@ MOST = 2**30
 SHOWN = 3
 """Names of images in a sentence."""
 
-Kind = Literal["digests", "sizes"]
-"""What is known of the bytes of the images: a hash of them, or only how many there are."""
-
 
 class Fingerprint(TypedDict):
     """Of N images; some twenty bytes each, in tensors because last.ckpt keeps it.
 
     names        (bytes) uint8: the files' names inside the data set, compressed
     annotations  (N,) int64: a hash of each image's id, size, boxes, labels and which of them are ignored
-    files        (N,) int64: what `kind` says of each file
+    files        (N,) int64: a hash of each file's bytes (`DetectionDataset.digests`)
     """
 
     names: Tensor
     annotations: Tensor
     files: Tensor
-    kind: Kind
 
 
-def fingerprint(dataset: DetectionDataset, kind: Kind | None = None) -> Fingerprint:
-    """What the data set is made of, without where it lies.
-
-    kind  what is to be known of the files; None: the most that the data set knows. Sizes cost a look at each file
-    """
-    known = kind or ("digests" if _digests(dataset) is not None else "sizes")
+def fingerprint(dataset: DetectionDataset) -> Fingerprint:
+    """What the data set is made of, without where it lies."""
     packed = zlib.compress(b"\0".join(name.encode("utf-8", "surrogateescape") for name in _names(dataset)))
     heads = np.column_stack([np.array(dataset.ids, np.int64), dataset.sizes])
     hashes = [_hash(head, *dataset.annotations(index)) for index, head in enumerate(heads)]
     return {
         "names": torch.frombuffer(bytearray(packed), dtype=torch.uint8),
         "annotations": torch.tensor(hashes, dtype=torch.int64),
-        "files": _files(dataset, known),
-        "kind": known,
+        "files": torch.from_numpy(dataset.digests.view(np.int64).copy()),
     }
 
 
 def compare(saved: Fingerprint, dataset: DetectionDataset) -> list[str]:
     """What is different in the data set now, a few words each, with how many images and the first names; or nothing.
 
-    The images are compared by their names, and their files as far as was known when the fingerprint was taken.
+    The images are compared by their names.
     """
-    kind = saved["kind"] if saved["kind"] == "sizes" or _digests(dataset) is not None else None
-    found = fingerprint(dataset, kind)
+    found = fingerprint(dataset)
     before, now = _rows(saved), _rows(found)
     both = [name for name in now if name in before]
     other = [name for name in both if saved["annotations"][before[name]] != found["annotations"][now[name]]]
-    pixels: list[str] = []
-    if saved["kind"] == found["kind"]:
-        pixels = [name for name in both if saved["files"][before[name]] != found["files"][now[name]]]
+    pixels = [name for name in both if saved["files"][before[name]] != found["files"][now[name]]]
     told = [
         _tell("removed", [name for name in before if name not in now]),
         _tell("added", [name for name in now if name not in before]),
@@ -79,26 +67,6 @@ def compare(saved: Fingerprint, dataset: DetectionDataset) -> list[str]:
     ]
     changes = [words for words in told if words]
     return changes or ([] if list(before) == list(now) else ["the images stand in another order"])
-
-
-def _digests(dataset: DetectionDataset) -> np.ndarray | None:
-    """(N,) uint64, a hash of each file's bytes, where the data set has read them all; else None."""
-    return getattr(dataset, "digests", None)
-
-
-def _files(dataset: DetectionDataset, kind: Kind) -> Tensor:
-    """(N,) int64. A file that is missing has size -1."""
-    digests = _digests(dataset)
-    if kind == "digests" and digests is not None:
-        return torch.from_numpy(digests.astype(np.uint64).view(np.int64).copy())
-    return torch.tensor([_size(dataset.file(index)) for index in range(len(dataset))], dtype=torch.int64)
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return -1
 
 
 def _hash(head: np.ndarray, boxes: np.ndarray, labels: np.ndarray, ignored: np.ndarray) -> int:
