@@ -45,7 +45,7 @@ def test_two_processes_distil(student, method, tiny_run, tmp_path):
 
 
 def test_place_among_processes(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_NTASKS", "SLURM_PROCID"):
         monkeypatch.delenv(name, raising=False)
     assert place_among_processes(1) == (0, 1)
     assert place_among_processes(2) == (0, 2)
@@ -55,6 +55,27 @@ def test_place_among_processes(monkeypatch):
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert place_among_processes(1) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("variables", "place"),
+    [
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train"}, (0, 2)),
+        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train"}, (1, 2)),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "bash"}, (0, 4)),  # a shell on a node
+        (
+            {"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train"},
+            (0, 4),
+        ),  # one task, which starts copies
+        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "RANK": "3", "WORLD_SIZE": "8"}, (3, 8)),  # torchrun under srun
+    ],
+)
+def test_ranks_come_from_slurm(variables, place, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert place_among_processes(4) == place
 
 
 def test_devices_that_are_not_there(monkeypatch):

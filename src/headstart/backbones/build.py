@@ -79,17 +79,7 @@ def build_backbone(
     if channels is not None or strides is not None:
         raise UserError(f"channels and strides of backbone '{name_or_module}' follow from its name: leave them out")
     timm_name = resolve_name(name_or_module)
-<<<<<<< HEAD
-    scale = scale_of(name_or_module, widen, deepen)
-    if pretrained is True and scale != scale_of(name_or_module):
-        raise UserError(
-            f"there are no ImageNet weights of {name_or_module} at another widen or deepen: pass --weights none or "
-            "--weights FILE"
-        )
-    body, out_indices, notes = _create(name_or_module, timm_name, pretrained, scale)
-=======
-    body, out_indices = _create(name_or_module, timm_name, pretrained, scale_of(name_or_module, widen, deepen))
->>>>>>> wE1
+    body, out_indices, notes = _create(name_or_module, timm_name, pretrained, scale_of(name_or_module, widen, deepen))
     settings = getattr(body, "pretrained_cfg", None) or {}
     adapted = adapt(body, name_or_module, first_stride=first_stride, norm_eps=norm_eps, normed_stages=normed_stages)
     return Backbone(
@@ -106,15 +96,11 @@ def build_backbone(
 
 def _create(
     name: str, timm_name: str, pretrained: bool | str | Path, scale: Scale | None
-<<<<<<< HEAD
 ) -> tuple[nn.Module, list[int] | None, list[str]]:
-=======
-) -> tuple[nn.Module, list[int] | None]:
     if pretrained is True and scale != scale_of(name):
         raise UserError(
             f"there are no ImageNet weights of {name} at another widen or deepen: pass --weights none or --weights FILE"
         )
->>>>>>> wE1
     out_indices = None
     if scale is not None and name in OWN_NAMES:
         if pretrained is True:

@@ -64,8 +64,8 @@ def build_trainer(device: torch.device, devices: int, callbacks: list[pl.Callbac
     """A Trainer that does nothing but loop: saving, evaluation, progress and precision are the run's own."""
     quieten()
     accelerator = {"cuda": "gpu"}.get(device.type, device.type)
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", devices)) if "RANK" in os.environ else devices
     world = place_among_processes(devices)[1]
+    local = _processes_here(devices, world)
     single = [device.index or 0] if device.type == "cuda" else 1
     return PatientTrainer(
         accelerator=accelerator,
@@ -88,16 +88,32 @@ def build_trainer(device: torch.device, devices: int, callbacks: list[pl.Callbac
 def place_among_processes(devices: int) -> tuple[int, int]:
     """This process's rank and the number of processes, known before the processes have met.
 
-    torchrun and SLURM start every process themselves and say so in RANK and WORLD_SIZE; otherwise Lightning starts
-    copies of this command, which find their number in LOCAL_RANK.
+    torchrun starts every process itself and says so in RANK and WORLD_SIZE, SLURM's srun in SLURM_PROCID and
+    SLURM_NTASKS; otherwise Lightning starts copies of this command, which find their number in LOCAL_RANK.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         atexit.register(_leave)
         return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if _started_by_slurm():
+        atexit.register(_leave)
+        return int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
     if devices > 1:
         atexit.register(_leave)
         return int(os.environ.get("LOCAL_RANK", "0")), devices
     return 0, 1
+
+
+def _started_by_slurm() -> bool:
+    """Whether srun started several of this command. In a shell on a node the tasks of the job are not copies of it."""
+    several = int(os.environ.get("SLURM_NTASKS") or 1) > 1 and "SLURM_PROCID" in os.environ
+    return several and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
+
+
+def _processes_here(devices: int, world: int) -> int:
+    """How many of the `world` processes run on this machine."""
+    if "RANK" in os.environ:
+        return int(os.environ.get("LOCAL_WORLD_SIZE", devices))
+    return world // int(os.environ.get("SLURM_NNODES") or 1) if _started_by_slurm() else devices
 
 
 def _leave() -> None:
