@@ -57,7 +57,6 @@ OPTIONS = {
 }
 """The options of `headstart train` and `distill`, in Python too -> their dotted keys in a run."""
 
-
 SHORT = ("data", "student", "teacher", "method")
 """Sections that may be given as a single word."""
 

@@ -10,7 +10,7 @@ from headstart.errors import UserError
 
 @pytest.fixture
 def offline(monkeypatch):
-    monkeypatch.setattr(pretrained, "_unreachable", lambda address: "no route")
+    monkeypatch.setattr(pretrained, "unreachable", lambda address: "no route")
     monkeypatch.setattr(pretrained, "_cached_file", lambda settings: None)
 
 

@@ -32,5 +32,5 @@ def test_weights_of_the_whole_timm_model_are_read(tmp_path):
     body = build_backbone("cspnext_tiny", pretrained=False, widen=0.125).body
     state = {key.removeprefix("model."): torch.rand_like(value.float()) for key, value in body.state_dict().items()}
     torch.save(state | {"head.fc.weight": torch.rand(2, 2)}, tmp_path / "w.pth")
-    load_file(body, "cspnext_tiny", tmp_path / "w.pth")
+    load_file(body, "cspnext_tiny", "cspnext_tiny", tmp_path / "w.pth")
     assert torch.equal(body.state_dict()["model.stem.0.conv.weight"], state["stem.0.conv.weight"])

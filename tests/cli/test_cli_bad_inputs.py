@@ -359,7 +359,6 @@ OPTIONS = [
     *[
         ([*TRAIN, option, value], re.escape(option))
         for option, value in [
-            ("--batch", "x"),
             ("--lr", "fast"),
             ("--seed", "1.5"),
             ("--imgsz", "big"),
@@ -369,10 +368,11 @@ OPTIONS = [
             ("--devices", "all"),
         ]
     ],
+    ([*TRAIN, "--batch", "x"], r"data\.batch"),
     ([*TRAIN, "--colour", "red"], "--colour"),
     ([*TRAIN, "--imgsz", "1", "--batch", "1"], "batch norm"),
     ([*TRAIN, "--batch", "1000000"], "batch"),
-    ([*TRAIN, "--batch", "7"], "batch 7 is more than the 6"),
+    ([*TRAIN, "--batch", "7"], "batch of 7 images is more than the 6"),
     ([*TRAIN, "--backbone", ""], "backbone"),
     ([*TRAIN, "--name", ""], "name"),
     ([*TRAIN, "--out", "one.txt"], "one.txt"),
@@ -474,7 +474,7 @@ DATA = [
             "missing",
         )
     ],
-    (["train", "--data", "coco_no_class", *TRAIN[3:]], "a\\.jpg"),
+    (["train", "--data", "coco_no_class", *TRAIN[3:]], "no val split"),
 ]
 
 DAMAGED = [

@@ -215,7 +215,7 @@ def test_whole_names_come_first_with_their_size():
         return [row[0] for row in rows if "_" in row[0]], rows
 
     names, rows = listed("r10")
-    families = ["retinanet", "fcos", "atss", "gfl", "reppoints", "fasterrcnn", "cascadercnn"]
+    families = ["retinanet", "fcos", "atss", "gfl", "reppoints", "rtmdet", "yolox", "fasterrcnn", "cascadercnn"]
     assert names == [f"{family}_r10" for family in families] + [f"{family}_r101" for family in families]
     assert rows[0][-3:] == ["15.2", "173.8", "347.7"]  # millions of parameters, GMACs, GFLOPs
     assert listed("retinanet_r10")[0] == ["retinanet_r10", "retinanet_r101"]

@@ -120,7 +120,7 @@ def test_a_run_that_makes_its_split_is_continued_and_measured_on_it(train_only, 
     file = train_only / "annotations" / "instances_train.json"
     file.write_text(file.read_text().replace(gone.name, "renamed.jpg"))
     moved = headstart("train", "--resume", folder)
-    assert moved.exit_code == 2 and "data.split.training_images was" in words(moved)
+    assert moved.exit_code == 2 and "The data has changed since this run began" in words(moved)
 
 
 def test_validation_on_another_split(with_test, tmp_path):

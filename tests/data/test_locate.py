@@ -21,7 +21,7 @@ def pictures(tmp_path):
         ("../y/a.jpg", ["train/x"], "train/y/a.jpg"),
         ("y/a.jpg", [""], "train/y/a.jpg"),
         ("a.jpg", [""], None),
-        ("/home/x/a.jpg", [""], "train/x/a.jpg"),
+        ("/disk/x/a.jpg", [""], "train/x/a.jpg"),
         ("pics\\only.PNG", [""], "only.png"),
         ("nothing.jpg", [""], None),
     ],

@@ -11,8 +11,9 @@ from data.data_folders import annotation, coco, picture, voc, voc_xml, yolo
 from headstart.data import discover
 from headstart.data.coco import read_coco
 from headstart.data.discover import open_dataset, open_folder
-from headstart.data.raw import Layout
+from headstart.data.raw import Layout, RawIndex
 from headstart.data.split import choose_validation, read_split, split_name, splits_of_run
+from headstart.data.tree import walk
 from headstart.errors import UserError
 
 
@@ -38,8 +39,8 @@ def folder(tmp_path):
 @pytest.fixture
 def undivided(folder, monkeypatch):
     """The same without any split, as a reader gives it."""
-    file = folder / "annotations" / "instances_train.json"
-    layout = Layout("COCO", {"all": partial(read_coco, folder, file)}, "add it")
+    read = partial(read_coco, walk(folder), "all", "annotations/instances_train.json")
+    layout = Layout("COCO", {"all": read}, "add it")
     monkeypatch.setattr(discover, "FINDERS", [lambda root: layout])
     return folder
 
@@ -204,7 +205,7 @@ def test_what_the_option_split_of_val_means():
 
 def test_the_splits_of_a_run():
     def layout(*names):
-        return Layout("COCO", dict.fromkeys(names), "add it")
+        return Layout("COCO", dict.fromkeys(names, lambda problems: RawIndex([], [])), "add it")
 
     assert splits_of_run("d", layout("train", "val", "test"), None, True) == ("train", "val")
     assert splits_of_run("d", layout("train", "val", "test"), "test", True) == ("train", "test")
@@ -213,5 +214,5 @@ def test_the_splits_of_a_run():
     assert splits_of_run("d", layout("all"), None, False) == ("all", None)
     with pytest.raises(UserError, match=r"only train and test: --val-split test .*--split 0\.2 lets a fifth"):
         splits_of_run("d", layout("train", "test"), None, True)
-    with pytest.raises(UserError, match=r"d is not divided into splits; --split 0\.2 lets"):
+    with pytest.raises(UserError, match=r"d is not divided into training and validation images: .*--split 0\.2"):
         splits_of_run("d", layout("all"), "test", True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from headstart.detectors.flops import build_on_meta, count_flops
-from headstart.detectors.realtime import SIZES
+from headstart.detectors.names import SIZES
 from headstart.detectors.weights import load_detector, save_detector
 from headstart.detectors.zoo import DETECTORS, build_detector
 from headstart.errors import UserError

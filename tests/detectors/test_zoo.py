@@ -9,8 +9,8 @@ from torch import nn
 
 from headstart.backbones import SHORT_NAMES
 from headstart.detectors import parts, two_stage
+from headstart.detectors.names import SIZES
 from headstart.detectors.parts import BackboneOptions
-from headstart.detectors.realtime import SIZES
 from headstart.detectors.zoo import DETECTORS, FAMILIES, build_detector
 from headstart.errors import UserError
 from headstart.heads.atss import ATSSHead

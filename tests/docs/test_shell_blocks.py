@@ -11,7 +11,6 @@ from itertools import pairwise
 import pytest
 from typer.testing import CliRunner
 
-import headstart.api
 from docs.pages import EVERYTHING, NO_RUN, PAGES, ROOT, read_blocks, short
 from docs.test_commands import SHELL, START
 from docs.tiny_runs import TEACHER, small_fit
@@ -68,8 +67,8 @@ def test_shell_blocks_run(page, material, tmp_path, monkeypatch):
         shutil.rmtree(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     FakeHub(tmp_path / "hub").install(monkeypatch).add("anna/cells", **{"student.safetensors": material / TEACHER})
-    for module in (headstart.api, demo):
-        monkeypatch.setattr(module, "fit", small_fit)
+    for module in ("headstart.engine.fit", "headstart.demo"):
+        monkeypatch.setattr(f"{module}.fit", small_fit)
     for name in ("FULL", "QUICK"):
         monkeypatch.setattr(demo, name, Budget(train=8, val=3, teacher=1, student=1, size=64))
     for line, arguments in commands:

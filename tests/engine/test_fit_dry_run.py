@@ -37,7 +37,7 @@ def test_the_checks_are_those_of_the_run(tiny_run):
 
 def test_a_name_that_is_taken_is_found(tiny_run, tmp_path):
     (tmp_path / "runs" / "x").mkdir(parents=True)
-    (tmp_path / "runs" / "x" / "run.yaml").touch()
+    (tmp_path / "runs" / "x" / "student.safetensors").touch()
     with pytest.raises(UserError, match="exists already"):
         fit(tiny_run().model_copy(update={"name": "x"}), dry_run=True, quiet=True)
 

@@ -172,7 +172,7 @@ def test_sizes_have_a_limit(weights, tmp_path, imgsz):
 
 @pytest.mark.parametrize("batch", [0, -1, 513, 1000000])
 def test_batches_have_a_limit(weights, tmp_path, batch):
-    with pytest.raises(UserError, match=f"a batch is 1 to 512 images here, found {batch}"):
+    with pytest.raises(UserError, match=f"a batch must be 1 to 512 images here, found {batch}"):
         predict.validate(weights, tmp_path, batch=batch)
 
 

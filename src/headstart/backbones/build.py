@@ -49,13 +49,11 @@ def build_backbone(
     name_or_module  a short name (`r18`, `mnv2`, ...), any timm name whose model has strides 8, 16 and 32, or a module
                     that returns a list of maps, finest first
     pretrained      True: ImageNet weights through timm; False: from scratch; a path: a state dict with the names of
-                    timm, torchvision or EfficientNet-PyTorch (.safetensors, or .pth whose reading runs no code). A
-                    module brings its own weights.
+                    timm, torchvision or EfficientNet-PyTorch. A module brings its own weights.
     frozen_stages, norm_eval   what is not trained, see `Backbone`
     channels, strides          of a module's maps, finest first; checked, may be left out
     first_stride, norm_eps, normed_stages   changes of timm's model for the weights of an imported detector, see `adapt`
-    widen, deepen   other factors of channels and blocks than the name says, of the backbones of RTMDet and YOLOX
-                    (`scalable.SCALES`), from scratch or from a file
+    widen, deepen   other factors than the name says of the backbones in `scalable.SCALES`, from scratch or from a file
 
     Raises UserError for an unknown name, missing strides, weights that cannot be fetched or do not fit.
     """

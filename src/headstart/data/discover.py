@@ -139,7 +139,7 @@ def find_layout(root: Path) -> Layout:
     try:
         root.stat()
     except (OSError, ValueError):
-        raise UserError(f"the data folder {short(str(root), 200)} does not exist.") from None
+        raise UserError(f"the data folder {short(str(root), 200)} does not exist; check the path.") from None
     if not root.is_dir() and root.suffix.lower() not in (".yaml", ".yml"):
         raise UserError(f"{root} is a file; give the folder of the data set, or the data.yaml of a YOLO data set.")
     if root.is_dir():

@@ -13,7 +13,7 @@ from headstart.heads.cells import CellOptions
 from headstart.heads.protocol import Head
 from headstart.necks import Neck
 from headstart.necks.fpn import FPN, Extra, Norm
-from headstart.options import Layers, Positive
+from headstart.options import Amount, Layers, Positive
 
 Weights = bool | str | Path
 
@@ -27,7 +27,7 @@ class BodyOptions:
     """
 
     first_stride: bool = False
-    norm_eps: Positive | None = None
+    norm_eps: Amount | None = None
     normed_stages: tuple[int, ...] | None = None
     widen: Positive | None = None
     deepen: Positive | None = None

@@ -64,10 +64,16 @@ def choose_batch(
 ) -> Run:
     """The run with the number of images in place of `batch: auto`; any other run as it is. Says what was found.
 
+    Where nothing was said of the batch, it is at most the whole data set.
+
     Raises UserError in one of several processes, and where memory cannot be measured or holds not even one image.
     """
     if run.data.batch != "auto":
-        return run
+        if "batch" in run.data.model_fields_set or run.data.batch <= len(dataset):
+            return run
+        whole = max(len(dataset) // world * world, world)
+        say(f"Batch: {whole} images per step, as many as there are.")
+        return with_batch(run, whole)
     if world > 1:
         raise UserError(
             f"batch auto measures one process, and this run has {world}: find the number for one with --dry-run and "

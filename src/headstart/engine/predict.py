@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -15,8 +15,7 @@ from headstart.config import Data
 from headstart.data.batch import MULTIPLE, collate
 from headstart.data.dataset import DetectionDataset, Sample
 from headstart.data.discover import Folder, open_dataset, open_folder
-from headstart.data.images import find_pictures, is_image, read_image
-from headstart.data.inspection import Findings, inspect_files
+from headstart.data.images import read_image
 from headstart.data.split import read_split
 from headstart.data.summary import summarise_split
 from headstart.data.transforms import Transform
@@ -24,6 +23,7 @@ from headstart.detectors.detector import Detector
 from headstart.detectors.weights.importing import NATIVE, Imported, open_detector
 from headstart.engine.build import validation_batches
 from headstart.engine.display import Print
+from headstart.engine.pictures import checked, find_images, picture_names
 from headstart.engine.precision import choose_precision
 from headstart.engine.strategy import choose_device
 from headstart.errors import UserError
@@ -65,9 +65,6 @@ LARGEST_INPUT = 4096
 
 LARGEST_BATCH = 512
 """Most images that `validate` reads at a time."""
-
-CHECKED_AT_A_TIME = 256
-"""So many images are checked, then so many are searched for objects."""
 
 
 @dataclass(frozen=True)
@@ -202,9 +199,9 @@ def predict(
     tell(opened, say)
     size = _input_size(opened, imgsz)
     out = Path(out)
-    names = _picture_names(files)
+    names = picture_names(files)
     entries = []
-    for file, error, remark in _checked(files):
+    for file, error, remark in checked(files):
         image = None if error else read_image(file)
         if say is not None and (error or remark):
             say(f"{file}: {error or remark}")
@@ -221,43 +218,14 @@ def predict(
     return entries
 
 
-def _checked(files: Sequence[Path]) -> Iterator[tuple[Path, str, str]]:
-    """Each file, why it cannot be read ("" if it can), and what is remarkable about it, some files at a time.
-
-    Decoding is tried apart from this process, as when data is opened: a file that ends the decoder ends nothing else.
-    """
-    for first in range(0, len(files), CHECKED_AT_A_TIME):
-        some = files[first : first + CHECKED_AT_A_TIME]
-        found: Findings = inspect_files([str(file) for file in some])
-        for number, file in enumerate(some):
-            yield file, found.errors.get(number, ""), found.remarks.get(number, "")
-
-
 def _demand_sizes(imgsz: int | None, batch: int = 1) -> None:
     if imgsz is not None and not 1 <= imgsz <= LARGEST_INPUT:
         raise UserError(
-            f"imgsz is the side of the square that images are fitted into, 1 to {LARGEST_INPUT} pixels, found {imgsz}; "
-            "cut larger images into tiles."
+            f"imgsz, the side of the square that images are fitted into, must be 1 to {LARGEST_INPUT} pixels, found "
+            f"{imgsz}; cut larger images into tiles."
         )
     if not 1 <= batch <= LARGEST_BATCH:
-        raise UserError(f"a batch is 1 to {LARGEST_BATCH} images here, found {batch}.")
-
-
-def find_images(source: Path) -> Iterator[Path]:
-    """The image itself, or every image below a folder, links followed. Raises UserError if there is none."""
-    if source.is_file():
-        if not is_image(source):
-            raise UserError(f"{source} is not an image file that can be read (.jpg, .png, ...).")
-        yield source
-        return
-    if not source.exists():
-        raise UserError(f"{source} does not exist: expected an image or a folder of images.")
-    if not source.is_dir():
-        raise UserError(f"{source} is a pipe or a device: expected an image or a folder of images.")
-    found = find_pictures(source)
-    if not found:
-        raise UserError(f"{source} has no image in it (.jpg, .png, ...).")
-    yield from found
+        raise UserError(f"a batch must be 1 to {LARGEST_BATCH} images here, found {batch}.")
 
 
 def find_objects(
@@ -309,16 +277,3 @@ def _input_size(opened: Imported, imgsz: int | None) -> InputSize:
             f"imgsz {imgsz}."
         )
     return InputSize(imgsz or known["short"], imgsz or known["long"], known["resize"], known["square"])
-
-
-def _picture_names(files: Sequence[Path]) -> dict[Path, str]:
-    """A name for each drawn image, numbered where two files have the same."""
-    names: dict[Path, str] = {}
-    taken: set[str] = set()
-    for file in files:
-        name, number = f"{file.stem}.jpg", 2
-        while name in taken:
-            name, number = f"{file.stem}-{number}.jpg", number + 1
-        taken.add(name)
-        names[file] = name
-    return names
