@@ -30,11 +30,13 @@ def finished_run(classes):
 
 @pytest.fixture(scope="session")
 def material(tmp_path_factory):
-    """my-data (and DIR, the same), photos, names.yaml, a run, weights of teachers, to be copied for each page."""
+    """my-data (and DIR, the same), photos, my-photos (not divided), names.yaml, a run, weights of teachers, to be copied for each page."""
     folder = tmp_path_factory.mktemp("docs")
     data = make_shapes(folder / "my-data", train=8, val=3, size=64)
     shutil.copytree(data, folder / "DIR")
     shutil.copytree(data / "val", folder / "photos")
+    shutil.copytree(data / "train", folder / "my-photos" / "images")
+    (folder / "my-photos" / "annotations.json").write_bytes((data / "annotations" / "instances_train.json").read_bytes())
     classes = open_dataset(data, "val").classes
     (folder / "names.yaml").write_text(f"{classes[0]}: {classes[1]}\n", encoding="utf-8")
     for file, family in WEIGHTS.items():
