@@ -116,7 +116,10 @@ def test_a_folder_with_a_training_split_only(folder):
 def test_a_folder_that_is_not_divided(undivided):
     train, val = (open_dataset(undivided, split, share=0.25, report=str) for split in ("train", "val"))
     assert len(train) + len(val) == 20 == len(open_dataset(undivided, "all", report=str))
-    with pytest.raises(UserError, match=r"not divided into training and validation images: found 20 images with 22 boxes .*--split 0\.2"):
+    with pytest.raises(
+        UserError,
+        match=r"not divided into training and validation images: found 20 images with 22 boxes .*--split 0\.2",
+    ):
         open_dataset(undivided, "val")
 
 

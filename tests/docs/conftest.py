@@ -36,7 +36,9 @@ def material(tmp_path_factory):
     shutil.copytree(data, folder / "DIR")
     shutil.copytree(data / "val", folder / "photos")
     shutil.copytree(data / "train", folder / "my-photos" / "images")
-    (folder / "my-photos" / "annotations.json").write_bytes((data / "annotations" / "instances_train.json").read_bytes())
+    (folder / "my-photos" / "annotations.json").write_bytes(
+        (data / "annotations" / "instances_train.json").read_bytes()
+    )
     classes = open_dataset(data, "val").classes
     (folder / "names.yaml").write_text(f"{classes[0]}: {classes[1]}\n", encoding="utf-8")
     for file, family in WEIGHTS.items():
