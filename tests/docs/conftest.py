@@ -30,7 +30,10 @@ def finished_run(classes):
 
 @pytest.fixture(scope="session")
 def material(tmp_path_factory):
-    """my-data (and DIR, the same), photos, my-photos (not divided), names.yaml, a run, weights of teachers, to be copied for each page."""
+    """my-data (and DIR, the same), photos, my-photos (not divided), names.yaml, a run, weights of teachers.
+
+    They are copied for each page.
+    """
     folder = tmp_path_factory.mktemp("docs")
     data = make_shapes(folder / "my-data", train=8, val=3, size=64)
     shutil.copytree(data, folder / "DIR")
