@@ -38,7 +38,7 @@ def demand_data(path: str, split: str, split_seed: int = 0) -> None:
 def demand_weights(path: str) -> None:
     """Raises UserError if there is nothing at this path."""
     if not _is_there(path):
-        raise UserError(f"{path} does not exist. Give weights that headstart wrote, or a checkpoint (.pth, .pt)")
+        raise UserError(f"{path} does not exist. Give weights that headstart wrote, or a checkpoint (.pth, .pt).")
 
 
 def _is_there(path: str) -> bool:
@@ -55,10 +55,10 @@ def _demand_splits(data: Data, *, evaluates: bool) -> None:
 
 def _demand_detector(choice: DetectorChoice, who: str) -> None:
     if choice.file is not None:
-        if not _is_there(choice.file):
-            raise UserError(
-                f"{who}: {choice.file} does not exist. Give weights that headstart wrote, or a checkpoint (.pth, .pt)"
-            )
+        try:
+            demand_weights(choice.file)
+        except UserError as error:
+            raise UserError(f"{who}: {error}") from None
         return
     name = choice.name or ""
     # Where the builders are imported, a program may have added some of its own.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -21,26 +21,26 @@ Groups = list[list[int]]
 """Positions of files that belong together, at least two each."""
 
 
-def same_bytes(files: Sequence[Path], apart: Sequence[int] | None = None) -> Groups:
+def same_bytes(files: Sequence[Path]) -> Groups:
     """The files that hold the same bytes.
 
     Only files of equal size are opened, of these only the ends are read, and only files with equal ends as a whole.
-
-    apart  a number for each file: only groups with files of different numbers are looked for, which opens fewer files
     A file that cannot be read is like no other.
     """
     groups = [list(range(len(files)))]
     for key in (_size, _tail, _digest):
-        groups = [finer for group in groups for finer in _divide(group, files, key, apart)]
+        groups = [finer for group in groups for finer in _divide(group, [key(files[place]) for place in group])]
     return groups
 
 
-def same_source(files: Sequence[PurePath], apart: Sequence[int] | None = None) -> Groups:
-    """The files that are versions of one picture by the names that Roboflow gives them, in whatever folders.
+def same_digests(digests: np.ndarray) -> Groups:
+    """The files of the same checksum (N,), where the bytes were read before; 0 stands for one that is not known."""
+    return list(_divide(list(range(len(digests))), [digest or None for digest in digests.tolist()]))
 
-    apart  as for `same_bytes`
-    """
-    return list(_divide(list(range(len(files))), files, roboflow_name, apart))
+
+def same_source(files: Sequence[PurePath]) -> Groups:
+    """The files that are versions of one picture by the names that Roboflow gives them, in whatever folders."""
+    return list(_divide(list(range(len(files))), [roboflow_name(file) for file in files]))
 
 
 def roboflow_name(file: PurePath) -> str | None:
@@ -66,20 +66,13 @@ def join_groups(count: int, groups: Iterable[Sequence[int]]) -> np.ndarray:
     return np.array([root(number) for number in range(count)], np.int64)
 
 
-def _divide(
-    group: list[int],
-    files: Sequence[PurePath],
-    key: Callable[[Path], Hashable | None],
-    apart: Sequence[int] | None,
-) -> Iterable[list[int]]:
+def _divide(group: Sequence[int], keys: Iterable[Hashable | None]) -> Iterator[list[int]]:
+    """The positions of a group by their keys; None is like no other."""
     found: dict[Hashable, list[int]] = defaultdict(list)
-    for position in group:
-        value = key(Path(files[position]))
-        if value is not None:
-            found[value].append(position)
-    for finer in found.values():
-        if len(finer) > 1 and (apart is None or len({apart[position] for position in finer}) > 1):
-            yield finer
+    for position, key in zip(group, keys):
+        if key is not None:
+            found[key].append(position)
+    yield from (finer for finer in found.values() if len(finer) > 1)
 
 
 def _size(file: Path) -> int | None:

@@ -12,20 +12,18 @@ from pathlib import Path, PurePosixPath
 from headstart.data.locate import Pictures
 from headstart.data.problems import Problems
 from headstart.data.raw import (
-    ALL,
     Layout,
     RawBox,
     RawImage,
     RawIndex,
     flag,
-    group_by_split,
     number,
     plural,
     short,
     whole,
 )
 from headstart.data.text import peek, read_json
-from headstart.data.tree import Tree, first_of, worth_a_look
+from headstart.data.tree import Tree, first_of, group_by_split, worth_a_look
 
 REMEDY = "LabelMe splits are folders train and val of json files"
 
@@ -69,10 +67,8 @@ def find_labelme(tree: Tree) -> Layout | None:
     files = [file for file in candidates if posixpath.dirname(file) in folders]
     if not files:
         return None
-    labelme, groups, notes = LabelMeFolder(tree, files), group_by_split(files), []
-    if ALL in groups and "train" in groups:
-        others = groups.pop(ALL)[1]
-        notes.append(f"{plural(len(others), 'json file')} in folders of no split passed over: {first_of(others)}.")
+    labelme = LabelMeFolder(tree, files)
+    groups, notes = group_by_split(files, "json file")
     readers = {split: partial(read_labelme, labelme, some) for split, (_, some) in groups.items()}
     names = {split: word for split, (word, _) in groups.items()}
     source = f"{plural(len(files), 'json file')} such as {files[0]}"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -86,15 +85,6 @@ def find_split(path: str) -> tuple[str, str] | None:
                 if word.lower() in names:
                     return split, word
     return None
-
-
-def group_by_split(paths: Iterable[str]) -> dict[str, tuple[str, list[str]]]:
-    """Split, or "all" -> the word for it and the paths whose folders name it."""
-    found: dict[str, tuple[str, list[str]]] = {}
-    for path in paths:
-        split, word = find_split(posixpath.join(posixpath.dirname(path), "_")) or (ALL, ALL)
-        found.setdefault(split, (word, []))[1].append(path)
-    return {split: found[split] for split in (*SPLITS, ALL) if split in found}
 
 
 def number(value: object) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.data.copies import same_bytes, same_source
+from headstart.data.copies import Groups, same_digests, same_source
 from headstart.data.dataset import DetectionDataset
 from headstart.data.discover import Folder, open_dataset, open_folder
 from headstart.data.problems import Problems
@@ -171,20 +171,25 @@ def count(dataset: DetectionDataset, sides: Sides) -> Contents:
 def find_copies(first: DetectionDataset, second: DetectionDataset) -> Copies | None:
     """The images of the second that are copies of some of the first; None if there is no such image.
 
-    Files are opened only where both have files of equal size.
+    No file is opened: the bytes are known by their checksums.
     """
     files = [dataset.file(index) for dataset in (first, second) for index in range(len(dataset))]
-    apart = [0] * len(first) + [1] * len(second)
-    same = same_bytes(files, apart)
-    pairs = {
-        position: group[0] for group in (*same_source(files, apart), *same) for position in group if apart[position]
-    }
+    same = _across(same_digests(np.concatenate([first.digests, second.digests])), len(first))
+    pairs = _across(same_source(files), len(first)) | same
     if not pairs:
         return None
-    equal = {position for group in same for position in group if apart[position]}
     copy = min(pairs)
     example = _shown(files[pairs[copy]], first.path), _shown(files[copy], second.path)
-    return Copies(first.split, second.split, len(second), len(pairs), len(equal), example)
+    return Copies(first.split, second.split, len(second), len(pairs), len(same), example)
+
+
+def _across(groups: Groups, border: int) -> dict[int, int]:
+    """Position from `border` on -> the first one before it in its group."""
+    found: dict[int, int] = {}
+    for group in groups:
+        if group[0] < border:
+            found |= dict.fromkeys((position for position in group if position >= border), group[0])
+    return found
 
 
 def summarise_run(train: DetectionDataset, val: DetectionDataset | None, sides: Sides) -> list[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import posixpath
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from headstart.data.images import SUFFIXES
-from headstart.data.raw import plural
+from headstart.data.raw import ALL, SPLITS, find_split, plural
 from headstart.errors import UserError
 
 MOST = 5_000_000
@@ -141,3 +142,19 @@ def _sorted(tree: Tree) -> Tree:
     for paths in (tree.hidden, tree.irregular, tree.closed):
         paths[:] = sorted(set(paths))
     return tree
+
+
+def group_by_split(paths: Iterable[str], what: str) -> tuple[dict[str, tuple[str, list[str]]], list[str]]:
+    """Split, or "all" -> the word for it and the paths whose folders name it; and a note on what is passed over.
+
+    what  the paths are, in a word. Beside training folders, those that name no split are left out
+    """
+    found: dict[str, tuple[str, list[str]]] = {}
+    for path in paths:
+        split, word = find_split(posixpath.join(posixpath.dirname(path), "_")) or (ALL, ALL)
+        found.setdefault(split, (word, []))[1].append(path)
+    notes = []
+    if ALL in found and "train" in found:
+        others = found.pop(ALL)[1]
+        notes.append(f"{plural(len(others), what)} in folders of no split passed over: {first_of(others)}.")
+    return {split: found[split] for split in (*SPLITS, ALL) if split in found}, notes

@@ -10,7 +10,6 @@ from pathlib import PurePosixPath
 from headstart.data.locate import spellings
 from headstart.data.problems import Problems
 from headstart.data.raw import (
-    ALL,
     SPLITS,
     Layout,
     RawBox,
@@ -18,13 +17,12 @@ from headstart.data.raw import (
     RawIndex,
     Reader,
     flag,
-    group_by_split,
     plural,
     short,
     whole,
 )
 from headstart.data.text import read_lines, read_xml
-from headstart.data.tree import Tree, first_of, worth_a_look
+from headstart.data.tree import Tree, first_of, group_by_split, worth_a_look
 from headstart.data.voc_folder import VocFolder, child
 from headstart.errors import UserError
 
@@ -40,14 +38,12 @@ def find_voc(tree: Tree) -> Layout | None:
         return None
     voc = VocFolder(tree, files)
     readers: dict[str, Reader] = {}
-    notes, names = [], {}
+    names: dict[str, str] = {}
+    notes: list[str] = []
     for split, (word, parts) in _listed_splits(voc).items():
         readers[split], names[split] = partial(_read_listed, voc, parts), word
     if not readers:
-        groups = group_by_split(files)
-        if ALL in groups and "train" in groups:
-            others = groups.pop(ALL)[1]
-            notes.append(f"{plural(len(others), 'xml file')} in folders of no split passed over: {first_of(others)}.")
+        groups, notes = group_by_split(files, "xml file")
         for split, (word, some) in groups.items():
             readers[split], names[split] = partial(_read_beside, voc, some), word
     return Layout("VOC", readers, REMEDY, f"{plural(len(files), 'xml file')} such as {files[0]}", names, tuple(notes))

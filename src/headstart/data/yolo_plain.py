@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from headstart.data.images import is_image
 from headstart.data.locate import Pictures
 from headstart.data.problems import Problems
-from headstart.data.raw import ALL, SPLITS, Layout, RawIndex, Reader, group_by_split, plural, short, whole
+from headstart.data.raw import SPLITS, Layout, RawIndex, Reader, plural, short, whole
 from headstart.data.text import read_json, read_lines
-from headstart.data.tree import Tree, first_of
+from headstart.data.tree import Tree, group_by_split
 from headstart.data.yolo import read_pictures
 from headstart.data.yolo_labels import LabelFiles, looks_like_labels
 from headstart.errors import UserError
@@ -40,14 +40,12 @@ def find_yolo_plain(tree: Tree) -> Layout | None:
     folders = {posixpath.dirname(file) for file in pairs}
     files = [file for file in tree.pictures if posixpath.dirname(file) in folders]
     readers: dict[str, Reader] = {}
-    names, notes = {}, []
+    names: dict[str, str] = {}
+    notes: list[str] = []
     for split, text in _lists(tree).items():
         readers[split], names[split] = partial(_read_listed, tree, text), PurePosixPath(text).stem
     if not readers:
-        groups = group_by_split(files)
-        if ALL in groups and "train" in groups:
-            others = groups.pop(ALL)[1]
-            notes.append(f"{plural(len(others), 'image')} in folders of no split passed over: {first_of(others)}.")
+        groups, notes = group_by_split(files, "image")
         for split, (word, some) in groups.items():
             readers[split], names[split] = partial(_read, tree, some), word
     source = f"{plural(len(pairs), 'label file')} such as {next(iter(pairs.values()))}"

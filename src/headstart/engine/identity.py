@@ -96,7 +96,8 @@ def _hash(model: Detector) -> str:
     own = {
         "recipe": model.recipe,
         "classes": list(model.classes),
-        "order": getattr(model, "order", "RGB"),
+        "order": model.order,
+        "pad": model.pad,
         "mean": model.mean.flatten().tolist(),
         "std": model.std.flatten().tolist(),
     }

@@ -9,12 +9,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from headstart.detectors.detector import Detector
-from headstart.errors import UserError
 from headstart.methods.adapters import ConvAdapter
 from headstart.methods.criteria.channel_divergence import ChannelDivergence
 from headstart.methods.guidance import Guidance, demand_teacher, names_by_teacher
 from headstart.methods.imitation import Imitation
-from headstart.methods.pairing import SameStrides
+from headstart.methods.pairing import same_strides
 from headstart.methods.taps import StudentTap, TeacherTap
 from headstart.methods.weight import Schedule, Weight
 from headstart.teachers.base import Teacher
@@ -55,11 +54,6 @@ def cwd(student: Detector, teachers: Sequence[Teacher], options: CWDOptions) -> 
     found: list[Guidance] = []
     for name, teacher in zip(names_by_teacher("cwd", teachers), teachers):
         own, theirs = student.neck, teacher.model.neck
-        if not set(own.strides) & set(theirs.strides):
-            raise UserError(
-                f"method cwd needs a stride that both pyramids have: the student's are {own.strides}, the teacher's "
-                f"{theirs.strides}; use method head"
-            )
         constant = NORMALISED if options.normalise else PLAIN
         between = options.normalise or own.width != theirs.width
         found.append(
@@ -70,7 +64,7 @@ def cwd(student: Detector, teachers: Sequence[Teacher], options: CWDOptions) -> 
                 # The norm that follows takes a bias out again, so that it would never get a gradient.
                 adapter=ConvAdapter(own.width, theirs.width, bias=not options.normalise) if between else None,
                 criterion=ChannelDivergence(options.temperature, options.normalise),
-                match=SameStrides(tuple(own.strides), tuple(theirs.strides)),
+                match=same_strides("cwd", own.strides, theirs.strides),
                 weight=Weight(
                     options.weight if options.weight is not None else constant,
                     Schedule(options.warmup, options.stop),

@@ -76,6 +76,16 @@ class SameStrides(Correspondence):
         return Pair([maps[self.own.index(s)] for s in both], [goals[self.other.index(s)] for s in both])
 
 
+def same_strides(method: str, own: Sequence[int], other: Sequence[int]) -> SameStrides:
+    """How a student's and a teacher's pyramid correspond for `method`. Raises UserError if they share no stride."""
+    if not set(own) & set(other):
+        raise UserError(
+            f"method {method} needs a stride that both pyramids have: the student's are {list(own)}, the teacher's "
+            f"{list(other)}; use method head"
+        )
+    return SameStrides(tuple(own), tuple(other))
+
+
 class CellToRegion(Correspondence):
     """Dense student, target at regions: the student's vectors at the cells that the regions came from.
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headstart.detectors.detector import Detector
-from headstart.errors import UserError
 from headstart.methods.adapters import ConvAdapter
 from headstart.methods.assistants import kind_of
 from headstart.methods.criteria.pearson import Pearson
 from headstart.methods.guidance import Guidance, demand_teacher, names_by_teacher
 from headstart.methods.imitation import Imitation
-from headstart.methods.pairing import SameStrides
+from headstart.methods.pairing import same_strides
 from headstart.methods.taps import StudentTap, TeacherTap
 from headstart.methods.weight import Schedule, Weight
 from headstart.options import Amount, Steps
@@ -51,11 +50,6 @@ def pkd(student: Detector, teachers: Sequence[Teacher], options: PKDOptions) -> 
     found: list[Guidance] = []
     for name, teacher in zip(names_by_teacher("pkd", teachers), teachers):
         own, theirs = student.neck, teacher.model.neck
-        if not set(own.strides) & set(theirs.strides):
-            raise UserError(
-                f"method pkd needs a stride that both pyramids have: the student's are {own.strides}, the teacher's "
-                f"{theirs.strides}; use method head"
-            )
         constant = AUTO if options.weights == "auto" else PAPER.get(kind_of(teacher.model.head), AUTO)
         given = options.weight is not None
         found.append(
@@ -65,7 +59,7 @@ def pkd(student: Detector, teachers: Sequence[Teacher], options: PKDOptions) -> 
                 TeacherTap(teacher, "neck"),
                 adapter=ConvAdapter(own.width, theirs.width) if own.width != theirs.width else None,
                 criterion=Pearson(),
-                match=SameStrides(tuple(own.strides), tuple(theirs.strides)),
+                match=same_strides("pkd", own.strides, theirs.strides),
                 weight=Weight(
                     options.weight if options.weight is not None else constant,
                     Schedule(options.warmup),
