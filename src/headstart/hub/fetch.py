@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
+from headstart.engine.folder import STUDENT
 from headstart.errors import UserError
 from headstart.hub.address import SUFFIX, HubAddress, is_on_hub, parse_address
 from headstart.hub.reach import hub_unreachable
 
-STUDENT = "student.safetensors"
-"""What `headstart push` calls the weights; taken where an address names no file."""
-
 
 def local_file(place: str | Path) -> Path:
     """The path of a file on this machine: `place` itself, or where a file of the hub lies after its download.
+
+    An address that names no file means the one that `headstart push` writes, or the only one.
 
     Without network what was downloaded before is used. The content is not looked at; whoever opens it checks it.
     Raises UserError, within seconds, for an address that is wrong, or whose file cannot be had.
