@@ -7,7 +7,7 @@ On the demo set, in paired lanes (`parts/paired.py`).
 
 from __future__ import annotations
 
-from parts.paired import Teacher, Trial, run_trials
+from parts.paired import Teacher, Trial, make_parser, run_trials
 
 from headstart.demo import STUDENT, TEACHER
 
@@ -59,7 +59,7 @@ TRIALS = {
 
 
 def main() -> None:
-    run_trials(__doc__, "crosskd", TEACHERS, TRIALS)
+    run_trials(make_parser(__doc__, "crosskd", TRIALS).parse_args(), TEACHERS, TRIALS)
 
 
 if __name__ == "__main__":

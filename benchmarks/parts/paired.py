@@ -12,9 +12,10 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gain import spread
 from pairs import interval
@@ -37,12 +38,16 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Trial:
-    """A student as a run names it, the name of its teacher, and the lanes besides the student alone."""
+    """A student as a run names it, the name of its teacher, and the lanes besides the student alone.
+
+    longer  a lane: the student alone is trained once more, with as many steps as that lane's time would have paid for
+    """
 
     detector: Mapping[str, object]
     rate: float
     teacher: str
     lanes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    longer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,14 +103,21 @@ def train_trial(name: str, trial: Trial, teachers: Mapping[str, Teacher], seed: 
     run = settings(trial.detector, steps, seed, trial.rate, folder, place)
     run |= {"teacher": str(teacher), "lanes": {"alone": {"name": "baseline"}, **trial.lanes}}
     found = fit(check_run(run), quiet=True)
-    lanes = found.results["lanes"]
-    write_json(
-        folder / "result.json",
-        {
-            "teacher": found.results["teachers"]["teacher"]["AP"],
-            **{lane: {"AP": row["metrics"]["AP"] or 0.0, "seconds": row["seconds"]} for lane, row in lanes.items()},
-        },
-    )
+    lanes = {name: summary(row, steps) for name, row in found.results["lanes"].items()}
+    if trial.longer is not None:
+        more = round(steps * lanes[trial.longer]["seconds"] / lanes["alone"]["seconds"])
+        run = settings(trial.detector, more, seed, trial.rate, folder, place)
+        run |= {"name": "longer", "lanes": {"alone": {"name": "baseline"}}}
+        lanes[longer_name(trial)] = summary(fit(check_run(run), quiet=True).results["lanes"]["alone"], more)
+    write_json(folder / "result.json", {"teacher": found.results["teachers"]["teacher"]["AP"], **lanes})
+
+
+def summary(lane: Mapping[str, Any], steps: int) -> dict[str, float]:
+    return {"AP": lane["metrics"]["AP"] or 0.0, "seconds": lane["seconds"], "steps": steps}
+
+
+def longer_name(trial: Trial) -> str:
+    return f"alone, {trial.longer}'s time"
 
 
 def table(seeds: list[int], trials: Mapping[str, Trial], steps: int, out: Path) -> str:
@@ -118,7 +130,8 @@ def table(seeds: list[int], trials: Mapping[str, Trial], steps: int, out: Path) 
     for name, trial in trials.items():
         files = [out / str(steps) / f"{name}-{seed}" / "result.json" for seed in seeds]
         done = [json.loads(file.read_text()) for file in files if file.exists()]
-        for lane in ("alone", *trial.lanes) if done else ():
+        longer = [longer_name(trial)] if trial.longer else []
+        for lane in ("alone", *trial.lanes, *longer) if done else ():
             gains = [run[lane]["AP"] - run["alone"]["AP"] for run in done]
             times = [run[lane]["seconds"] / run["alone"]["seconds"] for run in done]
             cells = [
@@ -135,10 +148,8 @@ def table(seeds: list[int], trials: Mapping[str, Trial], steps: int, out: Path) 
     return "\n".join(lines)
 
 
-def run_trials(
-    description: str | None, name: str, teachers: Mapping[str, Teacher], trials: Mapping[str, Trial]
-) -> None:
-    """The command line of a benchmark called `name`: trains what is missing and prints the table."""
+def make_parser(description: str | None, name: str, trials: Iterable[str]) -> argparse.ArgumentParser:
+    """The command line of a benchmark called `name`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path(name))
@@ -148,7 +159,11 @@ def run_trials(
     parser.add_argument("--imgsz", type=int, default=FULL.size)
     parser.add_argument("--batch", type=int, default=FULL.batch)
     parser.add_argument("--table", action="store_true", help="only print what is there")
-    options = parser.parse_args()
+    return parser
+
+
+def run_trials(options: argparse.Namespace, teachers: Mapping[str, Teacher], trials: Mapping[str, Trial]) -> None:
+    """Trains what is missing and prints the table; `options` are those of `make_parser`."""
     chosen = {key: trials[key] for key in options.only}
     if not options.table:
         data = options.data or draw_data(options.out, FULL)
