@@ -106,12 +106,16 @@ def test_crosskd_prints_what_is_there(run, tmp_path):
         folder = tmp_path / "800" / f"gfl-gfl-{seed}"
         folder.mkdir(parents=True)
         lanes = {"alone": alone, "mimic": mimic, "crosskd": cross}
-        rows = {lane: {"AP": ap, "seconds": 10 if lane == "alone" else 15} for lane, ap in lanes.items()}
+        rows = {lane: {"AP": ap, "seconds": 10 if lane == "alone" else 15, "steps": 8} for lane, ap in lanes.items()}
+        rows["alone, 16 steps"] = {"AP": alone + 4, "seconds": 20, "steps": 16}
         (folder / "result.json").write_text(json.dumps({"teacher": 20, **rows}))
     printed = run(
         "crosskd", "--seeds", "0", "1", "2", "--out", str(tmp_path), "--only", "gfl-gfl", "--table"
     ).splitlines()
-    assert printed[4] == "| gfl-gfl | 20.0 | crosskd | 15.0 ± 1.4 | +4.5 | -1.9 to +10.9 | 1.50 | 2 |"
+    assert (
+        printed[4]
+        == "| gfl-gfl | 20.0 | crosskd | 15.0 ± 1.4 | +4.5 | -1.9 to +10.9 | 1.50 | +2.5 | -3.9 to +8.9 | 2 |"
+    )
 
 
 def test_pairs_prints_what_is_there(run, tmp_path):
