@@ -2,17 +2,20 @@
 
 A trial is a student, its teacher and the lanes that are trained side by side, from the same weights on the same
 batches with one pass of the teacher, so that gains are paired. Everything measured is in
-OUT/STEPS/TRIAL-SEED/result.json; a run whose folder is there already is not trained again, so that several processes
-may share the work.
+OUT/STEPS/TRIAL-SEED/result.json, and is not measured again. Several processes may share the work; one that was killed
+goes on when it is started anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
+import shutil
 import statistics
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,9 @@ import numpy as np
 from gain import spread
 from pairs import interval
 
+from headstart import distill
 from headstart.engine.fit import fit
+from headstart.engine.outcome import Outcome
 from headstart.recipe import check_run
 from headstart.report.results import write_json
 from parts.small import FULL, TRAIN, draw_data
@@ -63,21 +68,42 @@ class Place:
     train: Mapping[str, object]
 
 
+@contextmanager
+def claim(folder: Path) -> Iterator[bool]:
+    """Whether this process may work in the folder: not while another one does. A killed process holds nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def train_or_continue(run: Mapping[str, object]) -> Outcome:
+    """The run, from its beginning, or from where it was stopped."""
+    folder = Path(str(run["out"])) / str(run["name"])
+    if (folder / "last.ckpt").exists():
+        return distill(resume=folder, quiet=True)
+    shutil.rmtree(folder, ignore_errors=True)  # stopped before anything was saved
+    return fit(check_run(run), quiet=True)
+
+
 def train_teacher(name: str, teachers: Mapping[str, Teacher], place: Place) -> Path:
     """The weights of a teacher, trained once, whoever asks."""
     folder, teacher = place.out / f"teacher-{name}", teachers[name]
     file = folder / "run" / "student.safetensors"
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        while not (folder / "result.json").exists():  # another process is at it
-            time.sleep(5)
-        return file
-    run = settings(teacher.detector, teacher.steps, 0, teacher.rate, folder, place)
-    if teacher.taught_by is not None:
-        run |= {"teacher": str(train_teacher(teacher.taught_by, teachers, place)), "method": {"name": "head"}}
-    found = fit(check_run(run), quiet=True)
-    write_json(folder / "result.json", found.results)
+    while not (folder / "result.json").exists():
+        with claim(folder) as mine:
+            if mine:
+                run = settings(teacher.detector, teacher.steps, 0, teacher.rate, folder, place)
+                if teacher.taught_by is not None:
+                    taught_by = train_teacher(teacher.taught_by, teachers, place)
+                    run |= {"teacher": str(taught_by), "method": {"name": "head"}}
+                write_json(folder / "result.json", train_or_continue(run).results)
+                return file
+        time.sleep(5)
     return file
 
 
@@ -98,21 +124,20 @@ def train_trial(name: str, trial: Trial, teachers: Mapping[str, Teacher], seed: 
     """All lanes of a trial, unless they are there or somebody else is at it."""
     folder = place.out / str(steps) / f"{name}-{seed}"
     teacher = train_teacher(trial.teacher, teachers, place)
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        return
-    run = settings(trial.detector, steps, seed, trial.rate, folder, place)
-    run |= {"teacher": str(teacher), "lanes": {"alone": {"name": "baseline"}, **trial.lanes}}
-    found = fit(check_run(run), quiet=True)
-    lanes = {name: summary(row, steps) for name, row in found.results["lanes"].items()}
-    for wanted in trial.longer:
-        factor = lanes[wanted]["seconds"] / lanes["alone"]["seconds"] if isinstance(wanted, str) else wanted
-        more = round(steps * factor)
-        run = settings(trial.detector, more, seed, trial.rate, folder, place)
-        run |= {"name": f"alone-{more}", "lanes": {"alone": {"name": "baseline"}}}
-        lanes[f"alone, {more} steps"] = summary(fit(check_run(run), quiet=True).results["lanes"]["alone"], more)
-    write_json(folder / "result.json", {"teacher": found.results["teachers"]["teacher"]["AP"], **lanes})
+    with claim(folder) as mine:
+        if not mine or (folder / "result.json").exists():
+            return
+        run = settings(trial.detector, steps, seed, trial.rate, folder, place)
+        run |= {"teacher": str(teacher), "lanes": {"alone": {"name": "baseline"}, **trial.lanes}}
+        found = train_or_continue(run).results
+        lanes = {name: summary(row, steps) for name, row in found["lanes"].items()}
+        for wanted in trial.longer:
+            factor = lanes[wanted]["seconds"] / lanes["alone"]["seconds"] if isinstance(wanted, str) else wanted
+            more = round(steps * factor)
+            run = settings(trial.detector, more, seed, trial.rate, folder, place) | {"name": f"alone-{more}"}
+            longer = train_or_continue(run).results["lanes"]["student"]
+            lanes[f"alone, {more} steps"] = summary(longer, more)
+        write_json(folder / "result.json", {"teacher": found["teachers"]["teacher"]["AP"], **lanes})
 
 
 def summary(lane: Mapping[str, Any], steps: int) -> dict[str, float]:
