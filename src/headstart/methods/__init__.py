@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_type_hints
 
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError, demand_known
+from headstart.methods.allstage import allstage
 from headstart.methods.baseline import baseline
 from headstart.methods.crosskd import crosskd
 from headstart.methods.cwd import cwd
@@ -33,6 +34,7 @@ METHODS: dict[str, MethodFunction] = {
     "mimic": mimic,
     "pkd": pkd,
     "cwd": cwd,
+    "allstage": allstage,
 }
 
 

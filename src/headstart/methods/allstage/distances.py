@@ -8,11 +8,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from headstart.methods.allstage.measures import Measure, RowMeasure, masked_mean, measure_errors
 from headstart.methods.allstage.micro import PlaceWeights, channel_weights
 from headstart.methods.allstage.regions import RegionTaps
+from headstart.methods.criteria.relation import relation
 from headstart.methods.masks import valid_cells
 from headstart.methods.step import Step
 from headstart.structures import Signal, tensors_of
@@ -23,7 +23,7 @@ class MapDistance:
     """A measure of maps, level by level: mean over the cells that count of place weight x channel weight x error.
 
     places    the weights of places
-    channel   whether channels are weighted;  temperature_channel  of their softmax
+    channel   whether channels are weighted;  channel_temperature  of their softmax
     valid     whether only cells that start inside their image count; else every cell of the batch
     sample, temperature  see `measure_errors`
     reduce    how the levels are put together
@@ -34,7 +34,7 @@ class MapDistance:
     measure: Measure
     places: PlaceWeights
     channel: bool = False
-    temperature_channel: float = 1.0
+    channel_temperature: float = 1.0
     valid: bool = True
     sample: bool = False
     temperature: float = 1.0
@@ -54,11 +54,9 @@ class MapDistance:
 
     def _level(self, own: Tensor, goal: Tensor, valid: Tensor, places: Tensor | None) -> Tensor:
         mask = valid.float()
-        errors = measure_errors(
-            self.measure, own, goal, mask, sample=self.sample, temperature=self.temperature
-        )
+        errors = measure_errors(self.measure, own, goal, mask, sample=self.sample, temperature=self.temperature)
         if self.channel and errors.shape[1] > 1:
-            errors = errors * channel_weights(goal, mask, self.temperature_channel)
+            errors = errors * channel_weights(goal, mask, self.channel_temperature)
         if places is not None:
             errors = errors * places
         return masked_mean(errors, mask, (0, 2, 3)).mean()
@@ -70,8 +68,7 @@ class RowDistance:
 
     regions   gives the weights of rows, if they are weighted (`micro`)
     worse     see `row_weights`
-    relation  the weight of a second part: how far the distances between the regions of an image, divided by their
-              mean, are from the teacher's (smooth L1; GID's form, arXiv:2103.02340), where there are at least 3
+    relation  the weight of a second part, `relation` of the regions of each image
     """
 
     measure: RowMeasure
@@ -97,21 +94,11 @@ class RowDistance:
                 found = found * self.regions.weights(step, self.worse)
             total = found.mean()
             if self.relation:
-                total = total + self.relation * relation_error(rows, goals, self.regions.counts(step))
+                total = total + self.relation * self._relation(rows, goals, self.regions.counts(step))
         return {"": total}
 
-
-def relation_error(rows: Tensor, goals: Tensor, counts: Sequence[int]) -> Tensor:
-    """How far the distances between the rows (R, D) of each image are from those of `goals` (R, D): a scalar.
-
-    Of images with at least 3 of the `counts` rows: the smooth L1 of the Euclidean distances, each side's divided by
-    their mean; the mean over pairs, then over images. 0 where there is no such image.
-    """
-    found = []
-    for own, goal in zip(rows.split(list(counts)), goals.split(list(counts))):
-        if len(own) < 3:
-            continue
-        one, other = torch.pdist(own), torch.pdist(goal)
-        one, other = one / one.mean().clamp(min=1e-6), other / other.mean().clamp(min=1e-6)
-        found.append(functional.smooth_l1_loss(one, other))
-    return torch.stack(found).mean() if found else rows.sum() * 0
+    @staticmethod
+    def _relation(rows: Tensor, goals: Tensor, counts: Sequence[int]) -> Tensor:
+        """The mean over images of `relation` of their rows; an image of fewer than 3 has none and counts as 0."""
+        pairs = zip(rows.split(list(counts)), goals.split(list(counts)))
+        return torch.stack([relation(own, goal) for own, goal in pairs]).mean()

@@ -98,7 +98,9 @@ class AllStage(Guidance):
         rows = [row for one in self.assist for row in cast(Guidance, one).describe()]
         for group in self.links:
             for link in self._of(group):
-                rows += [Row(r.imitated, r.learner, r.through, f"{group}: {self.macro.text(group)}") for r in link.describe()]
+                rows += [
+                    Row(r.imitated, r.learner, r.through, f"{group}: {self.macro.text(group)}") for r in link.describe()
+                ]
         return rows + [Row("-", f"{what}: left out", why, "-") for what, why in self.left]
 
     def problems(self, step: Step) -> list[str]:

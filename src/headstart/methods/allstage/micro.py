@@ -127,7 +127,7 @@ def _spread(mask: Tensor, valid: Tensor, share: float) -> Tensor:
 def _at_strides(
     scores: Sequence[Tensor], detector: Detector, strides: Sequence[int], masks: Sequence[Tensor]
 ) -> list[Tensor]:
-    """The scores of the levels of the nearest strides, as large as the maps that are compared; of several the largest."""
+    """The scores of the levels of the nearest strides, as large as the maps that are compared."""
     head = scoring_head(detector.head)
     known = list(head.strides) if head is not None else []
     found = []

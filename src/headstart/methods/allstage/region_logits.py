@@ -55,9 +55,7 @@ class RegionLogits:
         rest = every.index_select(1, cached_tensor(others, torch.int64, logits.device)).logsumexp(dim=1, keepdim=True)
         return torch.cat([self.regions.classes.pick(every), rest], dim=1)
 
-    def _boxes(
-        self, source: RegionOutputs, target: RegionOutputs, best: Tensor, step: Step
-    ) -> tuple[Tensor, Tensor]:
+    def _boxes(self, source: RegionOutputs, target: RegionOutputs, best: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """The boxes (R, 4) that both make of their regions, for the teacher's likeliest classes."""
         sets = self.regions.sets(step)
         theirs = self.regions.kept(best.device)[best]

@@ -218,7 +218,9 @@ def teacher_proposals(teacher: Teacher, step: Step):
     head = scoring_head(teacher.model.head)
     if head is None:
         raise TypeError(f"a {type(teacher.model.head).__name__} has no proposals")
-    return step.once(("teacher proposals", teacher), lambda: head.proposals(teacher_cells(teacher, step), step.batch.sizes))
+    return step.once(
+        ("teacher proposals", teacher), lambda: head.proposals(teacher_cells(teacher, step), step.batch.sizes)
+    )
 
 
 def first_outputs(outputs: HeadOutputs) -> RegionOutputs:
