@@ -54,6 +54,11 @@ PAIRS: dict[str, dict[str | None, list[str]]] = {
     "mimic": dict.fromkeys(DENSE, DENSE),
     "pkd": {teacher: list(FAMILIES) for teacher in FAMILIES},
     "cwd": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "ld": {"gfl": ["gfl"]},
+    "bckd": dict.fromkeys(DENSE, DENSE),
+    "gid": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "sgfi": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "allstage": {teacher: list(FAMILIES) for teacher in FAMILIES},
 }
 """Method -> teacher -> the students it serves with no option given; every other combination is to be refused."""
 
@@ -67,6 +72,8 @@ Teachers are families, `FAMILY of other classes`, or several of them joined by `
 """
 
 SAMPLED = {"head": 27, "crosskd": 27, "mimic": 8, "pkd": 8, "cwd": 8}
+SAMPLED |= {"ld": 1, "bckd": 6, "gid": 10, "sgfi": 6}
+SAMPLED |= {"allstage": 10}
 """How many of its pairs the laws run over; that every pair can be built is tested for all."""
 
 CHOICE = os.environ.get("HEADSTART_PAIRS", "0")
@@ -126,6 +133,14 @@ OPTIONS: list[Case] = [
     ("mimic", {}, "gfl of other classes", "retinanet"),
     ("crosskd+pkd", {}, "gfl", "gfl"),
     ("cwd", {"normalise": False}, "gfl", "fcos"),
+    ("ld", {"cls": True, "weights": "paper"}, "gfl of other classes", "gfl"),
+    ("bckd", {"region": "positives"}, "yolox of other classes", "fcos"),
+    ("gid", {"weights": "paper"}, "gfl of other classes", "gfl"),
+    ("gid", {"instances": 3}, "yolox", "yolox"),
+    ("sgfi", {"contrast": True}, "fasterrcnn", "retinanet"),
+    ("sgfi", {"contrast": True, "weights": "paper"}, "gfl", "cascadercnn"),
+    ("sgfi", {"contrast": True}, "yolox", "fcos"),
+    ("head+sgfi", {"sgfi": {"regions": 16}}, "fasterrcnn", "retinanet"),
     ("head+crosskd", {"head": {"regions": 8}}, "fasterrcnn", "retinanet"),
     ("head+mimic+pkd", {"mimic": {"warmup": 10}}, "atss", "fcos"),
 ]

@@ -67,18 +67,7 @@ def mimic(student: Detector, teachers: Sequence[Teacher], options: MimicOptions)
     demand_known_head("mimic", student, "use method head with ckd=False, pkd or cwd")
     found: list[Guidance] = []
     for name, teacher in zip(names_by_teacher("mimic", teachers), teachers):
-        own, theirs = student.head, teacher.model.head
-        if not (isinstance(own, DenseHead) and isinstance(theirs, DenseHead)):
-            raise UserError(
-                "method mimic needs a dense student and a dense teacher, such as retinanet or gfl, whose cells "
-                "correspond; for others use method head or crosskd"
-            )
-        factors = stride_factors(own.strides, theirs.strides)
-        if set(factors) != {1}:
-            raise UserError(
-                f"method mimic compares cells of one size: the student's strides are {own.strides}, the teacher's "
-                f"{theirs.strides}; use method crosskd"
-            )
+        own, theirs, levels = dense_pair("mimic", student, teacher)
         weight = Weight(1.0, Schedule(options.warmup), auto=options.weights == "auto")
         recipe = RECIPES.get(kind_of(theirs), OTHER)
         classes = teacher.match(student.classes)
@@ -89,9 +78,29 @@ def mimic(student: Detector, teachers: Sequence[Teacher], options: MimicOptions)
         else:
             constants = with_constants(OTHER.constants, options.cls_weight, options.box_weight)
             criterion = CellPredictions(own, theirs, classes, constants)
-        target = TeacherOutputs(teacher, len(factors))
+        target = TeacherOutputs(teacher, levels)
         found.append(Imitation(name, StudentOutputs(), target, criterion=criterion, weight=weight))
     return found
+
+
+def dense_pair(method: str, student: Detector, teacher: Teacher) -> tuple[DenseHead, DenseHead, int]:
+    """Both heads, and how many levels both have, for a `method` that compares predictions cell by cell.
+
+    Raises UserError if one of the two is not dense, or if their strides differ on these levels.
+    """
+    own, theirs = student.head, teacher.model.head
+    if not (isinstance(own, DenseHead) and isinstance(theirs, DenseHead)):
+        raise UserError(
+            f"method {method} needs a dense student and a dense teacher, such as retinanet or gfl, whose cells "
+            "correspond; for others use method head or crosskd"
+        )
+    factors = stride_factors(own.strides, theirs.strides)
+    if set(factors) != {1}:
+        raise UserError(
+            f"method {method} compares cells of one size: the student's strides are {own.strides}, the teacher's "
+            f"{theirs.strides}; use method crosskd"
+        )
+    return own, theirs, len(factors)
 
 
 def same_layout(own: DenseHead, theirs: DenseHead) -> bool:
