@@ -71,14 +71,20 @@ class LevelPairs(Correspondence):
 
 
 def pair_levels(
-    method: str, student: Detector, teacher: Teacher, levels: Levels = "auto", *, resize: Resize = "coarser"
+    method: str,
+    student: Detector,
+    teacher: Teacher,
+    levels: Levels = "auto",
+    *,
+    resize: Resize = "coarser",
+    finest: int | None = None,
 ) -> LevelPairs:
     """How the pyramids of a student and a teacher correspond for `method`.
 
     "scale" pairs the levels by their numbers from the finest: an RPN's finest level, of stride 4, and a dense head's,
     of stride 8, both answer for objects from 32 pixels on. Where one side has more levels, its coarsest are left out.
     "auto" is "scale" between a two-stage teacher and a student that predicts at cells, as the published recipes of PKD
-    and HEAD have it, where their strides are at most twice each other's; else "stride".
+    and HEAD have it, where their strides are at most twice each other's; else "stride". `finest`: only so many pairs.
 
     Raises UserError if they share no stride, or if levels of one number differ by more than a factor 2 in stride.
     """
@@ -100,7 +106,7 @@ def pair_levels(
             f"method {method} needs a stride that both pyramids have: the student's are {list(own)}, the teacher's "
             f"{list(other)}; use method head"
         )
-    mine, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
+    mine, theirs = ([pair[side] for pair in pairs[:finest]] for side in (0, 1))
     strides = tuple(own[level] for level in mine), tuple(other[level] for level in theirs)
     said = ("", "") if strides[0] == strides[1] else tuple(" " + _names(side) for side in strides)
     return LevelPairs(tuple(mine), tuple(theirs), *strides, resize, *said)

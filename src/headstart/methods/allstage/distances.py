@@ -27,8 +27,6 @@ class MapDistance:
     valid     whether only cells that start inside their image count; else every cell of the batch
     sample, temperature  see `measure_errors`
     reduce    how the levels are put together
-
-    Everything is computed in float32, whatever the precision of the run.
     """
 
     measure: Measure
@@ -44,12 +42,11 @@ class MapDistance:
     def __call__(self, source: Signal, target: Signal, step: Step) -> dict[str, Tensor]:
         """source and target: a map (B, C, H, W) per level. Gives one scalar."""
         maps, goals = tensors_of(source), tensors_of(target)
-        with torch.autocast(maps[0].device.type, enabled=False):
-            masks = valid_cells(step.batch.sizes, goals, self.places.strides)
-            if not self.valid:
-                masks = [torch.ones_like(mask) for mask in masks]
-            levels = zip(maps, goals, masks, self.places(step, masks), strict=True)
-            found = torch.stack([self._level(*level) for level in levels])
+        masks = valid_cells(step.batch.sizes, goals, self.places.strides)
+        if not self.valid:
+            masks = [torch.ones_like(mask) for mask in masks]
+        levels = zip(maps, goals, masks, self.places(step, masks), strict=True)
+        found = torch.stack([self._level(*level) for level in levels])
         return {"": found.sum() if self.reduce == "sum" else found.mean()}
 
     def _level(self, own: Tensor, goal: Tensor, valid: Tensor, places: Tensor | None) -> Tensor:

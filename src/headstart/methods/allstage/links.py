@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import cast
 
 from torch import nn
@@ -30,6 +30,7 @@ from headstart.methods.guidance import Guidance
 from headstart.methods.imitation import Imitation
 from headstart.methods.levels import LevelPairs, pair_levels
 from headstart.methods.mimic import same_layout
+from headstart.methods.soft_levels import SoftLevels, StudentCrops, TeacherCrops
 from headstart.methods.step import Needs
 from headstart.methods.taps import StudentTap, Tap, TeacherTap
 from headstart.methods.weight import Weight
@@ -143,18 +144,13 @@ class _Builder:
 
     def pairs(self) -> LevelPairs:
         """Which levels belong together, the finest of them."""
+        plan = self.plan
         try:
-            found = pair_levels("allstage", self.student, self.teacher, self.plan.levels, resize=self.plan.resize)
+            return pair_levels(
+                "allstage", self.student, self.teacher, plan.levels, resize=plan.resize, finest=plan.finest
+            )
         except UserError as error:
             raise LeftOutError(str(error)) from None
-        kept = slice(None, self.plan.finest)
-        return replace(
-            found,
-            own=found.own[kept],
-            other=found.other[kept],
-            own_strides=found.own_strides[kept],
-            other_strides=found.other_strides[kept],
-        )
 
     def _tower_tap(self, detector: Detector, teacher: Teacher | None, side: str) -> tuple[Tap, int]:
         head = detector.head
@@ -201,6 +197,8 @@ class _Builder:
         if self.plan.through == "assistant":
             return self._assisted()
         regions = self.regions()
+        if self.plan.through == "soft":
+            return [self._softly(regions)]
         if not regions.both_read_regions:
             widths = self.student.neck.width, self.teacher.model.neck.width
             adapter = self._convolution(*widths, bias=True)
@@ -253,6 +251,12 @@ class _Builder:
             )
             for layer in assistant.layers
         ]
+
+    def _softly(self, regions: RegionTaps) -> Imitation:
+        """Crops of all of the student's levels, mixed by their likeness to the teacher's, as in SGFI."""
+        width, needs = self.teacher.model.neck.width, Needs(regions=self.plan.regions)
+        taps = StudentCrops(self.student, width, needs), TeacherCrops(self.teacher, needs)
+        return self._rows("crops", *taps, SoftLevels(width), regions)
 
     def _rows(self, what: str, source: Tap, target: Tap, adapter: Adapter | None, regions: RegionTaps) -> Imitation:
         distance = RowDistance(

@@ -27,7 +27,7 @@ def measure_errors(
 ) -> Tensor:
     """The errors (B, C, H, W), or (B, 1, H, W) of `cosine`, whose mean over the cells of `mask` is the measure.
 
-    own, goal    (B, C, H, W), compared in float32
+    own, goal    (B, C, H, W), compared in float32, whatever the precision of the run
     mask         (B, 1, H, W) float: 1 where a cell counts; the others change no statistic
     sample       `pearson`: the sample standard deviation, as PKD's code has it; else that of the population
     temperature  `channel_kl`: of the softmax over places
@@ -54,7 +54,8 @@ def measure_errors(
         "channel_kl": partial(_channel_kl, temperature=temperature),
         "ssim": _ssim,
     }
-    return made[measure](own.float(), goal.detach().float(), mask)
+    with torch.autocast(own.device.type, enabled=False):
+        return made[measure](own.float(), goal.detach().float(), mask.float())
 
 
 def masked_mean(values: Tensor, mask: Tensor, dim: tuple[int, ...] = (0, 2, 3)) -> Tensor:

@@ -44,8 +44,10 @@ class AllStageOptions:
     boxes        whose regions both read: "teacher" (default), "student"; "independent": each its own, which breaks the
                  correspondence, for ablations
     regions      per image (128)
-    through      what learns in the group region: "student" (default), or "assistant", a box head of the teacher's kind
-                 on the student's pyramid, as in HEAD
+    through      what learns in the group region: "student" (default): crops of its pyramid, or the layers of two box
+                 heads; "soft": crops of all its levels, mixed by their likeness to the teacher's, as in SGFI;
+                 "assistant": a box head of the teacher's kind on its pyramid, as in HEAD. The last two read the
+                 student's regions
     adapter      the layer between: "always" (default), or where widths differ ("needed")
     macro        weights of the groups: "calibrated" (default), "controlled", "uncertainty", "fixed"
     shares       the part of the detection losses that each group is to be, or with fixed its weight: one number, or a
@@ -81,7 +83,7 @@ class AllStageOptions:
     worse: Share | None = None
     boxes: Boxes | None = None
     regions: Count | None = None
-    through: Literal["student", "assistant"] | None = None
+    through: Literal["student", "soft", "assistant"] | None = None
     adapter: Literal["always", "needed"] | None = None
     macro: Macro | None = None
     shares: Mapping[str, Amount] | Amount | None = None

@@ -46,7 +46,7 @@ class Plan:
     worse: float = 0.25
     boxes: Boxes = "teacher"
     regions: int = 128
-    through: Literal["student", "assistant"] = "student"
+    through: Literal["student", "soft", "assistant"] = "student"
     adapter: Literal["always", "needed"] = "always"
     macro: Macro = "calibrated"
     shares: Mapping[str, float] | float | None = None
@@ -143,9 +143,9 @@ def make_plan(options: AllStageOptions) -> Plan:
             raise UserError(
                 f"method allstage: {name} is for {other}={meant}, and {other} is {str(found).lower()}; leave it out"
             )
-    if plan.through == "assistant" and plan.boxes != "student":
+    if plan.through != "student" and plan.boxes != "student":
         raise UserError(
-            f"method allstage: an assistant reads the student's regions: boxes must be student, not {plan.boxes}"
+            f"method allstage: through={plan.through} reads the student's regions: boxes must be student, not {plan.boxes}"
         )
     return plan
 
