@@ -48,26 +48,33 @@ def score_maps(head: DenseHead | RPNHead, outputs: DenseOutputs) -> list[Tensor]
 
 def student_scores(step: Step) -> list[Tensor]:
     """The student's own, made once in a step. Raises TypeError for a student without (`has_scores`)."""
-
-    def make() -> list[Tensor]:
-        outputs = step.outputs
-        return score_maps(_demanded(step.student), outputs.rpn if isinstance(outputs, TwoStageOutputs) else outputs)
-
-    return step.once("student scores", make)
+    head = _demanded(step.student)
+    return step.once("student scores", lambda: score_maps(head, student_outputs(step)))
 
 
 def teacher_scores(teacher: Teacher, step: Step) -> list[Tensor]:
-    """A teacher's, made once in a step. Of a two-stage one the RPN alone runs on its pyramid, no region is read."""
+    """A teacher's, made once in a step."""
+    head = _demanded(teacher.model)
+    return step.once(("teacher scores", id(teacher)), lambda: score_maps(head, teacher_outputs(teacher, step)))
+
+
+def teacher_outputs(teacher: Teacher, step: Step) -> DenseOutputs:
+    """What a teacher says at cells, made once in a step: of a two-stage one its RPN, which alone runs for it."""
 
     @torch.no_grad()
-    def make() -> list[Tensor]:
+    def make() -> DenseOutputs:
         head = _demanded(teacher.model)
         if isinstance(head, RPNHead):
-            pyramid = teacher.taps(step.batch, ["neck"])["neck"]
-            return score_maps(head, head.resume(pyramid, start=0, sizes=step.batch.sizes))
-        return score_maps(head, dense_outputs(teacher.outputs(step.batch)))
+            return head.resume(teacher.taps(step.batch, ["neck"])["neck"], start=0, sizes=step.batch.sizes)
+        return dense_outputs(teacher.outputs(step.batch))
 
-    return step.once(("teacher scores", id(teacher)), make)
+    return step.once(("teacher at cells", id(teacher)), make)
+
+
+def student_outputs(step: Step) -> DenseOutputs:
+    """What the student says at cells, of a two-stage one its RPN; with gradient. Raises TypeError as the scores do."""
+    outputs = step.outputs
+    return outputs.rpn if isinstance(outputs, TwoStageOutputs) else dense_outputs(outputs)
 
 
 def _demanded(detector: Detector) -> DenseHead | RPNHead:
