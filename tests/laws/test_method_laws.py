@@ -233,6 +233,10 @@ def test_what_stands_in_the_padding_changes_nothing(method, lived):
     assert values(run(method, replace(batch, pixels=dirty), targets)) == values(lived.objective)
 
 
+MIXING = ["sgfi"]
+"""Methods that compare a mixture of the student's levels with one of the teacher's: not 0 for equal detectors."""
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", [name for name in METHODS if None not in PAIRS[name]])
 def test_whoever_is_their_own_teacher_has_nothing_to_learn_from_them(name, family):
@@ -240,7 +244,7 @@ def test_whoever_is_their_own_teacher_has_nothing_to_learn_from_them(name, famil
 
     Some heads have batch norms: they know the statistics of the batch, and those of an assistant are as the teacher's.
     """
-    if family not in PAIRS[name]:
+    if family not in PAIRS[name] or name in MIXING:
         return
     options = {"depth": 1} if family in DENSE else {}
     student = detector(family, **options)
@@ -313,7 +317,7 @@ def test_a_pair_is_served_or_refused_with_an_alternative(name, student, teacher,
     assert any(family in sentence or TITLES.get(family, family) in sentence for family in usable)
 
 
-BLIND = ["pkd", "cwd"]
+BLIND = ["pkd", "cwd", "sgfi"]
 """Methods to which classes do not matter."""
 
 
