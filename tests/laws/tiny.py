@@ -51,7 +51,7 @@ PAIRS: dict[str, dict[str | None, list[str]]] = {
     "baseline": {teacher: list(FAMILIES) for teacher in (None, *FAMILIES)},
     "head": {teacher: list(FAMILIES) for teacher in FAMILIES},
     "crosskd": {teacher: list(FAMILIES) for teacher in FAMILIES},
-    "mimic": dict.fromkeys(DENSE, DENSE),
+    "mimic": {teacher: list(FAMILIES) for teacher in FAMILIES},
     "pkd": {teacher: list(FAMILIES) for teacher in FAMILIES},
     "cwd": {teacher: list(FAMILIES) for teacher in FAMILIES},
     "fitnet": {teacher: list(FAMILIES) for teacher in FAMILIES},
@@ -78,7 +78,7 @@ Teachers are families, `FAMILY of other classes`, or several of them joined by `
 """
 
 FEATURES = ("fitnet", "frs", "fgd", "mgd", "defeat", "fgfi")
-SAMPLED = {"head": 27, "crosskd": 27, "mimic": 8, "pkd": 8, "cwd": 8, **dict.fromkeys(FEATURES, 3)}
+SAMPLED = {"head": 27, "crosskd": 27, "mimic": 12, "pkd": 8, "cwd": 8, **dict.fromkeys(FEATURES, 3)}
 SAMPLED |= {"ld": 1, "bckd": 6, "gid": 10, "sgfi": 6}
 SAMPLED |= {"allstage": 10}
 """How many of its pairs the laws run over; that every pair can be built is tested for all."""
@@ -138,6 +138,8 @@ OPTIONS: list[Case] = [
     ("crosskd", {}, "fasterrcnn of other classes", "fcos"),
     ("crosskd", {}, "gfl + fasterrcnn", "atss"),
     ("mimic", {}, "gfl of other classes", "retinanet"),
+    ("mimic", {}, "fasterrcnn of other classes", "retinanet"),
+    ("mimic", {}, "yolox of other classes", "cascadercnn"),
     ("crosskd+pkd", {}, "gfl", "gfl"),
     ("cwd", {"normalise": False}, "gfl", "fcos"),
     ("pkd", {"resize": "teacher"}, "fasterrcnn", "gfl"),
