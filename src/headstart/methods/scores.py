@@ -59,13 +59,14 @@ def teacher_scores(teacher: Teacher, step: Step) -> list[Tensor]:
 
 
 def teacher_outputs(teacher: Teacher, step: Step) -> DenseOutputs:
-    """What a teacher says at cells, made once in a step: of a two-stage one its RPN, which alone runs for it."""
+    """What a teacher says at cells, made once in a step: of a two-stage one its RPN, which alone runs, traced."""
 
     @torch.no_grad()
     def make() -> DenseOutputs:
         head = _demanded(teacher.model)
         if isinstance(head, RPNHead):
-            return head.resume(teacher.taps(step.batch, ["neck"])["neck"], start=0, sizes=step.batch.sizes)
+            pyramid = teacher.taps(step.batch, ["neck"])["neck"]
+            return head.resume(pyramid, start=0, sizes=step.batch.sizes, trace=True)
         return dense_outputs(teacher.outputs(step.batch))
 
     return step.once(("teacher at cells", id(teacher)), make)

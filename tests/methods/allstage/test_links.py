@@ -44,8 +44,8 @@ def left(method):
     [
         ("retinanet", "gfl", ["neck", "dense_cls", "dense_reg", "region", "logit"]),
         ("gfl", "gfl", ["backbone", "neck", "dense_cls", "dense_reg", "region", "logit"]),
-        ("retinanet", "fasterrcnn", ["neck", "dense_cls", "region"]),
-        ("fasterrcnn", "fcos", ["neck", "dense_cls", "region"]),
+        ("retinanet", "fasterrcnn", ["neck", "dense_cls", "region", "logit"]),
+        ("fasterrcnn", "fcos", ["neck", "dense_cls", "region", "logit"]),
         ("fasterrcnn", "cascadercnn", ["neck", "dense_cls", "region", "logit"]),
     ],
 )
@@ -61,8 +61,8 @@ def test_the_backbone_of_another_family_if_asked_for():
 
 
 def test_a_pair_that_has_none_of_the_groups_is_refused_with_the_reasons():
-    with pytest.raises(UserError, match=r"^method allstage needs a group .*logit: one predicts at cells and the other"):
-        made("retinanet", "fasterrcnn", stages="logit")
+    with pytest.raises(UserError, match=r"^method allstage needs a group .*dense_reg: the teacher's RPN has one tower"):
+        made("retinanet", "fasterrcnn", stages="dense_reg")
     with pytest.raises(UserError, match="an assistant of a dense teacher reads no regions"):
         made("retinanet", "gfl", stages="region", through="assistant", boxes="student")
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from headstart.methods import Method
 from headstart.methods.allstage.distances import MapDistance
 from headstart.methods.allstage.micro import PlaceWeights, Scores, channel_weights, normalise, row_weights
 from headstart.methods.scores import student_scores, teacher_scores
 from laws.tiny import MIDWAY, detector, scene
 from methods.pairs import frozen, tiny
-from headstart.methods import Method
 
 STRIDES = (8, 16, 32)
 

@@ -5,12 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from headstart.classmap import match_classes
+from headstart.cached_tensor import cached_tensor
+from headstart.classmap import LEFT_OUT, match_classes
 from headstart.heads.roi import BoxHead
 from headstart.methods.allstage.region_logits import RegionLogits
 from headstart.structures import RegionOutputs, Regions
-from headstart.cached_tensor import cached_tensor
-from headstart.classmap import LEFT_OUT
 
 
 def head(classes, agnostic=False):

@@ -49,6 +49,8 @@ class AllStageOptions:
                  "assistant": a box head of the teacher's kind on its pyramid, as in HEAD. The last two read the
                  student's regions
     adapter      the layer between: "always" (default), or where widths differ ("needed")
+    per_level    a layer for each level of the maps (False: one for all)
+    kernel       with per_level: 1 (default) or 3 cells wide
     macro        weights of the groups: "calibrated" (default), "controlled", "uncertainty", "fixed"
     shares       the part of the detection losses that each group is to be, or with fixed its weight: one number, or a
                  mapping of groups (backbone 0.05, neck 0.2, dense_cls 0.05, dense_reg 0.05, region 0.05, logit 0.1)
@@ -85,6 +87,8 @@ class AllStageOptions:
     regions: Count | None = None
     through: Literal["student", "soft", "assistant"] | None = None
     adapter: Literal["always", "needed"] | None = None
+    per_level: bool | None = None
+    kernel: Literal[1, 3] | None = None
     macro: Macro | None = None
     shares: Mapping[str, Amount] | Amount | None = None
     reduce: Literal["mean", "sum"] | None = None

@@ -48,6 +48,8 @@ class Plan:
     regions: int = 128
     through: Literal["student", "soft", "assistant"] = "student"
     adapter: Literal["always", "needed"] = "always"
+    per_level: bool = False
+    kernel: Literal[1, 3] = 1
     macro: Macro = "calibrated"
     shares: Mapping[str, float] | float | None = None
     reduce: Literal["mean", "sum"] = "mean"
@@ -82,9 +84,19 @@ PLAIN: dict[str, object] = {
 """A method of old: nothing is weighted, and the constant is given."""
 
 PRESETS: dict[str, dict[str, object]] = {
-    "fitnet": {**PLAIN, "measure": "mse", "finest": None, "levels": "stride"},
+    "fitnet": {**PLAIN, "measure": "mse", "valid": True, "finest": None, "per_level": True},
     "pkd": {**PLAIN, "sample": True, "shares": 6.0, "resize": "teacher", "adapter": "needed"},
-    "score_l2": {**PLAIN, "measure": "mse", "valid": True, "location": "score", "eta": 0.0, "gap": 0.0, "finest": None},
+    "score_l2": {
+        **PLAIN,
+        "measure": "mse",
+        "valid": True,
+        "location": "score",
+        "eta": 0.0,
+        "gap": 0.0,
+        "finest": None,
+        "per_level": True,
+        "kernel": 3,
+    },
     "cwd": {**PLAIN, "measure": "channel_kl", "shares": 5.0, "adapter": "needed", "finest": None, "levels": "stride"},
     "defeat_neck": {
         **PLAIN,
@@ -94,6 +106,8 @@ PRESETS: dict[str, dict[str, object]] = {
         "shares": 7.5,
         "reduce": "mean",
         "finest": None,
+        "per_level": True,
+        "kernel": 3,
     },
     "head_row": {
         **PLAIN,
@@ -117,6 +131,7 @@ READ_WITH: dict[str, tuple[str, tuple[object, ...]]] = {
     "worse": ("row", (True,)),
     "calibration": ("macro", ("calibrated", "controlled")),
     "band": ("macro", ("controlled",)),
+    "kernel": ("per_level", (True,)),
 }
 """Option -> the option that it belongs to, and the values of that with which it means something."""
 
@@ -145,7 +160,8 @@ def make_plan(options: AllStageOptions) -> Plan:
             )
     if plan.through != "student" and plan.boxes != "student":
         raise UserError(
-            f"method allstage: through={plan.through} reads the student's regions: boxes must be student, not {plan.boxes}"
+            f"method allstage: through={plan.through} reads the student's regions: boxes must be student, "
+            f"not {plan.boxes}"
         )
     return plan
 

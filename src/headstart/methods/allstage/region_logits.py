@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from headstart.boxes import aligned_giou
 from headstart.cached_tensor import cached_tensor
 from headstart.heads.roi import BoxHead
 from headstart.losses.normalise import mean_over_ranks
 from headstart.methods.allstage.regions import RegionTaps
+from headstart.methods.criteria.region_classes import student_chances, teacher_chances
 from headstart.methods.criteria.soft_labels import divergence
 from headstart.methods.step import Step
 from headstart.structures import RegionOutputs
@@ -36,24 +36,15 @@ class RegionLogits:
         """source: the student's outputs, target: the teacher's, of R regions each."""
         classes = self.regions.classes
         with torch.autocast(source.cls.device.type, enabled=False):
-            log_q = self._shared(source.cls.float()[:, : self.student.num_classes + 1])
-            every = target.cls.detach().float()[:, : self.teacher.num_classes + 1].softmax(dim=1)
-            p = classes.pull_scores(every[:, :-1], merge="sum")
-            log_p = torch.cat([p, 1 - p.sum(dim=1, keepdim=True)], dim=1).clamp(min=LEAST).log()
+            log_q = student_chances(classes, source.cls.float()[:, : self.student.num_classes + 1])
+            every = target.cls.detach().float()[:, : self.teacher.num_classes + 1]
+            log_p = teacher_chances(classes, every)
             count = mean_over_ranks(log_q.new_full((), float(max(len(log_q), 1))))
-            sure, best = every[:, self.regions.kept(every.device)].max(dim=1)
+            sure, best = every.softmax(dim=1)[:, self.regions.kept(every.device)].max(dim=1)
             found, goals = self._boxes(source, target, best, step)
             total = mean_over_ranks(sure.sum()).clamp(min=LEAST)
             box = ((1 - aligned_giou(found, goals)) * sure).sum() / total
             return {"cls": divergence(log_q, log_p).sum() / count, "box": box}
-
-    def _shared(self, logits: Tensor) -> Tensor:
-        """(R, K+1) logits of the student -> (R, J+1) log probabilities: the known classes, and the rest as one."""
-        known = self.regions.classes.known
-        every = functional.log_softmax(logits, dim=1)
-        others = [number for number in range(logits.shape[1]) if number not in known]
-        rest = every.index_select(1, cached_tensor(others, torch.int64, logits.device)).logsumexp(dim=1, keepdim=True)
-        return torch.cat([self.regions.classes.pick(every), rest], dim=1)
 
     def _boxes(self, source: RegionOutputs, target: RegionOutputs, best: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """The boxes (R, 4) that both make of their regions, for the teacher's likeliest classes."""

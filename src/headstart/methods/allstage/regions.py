@@ -16,11 +16,11 @@ from headstart.classmap import LEFT_OUT, ClassMap
 from headstart.detectors.detector import Detector
 from headstart.heads.protocol import HeadOutputs
 from headstart.heads.two_stage import TwoStageOutputs
-from headstart.methods.allstage.cells import teacher_cells
 from headstart.methods.allstage.micro import row_weights
 from headstart.methods.crops import crop, object_level
 from headstart.methods.levels import LevelPairs
-from headstart.methods.scores import scoring_head, teacher_scores
+from headstart.methods.region_answers import TeacherAnswers
+from headstart.methods.scores import scoring_head, teacher_outputs, teacher_scores
 from headstart.methods.step import Needs, Step
 from headstart.structures import RegionOutputs, Regions
 from headstart.teachers.base import Teacher
@@ -207,6 +207,24 @@ class RegionPredictionsTap:
         return f"{who} box head's predictions{_where(self.regions, self.own)}"
 
 
+@dataclass(frozen=True, eq=False)
+class Misplaced:
+    """A teacher's answers, each about another region of its image: a comparison without correspondence."""
+
+    answers: TeacherAnswers
+
+    @property
+    def needs(self) -> Needs:
+        return self.answers.needs
+
+    def __call__(self, step: Step) -> list[Tensor]:
+        counts = [len(regions) for regions in step.regions]
+        return [torch.cat([x.roll(len(x) // 2, 0) for x in rows.split(counts)]) for rows in self.answers(step)]
+
+    def __str__(self) -> str:
+        return f"{self.answers}, another region's"
+
+
 def _where(regions: RegionTaps, own: bool) -> str:
     words = {"teacher": " at the teacher's regions", "student": " at the student's regions"}
     return words.get(regions.source, f" at {'its' if not own else 'the student' + chr(39) + 's'} own regions")
@@ -219,7 +237,7 @@ def teacher_proposals(teacher: Teacher, step: Step):
     if head is None:
         raise TypeError(f"a {type(teacher.model.head).__name__} has no proposals")
     return step.once(
-        ("teacher proposals", teacher), lambda: head.proposals(teacher_cells(teacher, step), step.batch.sizes)
+        ("teacher proposals", teacher), lambda: head.proposals(teacher_outputs(teacher, step), step.batch.sizes)
     )
 
 

@@ -36,22 +36,24 @@ class RegionClasses:
         """Scalars `foreground` and `background`; gradients reach `source` alone."""
         known = len(self.classes.student)
         objects = torch.cat([r.labels for r in self.regions(step)]) < known
-        goal = self._theirs(target.cls.detach().float()[:, : len(self.classes.teacher) + 1])
-        own = self._own(source.cls.float()[:, : known + 1])
+        goal = teacher_chances(self.classes, target.cls.detach().float()[:, : len(self.classes.teacher) + 1])
+        own = student_chances(self.classes, source.cls.float()[:, : known + 1])
         far = functional.kl_div(own, goal, reduction="none", log_target=True).sum(dim=1)
         return {
             name: (far * chosen).sum() / mean_over_ranks(chosen.sum()).clamp(min=1)
             for name, chosen in (("foreground", objects), ("background", ~objects))
         }
 
-    def _theirs(self, logits: Tensor) -> Tensor:
-        """The teacher's logits (R, K_t + 1) -> log probabilities (R, J + 1)."""
-        found = self.classes.pull_scores(logits.softmax(dim=1)[:, :-1], merge="sum", dim=1)
-        return torch.cat([found, 1 - found.sum(dim=1, keepdim=True)], dim=1).clamp(min=1e-9).log()
 
-    def _own(self, logits: Tensor) -> Tensor:
-        """The student's logits (R, K_s + 1) -> log probabilities (R, J + 1)."""
-        rest = [row for row in range(logits.shape[1]) if row not in self.classes.known]
-        logs = logits.log_softmax(dim=1)
-        others = logs.index_select(1, cached_tensor(rest, torch.int64, logits.device)).logsumexp(dim=1, keepdim=True)
-        return torch.cat([self.classes.pick(logs[:, :-1], dim=1), others], dim=1)
+def teacher_chances(classes: ClassMap, logits: Tensor) -> Tensor:
+    """A teacher's logits (R, K_t + 1) as log probabilities (R, J + 1): the classes that both know, and the rest."""
+    found = classes.pull_scores(logits.softmax(dim=1)[:, :-1], merge="sum", dim=1)
+    return torch.cat([found, 1 - found.sum(dim=1, keepdim=True)], dim=1).clamp(min=1e-9).log()
+
+
+def student_chances(classes: ClassMap, logits: Tensor) -> Tensor:
+    """The same of a student's logits (R, K_s + 1)."""
+    rest = [row for row in range(logits.shape[1]) if row not in classes.known]
+    logs = logits.log_softmax(dim=1)
+    others = logs.index_select(1, cached_tensor(rest, torch.int64, logits.device)).logsumexp(dim=1, keepdim=True)
+    return torch.cat([classes.pick(logs[:, :-1], dim=1), others], dim=1)
