@@ -77,8 +77,8 @@ class AllStage(Guidance):
         super().__init__()
         self.name, self.macro, self.course, self.reduce, self.given = name, macro, course, reduce, given
         self.left = list(left)
-        self.links = nn.ModuleDict({group: nn.ModuleList(own) for group, own in links.items()})
         self.assist = nn.ModuleList(assist)
+        self.links = nn.ModuleDict({group: nn.ModuleList(own) for group, own in links.items()})
         self.needs = Needs()
         for part in (*self._every(), *assist):
             self.needs = self.needs | part.needs

@@ -14,6 +14,7 @@ from headstart.boxes import aligned_iou
 from headstart.detectors.detector import Detector
 from headstart.methods.allstage.measures import masked_mean
 from headstart.methods.masks import density_masks, level_masks
+from headstart.methods.pairing import coarsen
 from headstart.methods.scores import has_scores, scoring_head, student_scores, teacher_scores
 from headstart.methods.step import Step
 from headstart.teachers.base import Teacher
@@ -76,11 +77,25 @@ class PlaceWeights:
         ]
 
     def _by_scores(self, step: Step, masks: Sequence[Tensor]) -> list[Tensor | None]:
-        theirs = _at_strides(teacher_scores(self.teacher, step), self.teacher.model, self.other, masks)
+        theirs = self._at(teacher_scores(self.teacher, step), self.teacher.model, self.other, masks)
         mine: Sequence[Tensor | None] = [None] * len(masks)
         if has_scores(self.student):
-            mine = _at_strides(student_scores(step), self.student, self.own, masks)
+            mine = self._at(student_scores(step), self.student, self.own, masks)
         return [normalise(self.scores.weigh(t, s), mask) for t, s, mask in zip(theirs, mine, masks)]
+
+    def _at(
+        self, scores: Sequence[Tensor], detector: Detector, strides: Sequence[int], masks: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """The scores at the levels nearest to `strides`, averaged as the maps are, and as large as the masks."""
+        head = scoring_head(detector.head)
+        known = list(head.strides) if head is not None else []
+        found = []
+        for stride, compared, mask in zip(strides, self.strides, masks):
+            level = min(range(len(known)), key=lambda index: abs(known[index].bit_length() - stride.bit_length()))
+            (score,) = coarsen([scores[level]], [max(1, compared // known[level])])
+            shape = mask.shape[-2:]
+            found.append(score if score.shape[-2:] == shape else functional.interpolate(score, size=shape))
+        return found
 
 
 def normalise(weights: Tensor, mask: Tensor) -> Tensor:
@@ -122,16 +137,3 @@ def _spread(mask: Tensor, valid: Tensor, share: float) -> Tensor:
     """`mask` (B, 1, H, W) scaled so that its mean over the valid cells is `share`; 0 where nothing is in it."""
     mask = mask.float()
     return mask * (share * valid.sum() / mask.sum().clamp(min=1e-12))
-
-
-def _at_strides(
-    scores: Sequence[Tensor], detector: Detector, strides: Sequence[int], masks: Sequence[Tensor]
-) -> list[Tensor]:
-    """The scores of the levels of the nearest strides, as large as the maps that are compared."""
-    head = scoring_head(detector.head)
-    known = list(head.strides) if head is not None else []
-    found = []
-    for stride, mask in zip(strides, masks):
-        level = min(range(len(known)), key=lambda index: abs(known[index].bit_length() - stride.bit_length()))
-        found.append(functional.adaptive_max_pool2d(scores[level], mask.shape[-2:]))
-    return found
