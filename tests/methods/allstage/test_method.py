@@ -59,9 +59,10 @@ def test_a_preset_is_its_method(preset, student, teacher, wide):
 def copy_parts(source, goal):
     """Gives adapters and assistants of one method the weights of the other's; both have them in one order."""
     given = layers(source)
-    if len(given) > len(layers(goal)):  # the bias of PKD's layer, which correlations take out again
-        given = [p for p in given if p.ndim > 1]
     with torch.no_grad():
+        if len(given) > len(layers(goal)):  # the bias of PKD's layer, which correlations take out again
+            given[1].zero_()
+            given = given[:1]
         for own, other in zip(layers(goal), given, strict=True):
             own.copy_(other)
 
