@@ -44,7 +44,20 @@ def with_toy(monkeypatch):
 
 
 def test_the_methods_and_their_options():
-    assert list(METHODS) == ["baseline", "head", "crosskd", "mimic", "pkd", "cwd", "fitnet", "frs", "fgd", "mgd", "defeat", "fgfi"]
+    assert list(METHODS) == [
+        "baseline",
+        "head",
+        "crosskd",
+        "mimic",
+        "pkd",
+        "cwd",
+        "fitnet",
+        "frs",
+        "fgd",
+        "mgd",
+        "defeat",
+        "fgfi",
+    ]
     assert options_class("head") is HeadOptions and options_class("baseline") is BaselineOptions
     assert method_options("baseline") == [] and method_options("head")[:3] == ["akd", "ckd", "assistants"]
 
