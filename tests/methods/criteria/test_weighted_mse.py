@@ -17,7 +17,9 @@ def test_it_is_the_weighted_mean_over_cells_of_the_batch():
     weight = torch.rand(2, 1, 4, 5, generator=torch.Generator().manual_seed(3))
     goal = ((maps(1) - maps(2)).square().sum(1) * weight[:, 0]).sum() / (3 * weight.sum())
     assert weighted_mse(maps(1), maps(2), weight).item() == pytest.approx(goal.item())
-    assert torch.equal(weighted_mse(maps(1), maps(2), weight > 0.5), weighted_mse(maps(1), maps(2), (weight > 0.5) + 0.0))
+    assert torch.equal(
+        weighted_mse(maps(1), maps(2), weight > 0.5), weighted_mse(maps(1), maps(2), (weight > 0.5) + 0.0)
+    )
 
 
 def test_gradients_reach_the_student_alone_and_where_nothing_counts_they_are_zero():
