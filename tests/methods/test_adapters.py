@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from headstart.methods.adapters import ConvAdapter, Identity, LinearAdapter, PerAnchorAdapter
+from headstart.methods.adapters import ConvAdapter, Identity, LinearAdapter, PerAnchorAdapter, start_as_identity
 from headstart.methods.pairing import Pair
 
 
@@ -77,3 +77,15 @@ def test_the_identity_gives_the_source_and_has_nothing_to_train():
 )
 def test_what_the_pairing_table_says(adapter, text):
     assert str(adapter) == text
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_convolution_of_equal_widths_can_begin_as_the_identity(size):
+    maps = torch.rand(2, 4, 5, 6)
+    conv = nn.Conv2d(4, 4, size, padding=size // 2)
+    start_as_identity(conv)
+    torch.testing.assert_close(conv(maps), maps)
+    other = nn.Conv2d(4, 3, size, padding=size // 2)
+    before = other.weight.clone()
+    start_as_identity(other)
+    assert torch.equal(other.weight, before)

@@ -72,12 +72,14 @@ def test_other_classes_share_the_boxes():
 @pytest.mark.parametrize("other", [name for name in (*DENSE, *TWO_STAGE) if name != "gfl"])
 def test_heads_without_edge_distributions_are_refused_on_either_side(other):
     for student, teacher in (("gfl", other), (other, "gfl")):
-        with pytest.raises(UserError, match="method ld needs a gfl student and a gfl teacher.*use method bckd or cross"):
+        with pytest.raises(
+            UserError, match=r"method ld needs a gfl student and a gfl teacher.*use method bckd or cross"
+        ):
             build_method("ld", detector(student), Frozen(detector(teacher)))
 
 
 def test_other_bins_and_strides_are_refused():
-    with pytest.raises(UserError, match="method ld needs gfl heads of equal bins and strides: .* reg_max 16"):
+    with pytest.raises(UserError, match=r"method ld needs gfl heads of equal bins and strides: .* reg_max 16"):
         method_of(teacher=Frozen(detector("gfl", 1, reg_max=8)))
 
 

@@ -75,3 +75,11 @@ class ConvAdapter(Adapter):
 
     def __str__(self) -> str:
         return f"1x1 {self.conv.in_channels} -> {self.conv.out_channels}"
+
+
+def start_as_identity(conv: nn.Conv2d) -> None:
+    """Lets a convolution of equal widths give what it gets, so that training begins as without it; others it leaves."""
+    if conv.in_channels == conv.out_channels:
+        nn.init.dirac_(conv.weight)
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)
