@@ -159,6 +159,18 @@ OPTIONS: list[Case] = [
     ("sgfi", {"contrast": True, "weights": "paper"}, "gfl", "cascadercnn"),
     ("sgfi", {"contrast": True}, "yolox", "fcos"),
     ("head+sgfi", {"sgfi": {"regions": 16}}, "fasterrcnn", "retinanet"),
+    ("allstage", {"boxes": "independent", "location": "objects"}, "fasterrcnn of other classes", "retinanet"),
+    (
+        "allstage",
+        {"macro": "controlled", "measure": "ssim", "relation": 0.5},
+        "cascadercnn of other classes",
+        "fasterrcnn",
+    ),
+    ("allstage", {"macro": "fixed", "measure": "channel_kl", "boxes": "student"}, "gfl of other classes", "yolox"),
+    ("allstage", {"through": "soft", "boxes": "student", "location": "split", "regions": 16}, "gfl", "retinanet"),
+    ("allstage", {"through": "assistant", "boxes": "student", "measure": "cosine"}, "cascadercnn", "gfl"),
+    ("allstage", {"macro": "uncertainty", "measure": "smooth_l1", "per_level": True}, "fasterrcnn + gfl", "fcos"),
+    ("head+allstage", {"head": {"regions": 8}}, "fasterrcnn", "retinanet"),
     ("head+crosskd", {"head": {"regions": 8}}, "fasterrcnn", "retinanet"),
     ("head+mimic+pkd", {"mimic": {"warmup": 10}}, "atss", "fcos"),
 ]

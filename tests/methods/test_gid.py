@@ -48,7 +48,9 @@ def test_the_published_form():
     count = sum(len(t) for t in instances)
     assert own.shape == goal.shape == (count, 16 * 100) and count > 3
     found = guidance(step)
-    assert found["gid/feature"].item() == pytest.approx(5e-4 * ((own - goal) ** 2).sum().item() / (count * 100), rel=1e-4)
+    assert found["gid/feature"].item() == pytest.approx(
+        5e-4 * ((own - goal) ** 2).sum().item() / (count * 100), rel=1e-4
+    )
     assert found["gid/relation"].item() == pytest.approx(40 * relation(own, goal).item(), rel=1e-4)
     rows = step.student.head.assign(step.outputs, instances).positive
     said = method.teachers[0].outputs(step.batch)
@@ -119,7 +121,7 @@ def test_weights():
 def test_what_cannot_be_is_refused():
     with pytest.raises(UserError, match="method gid needs a teacher: give --teacher FILE"):
         build_method("gid", detector("gfl"))
-    with pytest.raises(UserError, match="method gid: cls_weight is for predictions, .* leave it out"):
+    with pytest.raises(UserError, match=r"method gid: cls_weight is for predictions, .* leave it out"):
         method_of("gfl", "fasterrcnn", cls_weight=1)
 
 

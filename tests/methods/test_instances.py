@@ -36,7 +36,7 @@ A, B, C = (0.0, 0.0, 10.0, 10.0), (20.0, 0.0, 30.0, 10.0), (40.0, 0.0, 50.0, 10.
 
 
 def test_proposals_by_the_difference_of_what_both_think_of_a_box():
-    """A: 0.9 and 0.8; B: nothing and 0.7; C: 0.5 and nothing, and again 0.5 of the same box shifted, which NMS drops."""
+    """A: 0.9 and 0.8; B: nothing and 0.7; C: 0.5 and nothing."""
     own = detections((*A, 0.9), (*C, 0.5))
     other = detections((*A, 0.8), (*B, 0.7))
     (found,) = disagreeing_proposals([own], [other], [(64, 64)], 10)

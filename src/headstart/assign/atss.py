@@ -50,9 +50,7 @@ class ATSS:
             matched = torch.where(best >= 0, wanted[index], matched)
         return mark_ignored(matched, anchors, targets, wanted, usable, self.ignore_iof)
 
-    def thresholds(
-        self, anchors: Tensor, counts: Sequence[int], boxes: Tensor, usable: Tensor | None = None
-    ) -> Tensor:
+    def thresholds(self, anchors: Tensor, counts: Sequence[int], boxes: Tensor, usable: Tensor | None = None) -> Tensor:
         """The IoU from which an anchor is an object of each of `boxes` (M, 4): (M,). Other arguments as when called."""
         return self._candidates(anchors, counts, boxes, usable)[3]
 

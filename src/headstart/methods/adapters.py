@@ -88,10 +88,8 @@ class LevelAdapter(Adapter):
         super().__init__()
         made = [nn.Conv2d(channels, width, kernel, padding=kernel // 2) for _ in range(levels)]
         self.convs = nn.ModuleList(made)
-        if channels == width:
-            for conv in made:
-                nn.init.dirac_(conv.weight)
-                nn.init.zeros_(conv.get_parameter("bias"))
+        for conv in made:
+            start_as_identity(conv)
         self.text = f"{kernel}x{kernel} {channels} -> {width} per level"
 
     def forward(self, pair: Pair) -> list[Tensor]:
@@ -99,3 +97,11 @@ class LevelAdapter(Adapter):
 
     def __str__(self) -> str:
         return self.text
+
+
+def start_as_identity(conv: nn.Conv2d) -> None:
+    """Lets a convolution of equal widths give what it gets, so that training begins as without it; others it leaves."""
+    if conv.in_channels == conv.out_channels:
+        nn.init.dirac_(conv.weight)
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)

@@ -41,7 +41,7 @@ class BCKDOptions:
 
 
 def bckd(student: Detector, teachers: Sequence[Teacher], options: BCKDOptions) -> list[Guidance]:
-    """The student's predictions imitate the teacher's, each class a question of its own, weighted by how far they differ.
+    """The student's predictions imitate the teacher's: each class a question of its own, weighted by the difference.
 
     Prior by prior between heads of one kind and layout; else cell by cell, of each side the likeliest anchor. Student
     and teacher must be dense and have the same strides on the levels that both have.

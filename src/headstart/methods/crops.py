@@ -13,7 +13,7 @@ SIDE = 14
 """Strides: a box whose sides have a geometric mean of at least this much, and less than twice, is of that level."""
 
 SAMPLES = 2
-"""Bilinear samples per cell and axis of a crop, as in detectron2: a fixed number, for large boxes on fine levels too."""
+"""Bilinear samples per cell and axis of a crop: a fixed number, as GID has it, for large boxes on fine levels too."""
 
 
 def object_level(boxes: Tensor, finest: int, count: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from headstart.heads.cells import flatten
 from headstart.heads.dense import DenseHead
 from headstart.heads.protocol import as_dense, dense_outputs
 from headstart.losses.normalise import mean_over_ranks
+from headstart.methods.adapters import start_as_identity
 from headstart.methods.criteria.cells import every_prior
 from headstart.methods.criteria.mse import mse
 from headstart.methods.criteria.relation import relation
@@ -113,9 +114,9 @@ class InstanceGuidance(Guidance):
 
     feature   the mean squared error of the crops
     relation  `criteria.relation` of the crops as vectors, among the instances of the whole batch of this process
-    cls       binary cross-entropy with the teacher's probabilities less their own entropy (which changes no gradient and
-              makes the term 0 where both agree), summed over the shared classes, mean over the priors that the student's
-              assigner gives an instance as it would an object
+    cls       binary cross-entropy with the teacher's probabilities, less their own entropy, which changes no gradient
+              and makes the term 0 where both agree; summed over the shared classes, mean over the priors that the
+              student's assigner gives an instance as it would an object
     box       at the same priors the L1 distance of the codes of anchors, summed over the four; of other codes
               1 - GIoU of the boxes
 
@@ -136,9 +137,7 @@ class InstanceGuidance(Guidance):
         self.name, self.teacher, self.count, self.classes = name, teacher, count, classes
         self.strides, self.teacher_strides = list(own.strides), list(theirs.strides)
         self.adapter = nn.Conv2d(own.width, theirs.width, 3, padding=1)
-        if own.width == theirs.width:
-            nn.init.dirac_(self.adapter.weight)
-            nn.init.zeros_(self.adapter.bias)
+        start_as_identity(self.adapter)
         self.weights = nn.ModuleDict(weights)
         self.tap = TeacherTap(teacher, "neck")
 
@@ -149,8 +148,7 @@ class InstanceGuidance(Guidance):
         if self.classes is not None:
             found |= self._responses(step, instances, self.classes)
         return {
-            f"{self.name}/{term}": weight(found[term], [goal], [own], step.progress)
-            for term, weight in self.weights.items()
+            f"{self.name}/{term}": weight(found[term], [goal], [own], step.progress) for term, weight in self._weights()
         }
 
     def instances(self, step: Step) -> list[Targets]:
@@ -197,7 +195,7 @@ class InstanceGuidance(Guidance):
         conv = self.adapter
         through = f"3x3 {conv.in_channels} -> {conv.out_channels}"
         rows = []
-        for term, weight in self.weights.items():
+        for term, weight in self._weights():
             place = "predictions" if term in RESPONSES else "neck"
             imitated = f"{self.teacher.title} {place} at disputed boxes, {term}"
             rows.append(Row(imitated, f"student {place}", "-" if term in RESPONSES else through, weight.text()))
@@ -207,5 +205,8 @@ class InstanceGuidance(Guidance):
         return dead_target(self.tap, self.tap(step))
 
     def share(self, part: float) -> None:
-        for weight in self.weights.values():
+        for _, weight in self._weights():
             weight.share(part)
+
+    def _weights(self) -> list[tuple[str, Weight]]:
+        return [(term, cast(Weight, weight)) for term, weight in self.weights.items()]

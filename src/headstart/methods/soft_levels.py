@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.detectors.detector import Detector
-from headstart.methods.adapters import Adapter
+from headstart.methods.adapters import Adapter, start_as_identity
 from headstart.methods.crops import crop, crop_every_level, object_level
 from headstart.methods.pairing import Pair
 from headstart.methods.step import Needs, Step
@@ -34,9 +34,7 @@ class StudentCrops(nn.Module):
         own = student.neck
         self.needs, self.strides = needs, list(own.strides)
         self.conv = nn.Conv2d(own.width, width, 1)
-        if own.width == width:
-            nn.init.dirac_(self.conv.weight)
-            nn.init.zeros_(self.conv.bias)
+        start_as_identity(self.conv)
 
     def forward(self, step: Step) -> list[Tensor]:
         maps = [self.conv(x) for x in step.features.pyramid]
@@ -67,8 +65,8 @@ class TeacherCrops:
 class SoftLevels(Adapter):
     """The student's crops of all levels to one per box: sum over levels of a_l S_l, (R, C * 49).
 
-    a = softmax over levels of <g(S_l), g(T)> / tau, T the teacher's crop, g two 3x3 convolutions of stride 2 to half and
-    to a quarter of the channels, each with a ReLU, shared by both sides. tau is learned, from 1, and is at least 0.05.
+    a = softmax over levels of <g(S_l), g(T)> / tau, T the teacher's crop, g two 3x3 convolutions of stride 2 to half
+    and to a quarter of the channels, each with a ReLU, shared by both sides. tau is learned, from 1, and at least 0.05.
 
     Source: G-DetKD (arXiv:2108.07482); sizes of g and start of tau as in the first version of a re-implementation
     (LutingWang/todd at 2000658), whose later versions take the softmax over boxes. The paper's own code is not known.
@@ -88,7 +86,7 @@ class SoftLevels(Adapter):
         return [(own * shares[..., None, None, None]).sum(dim=0).flatten(1)]
 
     def shares(self, own: Tensor, goal: Tensor) -> Tensor:
-        """(L, R, C, 7, 7) and (R, C, 7, 7) -> (L, R): how much of each box's crop comes from each level; they sum to 1."""
+        """(L, R, C, 7, 7), (R, C, 7, 7) -> (L, R): how much of each box's crop comes from each level; they sum to 1."""
         mine = self.embed(own.flatten(0, 1)).flatten(1).unflatten(0, own.shape[:2]).float()
         theirs = self.embed(goal.to(own.dtype)).flatten(1).float()
         return ((mine * theirs).sum(dim=-1) / self.tau.clamp(min=COLDEST)).softmax(dim=0)

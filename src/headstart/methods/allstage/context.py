@@ -12,7 +12,7 @@ from headstart.detectors.detector import Detector
 from headstart.errors import UserError
 from headstart.heads.dense import DenseHead
 from headstart.heads.two_stage import RPNBasedHead
-from headstart.methods.adapters import Adapter, ConvAdapter, LevelAdapter, LinearAdapter
+from headstart.methods.adapters import Adapter, ConvAdapter, LevelAdapter, LinearAdapter, start_as_identity
 from headstart.methods.allstage.plan import Plan
 from headstart.methods.allstage.regions import RegionTaps
 from headstart.methods.guidance import Guidance
@@ -96,11 +96,9 @@ class Context:
 
 def _start(layer: nn.Conv2d | nn.Linear, *, same: bool) -> None:
     """As the identity where widths are the same, so that the first step compares the student itself; else Kaiming's."""
-    if not same:
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
-    elif isinstance(layer, nn.Conv2d):
-        nn.init.dirac_(layer.weight)
-    else:
-        nn.init.eye_(layer.weight)
+    if same and isinstance(layer, nn.Conv2d):
+        start_as_identity(layer)
+        return
+    nn.init.eye_(layer.weight) if same else nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -75,12 +77,12 @@ class EdgeDistributions:
 
     def _valuable(self, source: DenseOutputs, step: Step) -> Tensor:
         """(B, N): u of every anchor, 0 outside the region."""
-        head = self.head
+        head, assigner = self.head, cast(ATSS, self.head.assigner)
         anchors, cells = head.all_anchors(source), head.cells(source)
         counts = [height * width * head.num_anchors for height, width in shapes(source)]
         return torch.stack(
             [
-                valuable_region(head.assigner, anchors, counts, target, head.usable(anchors, cells, size))
+                valuable_region(assigner, anchors, counts, target, head.usable(anchors, cells, size))
                 for target, size in zip(step.targets, step.batch.sizes)
             ]
         )
@@ -94,9 +96,7 @@ class EdgeDistributions:
 
 
 @torch.no_grad()
-def valuable_region(
-    assigner: ATSS, anchors: Tensor, counts: list[int], targets: Targets, usable: Tensor
-) -> Tensor:
+def valuable_region(assigner: ATSS, anchors: Tensor, counts: list[int], targets: Targets, usable: Tensor) -> Tensor:
     """LD's valuable localisation region in one image: (N,) the IoU of the anchors in it, 0 outside.
 
     An anchor is in an object's region if their distance IoU is less than the threshold from which the assigner makes
