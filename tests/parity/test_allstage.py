@@ -22,7 +22,7 @@ def test_pkd(kind, reference):
 
 def test_the_assistants_rows(reference):
     arrays = reference("head_assist")
-    distance = RowDistance("mse", None)
+    distance = RowDistance("mse")
     for layer, name in (("rcnn_bbox_aux", "loss_mimic_rcnn_aux"), ("rcnn_bbox", "loss_mimic_rcnn")):
         rows = [tensor(arrays[f"traced/{layer}_adapted"])]
         found = 2.0 * distance(rows, [tensor(arrays[f"traced/teacher_{layer}"])], None)[""]

@@ -15,9 +15,9 @@ from methods.pairs import LATE, frozen, tiny
 
 ABLATION = {
     "neck": {"preset": "pkd"},
-    "all stages": {"location": "off", "channel": False, "row": False, "macro": "fixed"},
+    "all stages": {"location": "uniform", "channel": False, "row": False, "macro": "fixed"},
     "micro": {"macro": "fixed"},
-    "macro": {"location": "off", "channel": False, "row": False},
+    "macro": {"location": "uniform", "channel": False, "row": False},
     "all": {},
     "K4 broken": {"boxes": "independent"},
 }

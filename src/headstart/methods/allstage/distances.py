@@ -63,13 +63,13 @@ class MapDistance:
 class RowDistance:
     """A measure of regions: mean over rows of row weight x error, a row being all that was read of one region.
 
-    regions   gives the weights of rows, if they are weighted (`micro`)
+    regions   gives the weights of rows, if they are weighted (`micro`), and says which are of one image
     worse     see `row_weights`
     relation  the weight of a second part, `relation` of the regions of each image
     """
 
     measure: RowMeasure
-    regions: RegionTaps
+    regions: RegionTaps | None = None
     micro: bool = False
     worse: float = 0.25
     relation: float = 0.0
@@ -82,15 +82,15 @@ class RowDistance:
             raise ValueError(f"student's features are {tuple(rows.shape)}, teacher's {tuple(goals.shape)}")
         if not len(rows):
             return {"": rows.float().sum() * 0}
+        # What the weights need may have to be computed, in the precision of the run.
+        weights = self.regions.weights(step, self.worse) if self.micro and self.regions is not None else None
         with torch.autocast(rows.device.type, enabled=False):
             rows, goals = rows.float().flatten(1), goals.detach().float().flatten(1)
             every = torch.ones_like(rows[:, :1, None, None])
             errors = measure_errors(self.measure, rows[:, :, None, None], goals[:, :, None, None], every)
             found = errors.flatten(1).mean(dim=1)
-            if self.micro:
-                found = found * self.regions.weights(step, self.worse)
-            total = found.mean()
-            if self.relation:
+            total = (found if weights is None else found * weights).mean()
+            if self.relation and self.regions is not None:
                 total = total + self.relation * self._relation(rows, goals, self.regions.counts(step))
         return {"": total}
 

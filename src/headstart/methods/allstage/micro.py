@@ -19,7 +19,7 @@ from headstart.methods.scores import has_scores, scoring_head, student_scores, t
 from headstart.methods.step import Step
 from headstart.teachers.base import Teacher
 
-Location = Literal["score", "objects", "split", "off"]
+Location = Literal["score", "objects", "split", "uniform"]
 
 LEAST, MOST = 0.2, 5.0
 """Bounds of a channel's weight."""
@@ -47,7 +47,7 @@ class PlaceWeights:
 
     kind     "score": `Scores` of teacher and student at the level of the map (of the nearest stride, for a backbone's).
              "objects": FGD's masks, half of the weight to the objects, half to the background. "split": DeFeat's,
-             `foreground` of it to the cells of the level's objects. "off": 1 everywhere
+             `foreground` of it to the cells of the level's objects. "uniform": 1 everywhere
     student, teacher   whose scores are asked for
     own, other   strides of the student's and the teacher's maps;  strides  of the maps that are compared
     """
@@ -64,7 +64,7 @@ class PlaceWeights:
     @torch.no_grad()
     def __call__(self, step: Step, masks: Sequence[Tensor]) -> list[Tensor | None]:
         """A weight (B, 1, H, W) for each level; masks: bool (B, 1, H, W), the cells that count."""
-        if self.kind == "off":
+        if self.kind == "uniform":
             return [None] * len(masks)
         if self.kind == "score":
             return self._by_scores(step, masks)

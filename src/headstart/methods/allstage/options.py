@@ -34,7 +34,7 @@ class AllStageOptions:
     row_measure  of regions: "cosine" (default), "mse", "smooth_l1", "pearson"
     relation     weight of the distances between the regions of an image, beside the regions themselves (0)
     location     which places count most: "score" (default), "objects" (FGD's masks), "split" (objects and background
-                 as in DeFeat), "off"
+                 as in DeFeat), "uniform"
     eta, power, gap   with score: eta + q_t^power * (1 + gap * |q_t - q_s|) (0.1, 1, 1)
     foreground   with split: the part of the weight that objects have (0.2)
     channel      whether channels that are large in the teacher count more (True)

@@ -72,7 +72,7 @@ class Plan:
 PLAIN: dict[str, object] = {
     "stages": ("neck",),
     "valid": False,
-    "location": "off",
+    "location": "uniform",
     "channel": False,
     "row": False,
     "macro": "fixed",

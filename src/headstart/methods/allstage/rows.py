@@ -52,7 +52,7 @@ def _link_assistant(pair: Context) -> list[Imitation]:
             adapter=assistant.adapter(),
             weight=Weight(1.0),
             # A later stage of a cascade reads boxes of its own, so there are no weights of rows.
-            criterion=RowDistance(pair.plan.row_measure, pair.regions),
+            criterion=RowDistance(pair.plan.row_measure),
             reads=needs,
         )
         for layer in assistant.layers
