@@ -109,4 +109,4 @@ def test_without_a_teacher_it_is_refused():
 
 def test_it_says_that_it_is_no_reproduction():
     said = " ".join((allstage.__doc__ or "").split())
-    assert "Only the abstract" in said and "this is not HGD" in said
+    assert "only the abstract is public" in said and "this is not HGD" in said

@@ -15,11 +15,11 @@ from headstart.teachers.base import Teacher
 
 
 def allstage(student: Detector, teachers: Sequence[Teacher], options: AllStageOptions) -> list[Guidance]:
-    """The student imitates the teacher at every stage: a reconstruction inspired by Hands-on Guidance (HGD).
+    """Every stage imitates the teacher's; inspired by Hands-on Guidance (HGD), of which only the abstract is public.
 
-    Only the abstract of Hands-on Guidance Distillation (arXiv:2103.14337) is public, and no code: it names features of
-    all stages, a correspondence, an imitation measure, and weights from a micro and a macro perspective. What they are
-    here is ours, put together from published parts: this is not HGD, and no number of its paper applies.
+    A reconstruction: the abstract (arXiv:2103.14337; there is no code) names features of all stages, a correspondence,
+    an imitation measure, and weights from a micro and a macro perspective. What they are here is ours, put together
+    from published parts: this is not HGD, and no number of its paper applies.
 
     Links lie at the backbone, the pyramid, the towers, shared regions and the predictions. Both sides see the same
     images, levels for the same objects, the same boxes and the classes that both know; between them lies a layer that

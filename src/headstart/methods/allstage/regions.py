@@ -22,7 +22,7 @@ from headstart.methods.levels import LevelPairs
 from headstart.methods.region_answers import TeacherAnswers
 from headstart.methods.scores import scoring_head, teacher_outputs, teacher_scores
 from headstart.methods.step import Needs, Step
-from headstart.structures import RegionOutputs, Regions
+from headstart.structures import Detections, RegionOutputs, Regions
 from headstart.teachers.base import Teacher
 
 Boxes = Literal["teacher", "student", "independent"]
@@ -226,18 +226,19 @@ class Misplaced:
 
 
 def _where(regions: RegionTaps, own: bool) -> str:
-    words = {"teacher": " at the teacher's regions", "student": " at the student's regions"}
-    return words.get(regions.source, f" at {'its' if not own else 'the student' + chr(39) + 's'} own regions")
+    whose = "the student's own" if own else "its own"
+    words: dict[Boxes, str] = {"teacher": "the teacher's", "student": "the student's", "independent": whose}
+    return f" at {words[regions.source]} regions"
 
 
 @torch.no_grad()
-def teacher_proposals(teacher: Teacher, step: Step):
+def teacher_proposals(teacher: Teacher, step: Step) -> list[Detections]:
     """A teacher's proposals after NMS, per image, made once in a step."""
     head = scoring_head(teacher.model.head)
     if head is None:
         raise TypeError(f"a {type(teacher.model.head).__name__} has no proposals")
     return step.once(
-        ("teacher proposals", teacher), lambda: head.proposals(teacher_outputs(teacher, step), step.batch.sizes)
+        ("teacher proposals", id(teacher)), lambda: head.proposals(teacher_outputs(teacher, step), step.batch.sizes)
     )
 
 
