@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from headstart.config import GIVEN, Data, DetectorChoice, MethodChoice, Run, Train
+from headstart.data.batch import MultiScale
 from headstart.data.dataset import DetectionDataset
 from headstart.data.discover import open_dataset, open_folder
 from headstart.data.loader import Loader, train_loader, val_loader
@@ -76,13 +77,24 @@ def training_batches(data: Data, dataset: DetectionDataset, train: Train, rank: 
     short, long = data.sides
     square = long if data.square else None
     transform = Transform(
-        short, long, data.flip, data.jitter, hsv=data.hsv, crop=data.crop, scale=data.scale, square=square
+        short,
+        long,
+        data.flip,
+        data.jitter,
+        hsv=data.hsv,
+        crop=data.crop,
+        scale=data.scale,
+        rotate=data.rotate,
+        shear=data.shear,
+        square=square,
     )
     mixing = None
     if data.mosaic or data.mixup:
         per_epoch = -(-len(dataset) // batch)
         epochs = first_part(data, count_steps(train, per_epoch), per_epoch)
-        mixing = Mixing(transform, long, mosaic=data.mosaic, mixup=data.mixup, epochs=epochs)
+        mixing = Mixing(
+            transform, long, mosaic=data.mosaic, mixup=data.mixup, mixup_mosaic=data.mixup_mosaic, epochs=epochs
+        )
     loader = train_loader(
         dataset,
         transform,
@@ -95,6 +107,11 @@ def training_batches(data: Data, dataset: DetectionDataset, train: Train, rank: 
         square=square,
     )
     return cast(BatchLoader, loader)  # torch declares `batch_sampler` as any sampler, or none
+
+
+def multi_scale(data: Data, seed: int) -> MultiScale | None:
+    """What resizes the batches of a run of this seed; None where the settings ask for nothing of the kind."""
+    return None if data.multi_scale is None else MultiScale(data.sides[1], *data.multi_scale, seed)
 
 
 def first_part(data: Data, total: int, per_epoch: int) -> int:

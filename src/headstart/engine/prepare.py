@@ -21,6 +21,7 @@ from headstart.engine.build import (
     first_part,
     lane_teachers,
     make_lanes,
+    multi_scale,
     open_splits,
     resolve_auto,
     training_batches,
@@ -142,6 +143,7 @@ def prepare(
         total=total,
         per_epoch=per_epoch,
         first_part=first_part(run.data, total, per_epoch),
+        multi_scale=multi_scale(run.data, run.train.seed),
         seed=run.train.seed,
         precision=precision,
     )
