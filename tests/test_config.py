@@ -83,7 +83,7 @@ def test_everything_wrong_is_listed_at_once_with_the_nearest_name(tmp_path):
         ({"student": {"name": "a", "file": "b"}}, "either name"),
         ({"lanes": {"a": "head"}, "method": "head", "teacher": "t/x"}, "either method"),
         ({"lanes": {"../a": "baseline"}}, "folder"),
-        ({"class_map": {"a": "b"}}, "there is no teacher"),
+        ({"class_map": {"a": "b"}}, "there is no teacher and no such file"),
         ({"class_map": {5: "b"}}, r"class_map\.5.*found 5"),
         ({"data": {}}, "data.path: missing"),
         ({"method": "head"}, r"needs a teacher .*--assistants auto"),

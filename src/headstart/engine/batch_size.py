@@ -19,6 +19,7 @@ from headstart.data.transforms import Transform
 from headstart.detectors.detector import Detector
 from headstart.engine.batches import Batch
 from headstart.engine.build import make_lanes, resolve_auto
+from headstart.engine.detectors import make_student
 from headstart.engine.display import Print
 from headstart.engine.lane import Lane
 from headstart.engine.precision import Precision
@@ -162,7 +163,12 @@ class Trial:
         self.base, self.side = long, long if run.data.multi_scale is None else run.data.multi_scale[1]
         self.size = (long, long) if square else largest_image(dataset.sizes, side, long)
         self.busiest = sorted(range(len(dataset)), key=lambda i: -len(dataset.annotations(i)[1]))[:MOST]
-        self.teachers = make_teachers(run, dataset.classes, self.precision, _silent, teachers)
+        kept = None
+        if student is None:
+            student, kept = make_student(run, dataset.classes)
+        self.teachers = make_teachers(
+            run, dataset.classes, self.precision, _silent, teachers, kept.teacher if kept else ()
+        )
         self.lanes = make_lanes(run, dataset.classes, self.teachers, 1000, student=student)
         _move(self.lanes, self.teachers, device, self.precision)
 
