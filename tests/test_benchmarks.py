@@ -2,12 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+import torch
 
-from laws.tiny import DENSE
+from laws.tiny import CLASSES, DENSE, detector
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
@@ -77,6 +79,30 @@ def test_heads_time_compares_every_dense_head(run):
     found = json.loads(run("heads_time", *arguments))
     assert set(found["ratios"]) == set(found["seconds"]) == set(DENSE)
     assert found["ratios"]["retinanet"] == 1 and all(ratio > 0 for ratio in found["ratios"].values())
+
+
+def test_heads_time_compares_the_students_with_their_formulas_written_plainly(run):
+    arguments = ("--students", "--rounds", "1", "--size", "64", "--batch", "1", "--backbone", "mnv2_050", "--json")
+    found = json.loads(run("heads_time", *arguments, "--width", "16"))
+    assert set(found["vs_plainly"]) == {"rtmdet_tiny", "yolox_tiny"} < set(found["seconds"])
+    assert set(found["ratios"]) == set(found["seconds"]) and found["ratios"]["retinanet"] == 1
+
+
+@pytest.mark.parametrize(("family", "options"), [("rtmdet", {}), ("yolox", {"assigner": "mmdetection"})])
+@pytest.mark.parametrize("boxes", [0, 1, 30])
+def test_formulas_written_plainly_have_the_same_losses(family, options, boxes):
+    step_time, plain = load(FOLDER / "step_time.py"), load(FOLDER / "parts" / "plain_students.py")
+    images, targets = step_time.draw_batch(2, 128, boxes)
+    targets = [replace(target, labels=target.labels % len(CLASSES)) for target in targets]
+    student = detector(family, **options).train()
+    ours = sum(student.loss(student(images, targets), targets).values())
+    plainly = plain.plain_losses(student, images, targets)
+    torch.testing.assert_close(ours, plainly, rtol=1e-4, atol=1e-5)
+    parameters = list(student.parameters())
+    goals = torch.autograd.grad(plainly, parameters)
+    largest = max(float(goal.abs().max()) for goal in goals)
+    for found, goal in zip(torch.autograd.grad(ours, parameters), goals):
+        torch.testing.assert_close(found, goal, rtol=1e-3, atol=1e-5 * largest)
 
 
 def test_deformable_compares_both_ways(run):

@@ -78,6 +78,7 @@ def test_a_killed_run_with_mosaics_ends_the_same(tiny_run, tmp_path):
     """Everything that is drawn and every new setting of the training; saved at step 6, killed after step 8, mosaics up
     to step 15, resumed by two workers."""
     changes = {"mosaic": 0.7, "mixup": 0.5, "scale": [0.5, 1.5], "crop": 0.5, "hsv": True, "square": True}
+    changes |= {"mixup_mosaic": True, "rotate": 10.0, "shear": 2.0, "multi_scale": [32, 96]}
     settings = {"decay": "flat-cosine", "warmup_shape": "quadratic", "nesterov": True, "ema": "exponential"}
     tree = plain_run(tiny_run(distil=False, steps=20, checkpoint_every=3, decay_norm_and_bias=False, **settings))
     run = check_run(tree | {"data": tree["data"] | changes})

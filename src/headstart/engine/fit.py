@@ -22,6 +22,7 @@ from headstart.engine.outcome import Outcome, finish
 from headstart.engine.prepare import PreparedRun, check_lanes, prepare
 from headstart.engine.resume import Checkpoint
 from headstart.engine.strategy import build_trainer, place_among_processes
+from headstart.engine.fine_tune import list_classes
 from headstart.engine.teacher import compare_classes, measure_teacher
 from headstart.errors import UserError
 from headstart.recipe import dump_run
@@ -63,7 +64,8 @@ def fit(
 
     if rank == 0:
         pairs = list(zip(prepared.module.teachers, prepared.classes))
-        tables = [table for each, classes in pairs for table in compare_classes(classes, say, each.title)]
+        tables = [] if prepared.kept is None else [list_classes(prepared.kept)]
+        tables += [table for each, classes in pairs for table in compare_classes(classes, say, each.title)]
         tables += check_lanes(prepared)
         if folder is None and not dry_run:
             folder = new_folder(Path(prepared.run.out), prepared.run.name, _proposal(prepared.run))
