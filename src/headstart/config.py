@@ -108,6 +108,9 @@ class Train(Section):
     )
     checkpoint_every: Positive = Field(500, description="steps between saves of last.ckpt, besides each epoch's end")
     log_every: Positive = Field(20, description="steps between readings of the losses")
+    shares_every: int = Field(
+        1000, ge=0, le=10**9, description="steps between measurements of each term's share of the gradient; 0: never"
+    )
     tensorboard: bool = Field(False, description="also write TensorBoard files (needs the tensorboard extra)")
 
     @model_validator(mode="after")

@@ -37,6 +37,7 @@ HARMLESS = (
     "train.device",
     "train.checkpoint_every",
     "train.log_every",
+    "train.shares_every",
     "train.tensorboard",
 )
 """Settings that do not change the weights a run ends with, so that a resumed run may have others.
