@@ -34,7 +34,7 @@ class Scorer(Protocol):
 
 
 def evaluate(
-    detector: Detector,
+    detector: Detector | AtOwnSize,
     loader: Iterable[tuple[ImageBatch, list[Targets]]],
     scorers: Scorer | Sequence[Scorer],
     *,
