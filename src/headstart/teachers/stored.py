@@ -65,15 +65,11 @@ class Stored(Frozen):
         self._rest, self._keys, self._kept = {}, [], {}
 
     def features(self, batch: ImageBatch) -> Features:
+        """The pyramid for this batch at its own cells; stages are read by `taps` alone."""
         view = self.view(batch)
         if self._features is None:
-            keep = any(name.startswith("backbone") for name in self._required)
-            names = ["backbone", "neck"] if keep else ["neck"]
-            maps = {name: self._maps(view, name) for name in names}
-            model = self.model
-            self._features = Features(
-                maps.get("backbone", []), model.backbone.strides, maps["neck"], model.neck.strides
-            )
+            backbone, neck = self.model.backbone, self.model.neck
+            self._features = Features([], backbone.strides, self._maps(view, "neck"), neck.strides)
         return self._features
 
     def require(self, names: Sequence[str]) -> None:
