@@ -10,7 +10,6 @@ as many steps as HEAD's time would have paid for.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 

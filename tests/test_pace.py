@@ -29,10 +29,9 @@ def test_the_last_step_until_a_step():
 
 
 def test_what_the_pairing_table_says():
-    assert [Pace(n).text() for n in (1, 2, 3, 4, 11, 22)] == [
-        "",
-        *(f" x {n} in every {word} step" for n, word in ((2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (22, "22nd"))),
-    ]
+    words = {2: "2nd", 3: "3rd", 4: "4th", 11: "11th", 22: "22nd"}
+    assert [Pace(n).text() for n in words] == [f" x {n} in every {word} step" for n, word in words.items()]
+    assert Pace().text() == ""
     assert Pace(until=0.7).text() == ", until 70 % of the run"
 
 

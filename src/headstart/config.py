@@ -127,7 +127,7 @@ class Train(Section):
     checkpoint_every: Positive = Field(500, description="steps between saves of last.ckpt, besides each epoch's end")
     log_every: Positive = Field(20, description="steps between readings of the losses")
     shares_every: int = Field(
-        1000, ge=0, le=10**9, description="steps between measurements of each term's share of the gradient; 0: never"
+        500, ge=0, le=10**9, description="steps between measurements of each term's share of the gradient; 0: never"
     )
     tensorboard: bool = Field(False, description="also write TensorBoard files (needs the tensorboard extra)")
 
@@ -207,8 +207,8 @@ class Run(Section):
         never = self.data.never_twice
         if never is not None and any(teacher.cache for teacher in self.teachers):
             raise ValueError(
-                f"teacher.cache: with data.{never} hardly a view of an image comes twice, so what the teacher said to one "
-                f"could not be used again; leave out teacher.cache, or data.{never}"
+                f"teacher.cache: with data.{never} hardly a view of an image comes twice, so what the teacher said "
+                f"to one could not be used again; leave out teacher.cache, or data.{never}"
             )
         return self
 

@@ -22,9 +22,9 @@ class MethodChoice(Plain):
 
     One:      `head`, or `{name: head, regions: 64}`; which options there are, the method's own signature says.
     Several:  `head+pkd`, `[head, {name: pkd, weight: 2}]`, or in full, as all of these are kept and written down,
-              `{name: head+pkd, head: {}, pkd: {weight: 2}}`: the options of each method under its name. The options that all
-              methods have in common (`headstart.pace`) may stand beside the names: they are those of each method that
-              does not give its own.
+              `{name: head+pkd, head: {}, pkd: {weight: 2}}`: the options of each method under its name. The options
+              that all methods have in common (`headstart.pace`) may stand beside the names: they are those of each
+              method that does not give its own.
     """
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())

@@ -19,8 +19,8 @@ Until = Annotated[float, Field(gt=0, le=1)]
 class Pace:
     """What every method that distils can be told besides its own options.
 
-    every  n: it guides in every n-th step (steps 0, n, 2n ... of the run), with its terms multiplied by n, so that their
-           mean is kept. In the steps between it has no terms, and neither its teacher nor its assistants are run
+    every  n: it guides in every n-th step (steps 0, n, 2n ... of the run), with its terms multiplied by n, so that
+           their mean is kept. In the steps between it has no terms, and neither its teacher nor its assistants are run
     until  the share of the run in which it guides: with 0.7 it stops after 70 % of the steps, for good
     """
 

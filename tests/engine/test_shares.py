@@ -39,7 +39,11 @@ def test_shares_are_those_of_each_terms_own_gradient():
 def test_a_term_that_does_not_reach_the_student_has_no_share():
     method = make()
     terms = run(method, *batch(), Progress(8, 12)).terms
-    loose = {"student/cls": terms["student/cls"], "fixed": torch.tensor(3.0), "own": torch.ones(2).requires_grad_().sum()}
+    loose = {
+        "student/cls": terms["student/cls"],
+        "fixed": torch.tensor(3.0),
+        "own": torch.ones(2).requires_grad_().sum(),
+    }
     found = gradient_shares(loose, shared_parameters(method.student))
     assert [value.item() for value in found.values()] == [1, 0, 0]
     nothing = gradient_shares({"fixed": torch.tensor(3.0)}, shared_parameters(method.student))
@@ -62,7 +66,10 @@ def test_metrics_csv_lists_them_and_the_weights_are_the_same(tiny_run):
     terms = list(runs[1].results["lanes"]["head"]["terms"])
     assert [name for name in rows[0] if name.startswith("share/")] == [f"share/{name}" for name in terms]
     measured = [row for row in rows if row["share/student/cls"]]
-    assert [(row["lane"], row["step"]) for row in measured] == [("head", "1"), ("head", "5")]  # readings after steps 0 and 4
+    assert [(row["lane"], row["step"]) for row in measured] == [
+        ("head", "1"),
+        ("head", "5"),
+    ]  # readings after steps 0 and 4
     for row in measured:
         assert sum(float(row[f"share/{name}"]) for name in terms) == pytest.approx(1)
     assert float(measured[0]["share/akd/rcnn/fc0"]) == 0 < float(measured[1]["share/akd/rcnn/fc0"])  # warm-up

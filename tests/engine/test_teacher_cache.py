@@ -23,9 +23,7 @@ def taught(tiny_run, tmp_path):
 
     def make(method="head", teacher=None, **data):
         tree = plain_run(tiny_run(method=None if method == "head" else method))
-        return check_run(
-            tree | SILENT | {"data": tree["data"] | data, "teacher": tree["teacher"] | (teacher or {})}
-        )
+        return check_run(tree | SILENT | {"data": tree["data"] | data, "teacher": tree["teacher"] | (teacher or {})})
 
     return make
 

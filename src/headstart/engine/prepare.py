@@ -210,7 +210,9 @@ def _continue(checkpoint: Checkpoint, module: Lanes, say: Print) -> History:
             "run. Start a new run, if you like from the weights beside it: --student FOLDER/student.safetensors."
         ) from error
     for name, recorder in module.recorders.items():
-        recorder.terms = list(history.terms.get(name, {}))  # those that rest when it goes on are 0, as in an unbroken run
+        recorder.terms = list(
+            history.terms.get(name, {})
+        )  # those that rest when it goes on are 0, as in an unbroken run
     if not history.identity:
         say("last.ckpt was written before checksums: whether data and detectors are still the same is not checked.")
     if not history.finished:

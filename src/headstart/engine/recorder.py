@@ -81,8 +81,8 @@ class Recorder:
     def read(self, step: int) -> Summary | None:
         """The means since the last reading, over all processes; `step` is the one after the last that was added.
 
-        In its mean a term that rests counts as 0. Raises UserError if a term or the gradient was not finite, saying which
-        and what to try.
+        In its mean a term that rests counts as 0. Raises UserError if a term or the gradient was not finite, saying
+        which and what to try.
         """
         if not self.rows:
             return None

@@ -26,7 +26,13 @@ FORMAT = 1
 
 
 def make_store(
-    run: Run, choice: TeacherChoice, model: Detector, weights: str, precision: Precision, own: OwnSize | None, say: Print
+    run: Run,
+    choice: TeacherChoice,
+    model: Detector,
+    weights: str,
+    precision: Precision,
+    own: OwnSize | None,
+    say: Print,
 ) -> Store | None:
     """Where the answers of this teacher are kept, if they are to be.
 
@@ -56,8 +62,8 @@ def say_sizes(run: Run, teachers: Sequence[Frozen], images: int, say: Print) -> 
         rest = "" if whole <= limit else f"; no more than {100 * limit / whole:.0f} % of it will be kept"
         padded = "" if run.data.square else ", for each size that batches are padded to (data.square: true has one)"
         say(
-            f"Cache of the {teacher.title} in {folder_of(teacher)}: of an image {what}; for {images} images{ways} about "
-            f"{whole / 1e9:.3g} GB{padded}, of at most {limit / 1e9:g} GB (teacher.cache_limit){rest}."
+            f"Cache of the {teacher.title} in {folder_of(teacher)}: of an image {what}; for {images} images{ways} "
+            f"about {whole / 1e9:.3g} GB{padded}, of at most {limit / 1e9:g} GB (teacher.cache_limit){rest}."
         )
 
 

@@ -26,9 +26,9 @@ LAYOUT = "|channels_last"
 class Store:
     """A folder of files, one per teacher, view and part: `TEACHER/KE/KEY.PART.safetensors`.
 
-    Nothing is ever taken out: a run asks for every image once per epoch, so that to drop what was not used for the longest
-    time would drop just what is asked for next. What no longer fits is not stored. Of several processes one writes at
-    a time, so that all of them together stay within the limit (where the system has no locks, each does for itself).
+    Nothing is ever taken out: a run asks for every image once per epoch, so that to drop what was not used for the
+    longest time would drop just what is asked for next. What no longer fits is not stored. Of several processes one
+    writes at a time, so that all of them together stay within the limit (without locks, each does for itself).
 
     folder   of all teachers;  teacher  the name of this one's folder in it
     limit    bytes that the files of the folder may have together
@@ -103,13 +103,13 @@ class _Trouble:
         store = self.store
         if isinstance(error, _FullError):
             store.report(
-                f"The teacher's cache has reached its limit of {store.limit / 1e9:g} GB (teacher.cache_limit): what is not "
-                "in it is computed anew."
+                f"The teacher's cache has reached its limit of {store.limit / 1e9:g} GB (teacher.cache_limit): what "
+                "is not in it is computed anew."
             )
         elif isinstance(error, OSError):
             store.report(
-                f"The teacher's cache cannot be written ({error.strerror or error}: {store.folder}): what is not in it is "
-                "computed anew."
+                f"The teacher's cache cannot be written ({error.strerror or error}: {store.folder}): what is not in "
+                "it is computed anew."
             )
         else:
             return False
@@ -120,9 +120,9 @@ class _Trouble:
 def view_keys(view: ImageBatch) -> list[str]:
     """For each image of a batch what names its view: 32 hexadecimal digits of its pixels, their size and the padded one.
 
-    The pixels hold whatever was done to the image: size, mirror, colours. The padded size counts, because layers see what
-    lies beyond the border. So does whether an image is the only one of its batch: processors convolve a single image in
-    another order of summation, and several ones in the same, however many.
+    The pixels hold whatever was done to the image: size, mirror, colours. The padded size counts, because layers see
+    what lies beyond the border. So does whether an image is the only one of its batch: processors convolve a single
+    image in another order of summation, and several ones in the same, however many.
     """
     pixels = view.pixels.cpu()
     keys = []

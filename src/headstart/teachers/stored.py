@@ -27,9 +27,9 @@ class Stored(Frozen):
     outputs          the predictions of a dense head
     detections       boxes, scores, labels and cells after selection
 
-    all at the teacher's own cells. What belongs to the student's regions (`at`) is computed from the pyramid every time,
-    and so are a two-stage head's outputs. Of a batch only the images are passed through the teacher whose view is not
-    there yet, at least two at a time: then convolutions on processors give each image the same numbers to the bit,
+    all at the teacher's own cells. What belongs to the student's regions (`at`) is computed from the pyramid every
+    time, and so are a two-stage head's outputs. Of a batch only the images are passed through the teacher whose view is
+    not there yet, at least two at a time: then convolutions on processors give each image the same numbers to the bit,
     whatever is beside it.
 
     sizes  bytes of an image by the name of what is kept, as last seen
@@ -139,8 +139,12 @@ class Stored(Frozen):
             return view
         if chosen not in self._rest:
             rows = list(chosen)
-            some = [[values[row] for row in rows] for values in (view.sizes, view.ids, view.originals)]
-            self._rest[chosen] = ImageBatch(view.pixels[rows], *some)
+            self._rest[chosen] = ImageBatch(
+                view.pixels[rows],
+                [view.sizes[row] for row in rows],
+                [view.ids[row] for row in rows],
+                [view.originals[row] for row in rows],
+            )
         return self._rest[chosen]
 
 
