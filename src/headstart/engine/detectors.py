@@ -58,7 +58,9 @@ def make_student(run: Run, classes: Sequence[str], say: Print | None = None) -> 
         return student, None
     if tuple(student.classes) == tuple(classes):
         if run.class_map and not run.teachers:
-            raise UserError("the student's file has the classes of the data, so there is nothing to map: leave out class_map")
+            raise UserError(
+                "the student's file has the classes of the data, so there is nothing to map: leave out class_map"
+            )
         return student, None
     named = dict(run.class_map or {})
     if run.teachers:  # what the file does not know is for them

@@ -14,6 +14,7 @@ from headstart.engine.build import lane_teachers
 from headstart.engine.callback import RunCallback, ScalarWriter
 from headstart.engine.display import Display, Print
 from headstart.engine.evaluator import Evaluator
+from headstart.engine.fine_tune import list_classes
 from headstart.engine.folder import RUN, RunFolder, choose_folder, demand_free, new_folder, remove_unfinished
 from headstart.engine.interrupt import Interrupt, Interrupted
 from headstart.engine.memory import keep_freed_memory
@@ -22,8 +23,8 @@ from headstart.engine.outcome import Outcome, finish
 from headstart.engine.prepare import PreparedRun, check_lanes, prepare
 from headstart.engine.resume import Checkpoint
 from headstart.engine.strategy import build_trainer, place_among_processes
-from headstart.engine.fine_tune import list_classes
 from headstart.engine.teacher import compare_classes, measure_teacher
+from headstart.engine.teacher_cache import open_stores, say_sizes
 from headstart.errors import UserError
 from headstart.recipe import dump_run
 from headstart.report.table import show
@@ -73,12 +74,14 @@ def fit(
             _open_folder(folder, prepared.run, say)
         if not quiet:
             show(*tables)
+        say_sizes(prepared.run, prepared.module.teachers, prepared.facts["train_images"], say)
         if not dry_run:
             _measure_teachers(prepared, say)
     if dry_run:
         _say_plan(prepared, folder, say)
         return finish(prepared.run, prepared.module, prepared.history, prepared.facts, None, say)
 
+    open_stores(prepared.module.teachers, say)
     callback = _make_callback(prepared, folder if rank == 0 else None, silent=quiet or rank > 0)
     _train(prepared, callback, folder)
     written = folder if rank == 0 else None
