@@ -181,6 +181,17 @@ class Run(Section):
             raise ValueError("a baseline is only of use beside a method that distils")
         if self.teachers and not any(method.distils and method.teachers != [] for method in self.choices.values()):
             raise ValueError("a teacher was given, but no method that would use it")
+        if self.data.unlabelled is not None and not self.teachers:
+            raise ValueError(
+                "data.unlabelled: images without labels train only through what a teacher says of them; give a teacher "
+                "and a method that uses it, such as pseudo or head, or leave them out"
+            )
+        if self.data.unlabelled is None and any(
+            name == "pseudo" and options.get("on") == "unlabelled"
+            for choice in self.choices.values()
+            for name, options in choice.parts
+        ):
+            raise ValueError("method pseudo: on unlabelled needs images without labels; give data.unlabelled")
         if self.class_map and not self.teachers:
             raise ValueError("class_map says what a teacher's classes are called, but there is no teacher")
         return self

@@ -66,6 +66,7 @@ def distill(
     split: options.Split = None,
     split_seed: options.SplitSeed = None,
     val_split: options.ValSplit = None,
+    unlabelled: options.Unlabelled = None,
     imgsz: options.Imgsz = None,
     batch: options.Batch = None,
     workers: options.Workers = None,

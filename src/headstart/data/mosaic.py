@@ -88,7 +88,8 @@ class Mixing:
             torch.cat([getattr(part, name) for part in (Targets.empty(), *tiles)])
             for name in ("boxes", "labels", "ignored")
         )
-        return Sample(canvas, boxes, labels, ignored, dataset.image_id(index), (self.side, self.side))
+        size = self.side, self.side
+        return Sample(canvas, boxes, labels, ignored, dataset.image_id(index), size, dataset.labelled)
 
     def _lay_out(
         self, members: Sequence[int], sizes: Sequence[Size], notes: Sequence[Sequence[Tensor]], factor: float

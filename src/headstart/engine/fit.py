@@ -23,6 +23,7 @@ from headstart.engine.prepare import PreparedRun, check_lanes, prepare
 from headstart.engine.resume import Checkpoint
 from headstart.engine.strategy import build_trainer, place_among_processes
 from headstart.engine.teacher import compare_classes, measure_teacher
+from headstart.engine.thresholds import choose_thresholds
 from headstart.errors import UserError
 from headstart.recipe import dump_run
 from headstart.report.table import show
@@ -64,6 +65,7 @@ def fit(
     if rank == 0:
         pairs = list(zip(prepared.module.teachers, prepared.classes))
         tables = [table for each, classes in pairs for table in compare_classes(classes, say, each.title)]
+        choose_thresholds(prepared, say)
         tables += check_lanes(prepared)
         if folder is None and not dry_run:
             folder = new_folder(Path(prepared.run.out), prepared.run.name, _proposal(prepared.run))

@@ -17,6 +17,7 @@ from headstart.methods.head import head
 from headstart.methods.method import Method
 from headstart.methods.mimic import mimic
 from headstart.methods.pkd import pkd
+from headstart.methods.pseudo import pseudo
 from headstart.options import check_options
 from headstart.teachers import Frozen, Teacher
 
@@ -33,6 +34,7 @@ METHODS: dict[str, MethodFunction] = {
     "mimic": mimic,
     "pkd": pkd,
     "cwd": cwd,
+    "pseudo": pseudo,
 }
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from headstart.errors import UserError
 from headstart.methods.step import Needs, Step
+from headstart.structures import ImageBatch, Targets
 from headstart.teachers.base import Teacher
 
 
@@ -39,8 +40,20 @@ class Guidance(nn.Module):
     name: str
     needs: Needs = Needs()
 
+    def relabel(self, batch: ImageBatch, targets: list[Targets]) -> list[Targets]:
+        """What the student is to find in each image, where that is not what the data says.
+
+        Asked before the student's pass, which may depend on it, in the order of the guidances; all guidances of the
+        method then read the result as `step.targets`. The list and what is in it must not be changed in place.
+        """
+        return targets
+
     def forward(self, step: Step) -> dict[str, Tensor]:
         raise NotImplementedError
+
+    def monitors(self, step: Step) -> dict[str, Tensor]:
+        """Numbers of a step to show, scalars by name, the same names in every step; they train nothing."""
+        return {}
 
     def describe(self) -> list[Row]:
         """Rows of the pairing table."""

@@ -41,12 +41,16 @@ class Method(nn.Module):
         """`student/NAME` are the student's own losses, the others begin with their guidance's name; all scalars."""
         step = self.step(batch, targets, progress)
         terms = {f"student/{name}": value for name, value in step.losses.items()}
+        monitors = {}
         for guidance in self:
             terms |= guidance(step)
-        return Objective(terms)
+            monitors |= guidance.monitors(step)
+        return Objective(terms, monitors)
 
     def step(self, batch: ImageBatch, targets: list[Targets], progress: Progress) -> Step:
-        """The student's pass over a batch, with what the guidances need."""
+        """The student's pass over a batch, with what the guidances need and the targets that they make of these."""
+        for guidance in self:
+            targets = guidance.relabel(batch, targets)
         needs = functools.reduce(operator.or_, (guidance.needs for guidance in self), Needs())
         step = Step(self.student, batch, targets, progress, needs)
         _ = step.regions  # before the assignment: the order in which random numbers are drawn

@@ -10,7 +10,7 @@ from torch import Tensor
 from headstart.classmap import ClassMap
 from headstart.detectors.detector import Detector
 from headstart.heads.protocol import HeadOutputs
-from headstart.structures import DenseOutputs, ImageBatch, RegionOutputs, Size
+from headstart.structures import DenseOutputs, Detections, ImageBatch, RegionOutputs, Size
 
 TEACHER = "teacher"
 """The name of a teacher that is the only one."""
@@ -38,6 +38,10 @@ class Teacher(Protocol):
 
     def outputs(self, batch: ImageBatch) -> HeadOutputs:
         """What its head says to the batch."""
+        ...
+
+    def detections(self, batch: ImageBatch) -> list[Detections]:
+        """What it finds in each image, best first: pixels of the padded batch, its own labels."""
         ...
 
     def taps(self, batch: ImageBatch, names: Sequence[str]) -> dict[str, list[Tensor]]:

@@ -14,7 +14,7 @@ from headstart.detectors.detector import Detector
 from headstart.detectors.taps import read_tap
 from headstart.heads.dense import DenseHead
 from headstart.heads.protocol import HeadOutputs
-from headstart.structures import DenseOutputs, Features, ImageBatch, RegionOutputs, Size
+from headstart.structures import DenseOutputs, Detections, Features, ImageBatch, RegionOutputs, Size
 from headstart.teachers.base import TEACHER
 
 
@@ -82,6 +82,11 @@ class Frozen:
                 found = self.model.head(features, batch.sizes, trace=True)
             self._outputs = self.model.head.keep_taps(found, self._required)
         return self._outputs
+
+    @torch.no_grad()
+    def detections(self, batch: ImageBatch) -> list[Detections]:
+        """What it finds in each image, best first: pixels of the padded batch, its own labels; by the same pass."""
+        return self.model.head.decode(self.outputs(batch), batch.sizes)
 
     def taps(self, batch: ImageBatch, names: Sequence[str]) -> dict[str, list[Tensor]]:
         """The values of places (`detectors.taps`) by name, before their activation."""
