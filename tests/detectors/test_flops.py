@@ -42,10 +42,10 @@ def test_box_heads_count_a_thousand_regions():
 @torch.no_grad()
 def test_roles():
     assert roles(build_on_meta("fasterrcnn_mnv2_050")) == {
-        "teaches by": "head, crosskd, pkd, cwd",
-        "learns by": "baseline, head, crosskd, pkd, cwd",
+        "teaches by": "head, crosskd, pkd, cwd, pseudo",
+        "learns by": "baseline, head, crosskd, pkd, cwd, pseudo",
     }
     assert roles(build_on_meta("retinanet_mnv2_050")) == {
-        "teaches by": "head, crosskd, mimic, pkd, cwd",
-        "learns by": "baseline, head, crosskd, mimic, pkd, cwd",
+        "teaches by": "head, crosskd, mimic, pkd, cwd, pseudo",
+        "learns by": "baseline, head, crosskd, mimic, pkd, cwd, pseudo",
     }

@@ -54,8 +54,12 @@ PAIRS: dict[str, dict[str | None, list[str]]] = {
     "mimic": dict.fromkeys(DENSE, DENSE),
     "pkd": {teacher: list(FAMILIES) for teacher in FAMILIES},
     "cwd": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "pseudo": {teacher: list(FAMILIES) for teacher in FAMILIES},
 }
 """Method -> teacher -> the students it serves with no option given; every other combination is to be refused."""
+
+RELABELLING = ["pseudo"]
+"""Methods that change what is to be found, and have no term of their own."""
 
 ALONE: dict[str, dict] = {"head": {"assistants": "auto"}}
 """The options by which a method that refuses to go without a teacher serves every student all the same."""
@@ -66,7 +70,7 @@ Case = tuple[str, dict, str | None, str]
 Teachers are families, `FAMILY of other classes`, or several of them joined by ` + `.
 """
 
-SAMPLED = {"head": 27, "crosskd": 27, "mimic": 8, "pkd": 8, "cwd": 8}
+SAMPLED = {"head": 27, "crosskd": 27, "mimic": 8, "pkd": 8, "cwd": 8, "pseudo": 6}
 """How many of its pairs the laws run over; that every pair can be built is tested for all."""
 
 CHOICE = os.environ.get("HEADSTART_PAIRS", "0")
@@ -126,6 +130,8 @@ OPTIONS: list[Case] = [
     ("mimic", {}, "gfl of other classes", "retinanet"),
     ("crosskd+pkd", {}, "gfl", "gfl"),
     ("cwd", {"normalise": False}, "gfl", "fcos"),
+    ("pseudo", {"threshold": 0.3, "targets": "replace", "soft": True}, "fasterrcnn of other classes", "yolox"),
+    ("head+pseudo", {"pseudo": {"threshold": 0.3}, "head": {"regions": 8}}, "fasterrcnn", "cascadercnn"),
     ("head+crosskd", {"head": {"regions": 8}}, "fasterrcnn", "retinanet"),
     ("head+mimic+pkd", {"mimic": {"warmup": 10}}, "atss", "fcos"),
 ]

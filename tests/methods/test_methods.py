@@ -44,7 +44,7 @@ def with_toy(monkeypatch):
 
 
 def test_the_methods_and_their_options():
-    assert list(METHODS) == ["baseline", "head", "crosskd", "mimic", "pkd", "cwd"]
+    assert list(METHODS) == ["baseline", "head", "crosskd", "mimic", "pkd", "cwd", "pseudo"]
     assert options_class("head") is HeadOptions and options_class("baseline") is BaselineOptions
     assert method_options("baseline") == [] and method_options("head")[:3] == ["akd", "ckd", "assistants"]
 
@@ -186,8 +186,8 @@ def test_roles_of_a_detector(family):
     detector = tiny(family)
     dense = "mimic, " if family == "retinanet" else ""
     assert roles(detector) == {
-        "teaches by": f"head, crosskd, {dense}pkd, cwd",
-        "learns by": f"baseline, head, crosskd, {dense}pkd, cwd",
+        "teaches by": f"head, crosskd, {dense}pkd, cwd, pseudo",
+        "learns by": f"baseline, head, crosskd, {dense}pkd, cwd, pseudo",
     }
     assert roles(detector.to("meta")) == roles(tiny(family))
 

@@ -70,7 +70,8 @@ def pseudo(student: Detector, teachers: Sequence[Teacher], options: PseudoOption
 class PseudoLabels(Guidance):
     """Puts a teacher's detections among the targets.
 
-    thresholds  (K,) least score of each of the student's classes; NaN where it is still to be chosen (`decide`)
+    thresholds  (K,) least score of each of the student's classes; NaN until chosen (`decide`), which counts as 0.5. A
+                run chooses them before it checks anything
     """
 
     name = "pseudo"
@@ -118,11 +119,6 @@ class PseudoLabels(Guidance):
         return [
             Row(f"{self.teacher.title} detections", f"{place} the ground truth{where}", f"score >= {score}", weight)
         ]
-
-    def problems(self, step: Step) -> list[str]:
-        if not self.undecided:
-            return []
-        return ["its thresholds have not been chosen; give a number, such as threshold=0.5"]
 
     def _join(self, target: Targets, found: Detections) -> Targets:
         if target.labelled and self.options.on == "unlabelled":
