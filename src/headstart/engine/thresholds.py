@@ -7,8 +7,8 @@ from headstart.engine.display import Print
 from headstart.engine.prepare import PreparedRun
 from headstart.errors import UserError
 from headstart.evaluation.evaluate import evaluate
-from headstart.evaluation.thresholds import Chosen, ThresholdScorer
-from headstart.methods.pseudo import PseudoLabels
+from headstart.evaluation.thresholds import ThresholdScorer
+from headstart.methods.pseudo import UNDECIDED, PseudoLabels
 
 SHOWN = 12
 """Classes in a line."""
@@ -18,20 +18,20 @@ def choose_thresholds(prepared: PreparedRun, say: Print) -> None:
     """Decides for every lane what `threshold: auto` left open, by one pass of each such teacher in this process alone.
 
     Nothing is left open in a run that is continued: what was chosen is in its checkpoint. Says the thresholds.
-    Raises UserError in a run without validation images, and for a teacher that finds none of their objects.
+    Raises UserError in a run without validation images.
     """
-    chosen: dict[str, dict[str, Chosen]] = {}
+    chosen: dict[str, dict[str, float]] = {}
     for lane in prepared.module.lanes:
         for guidance in lane.method:
             if isinstance(guidance, PseudoLabels) and guidance.undecided:
                 name = guidance.teacher.name
                 if name not in chosen:
                     chosen[name] = _measure(prepared, guidance, say)
-                guidance.decide([one.threshold for one in chosen[name].values()])
+                guidance.decide(list(chosen[name].values()))
 
 
-def _measure(prepared: PreparedRun, guidance: PseudoLabels, say: Print) -> dict[str, Chosen]:
-    """By class those of a guidance's teacher."""
+def _measure(prepared: PreparedRun, guidance: PseudoLabels, say: Print) -> dict[str, float]:
+    """By class that of a guidance's teacher, a score 0..1."""
     run, data = prepared.run, prepared.val_data
     if data is None:
         raise UserError(
@@ -52,11 +52,11 @@ def _measure(prepared: PreparedRun, guidance: PseudoLabels, say: Print) -> dict[
     teacher.clear()
     found = scorer.choose()
     if not any(one.f1 for one in found.values()):
-        raise UserError(
-            f"method pseudo: the {teacher.title} finds no object of the validation images (IoU 0.5), so there is no "
-            "threshold from which its boxes could be labels. Was it trained on such data? Or give a number: "
-            "--set method.threshold=0.5"
+        say(
+            f"Warning: the {teacher.title} finds no object of the validation images (IoU 0.5), so no threshold is better "
+            f"than another: its boxes are labels from a score of {UNDECIDED:g} on. Was it trained on such data?"
         )
+        return dict.fromkeys(found, UNDECIDED)
     shown = ", ".join(f"{name} {one.threshold:.2f}" for name, one in list(found.items())[:SHOWN])
     say(f"Thresholds (best F1): {shown}{f' and {len(found) - SHOWN} more' if len(found) > SHOWN else ''}")
-    return found
+    return {name: one.threshold for name, one in found.items()}
