@@ -53,8 +53,8 @@ def _measure(prepared: PreparedRun, guidance: PseudoLabels, say: Print) -> dict[
     found = scorer.choose()
     if not any(one.f1 for one in found.values()):
         say(
-            f"Warning: the {teacher.title} finds no object of the validation images (IoU 0.5), so no threshold is better "
-            f"than another: its boxes are labels from a score of {UNDECIDED:g} on. Was it trained on such data?"
+            f"Warning: the {teacher.title} finds no object of the validation images (IoU 0.5), so no threshold is "
+            f"better than another: its boxes are labels from a score of {UNDECIDED:g} on. Was it trained on such data?"
         )
         return dict.fromkeys(found, UNDECIDED)
     shown = ", ".join(f"{name} {one.threshold:.2f}" for name, one in list(found.items())[:SHOWN])
