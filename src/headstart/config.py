@@ -213,6 +213,17 @@ class Run(Section):
                 f"teacher.cache: with data.{never} hardly a view of an image comes twice, so what the teacher said "
                 f"to one could not be used again; leave out teacher.cache, or data.{never}"
             )
+        if self.data.unlabelled is not None and not self.teachers:
+            raise ValueError(
+                "data.unlabelled: images without labels train only through what a teacher says of them; give a teacher "
+                "and a method that uses it, such as pseudo or head, or leave them out"
+            )
+        if self.data.unlabelled is None and any(
+            name == "pseudo" and options.get("on") == "unlabelled"
+            for choice in self.choices.values()
+            for name, options in choice.parts
+        ):
+            raise ValueError("method pseudo: on unlabelled needs images without labels; give data.unlabelled")
         return self
 
     @property

@@ -71,6 +71,12 @@ class Data(Section):
     workers: int = Field(0, ge=0, le=1024, description="processes that read images; 0 reads in the training process")
     bad_data: Literal["stop", "skip"] = Field("stop", description="what to do with unusable images and boxes")
     classes: list[Word] | None = Field(None, min_length=1, description="only these classes, in this order")
+    unlabelled: Word | None = Field(
+        None, description="folder of images without annotations, for methods with a teacher"
+    )
+    unlabelled_share: float | None = Field(
+        None, gt=0, lt=1, description="share of each batch that they make up (default 0.5)"
+    )
 
     @model_validator(mode="after")
     def _one_way_to_give_the_size(self) -> Data:
@@ -106,6 +112,12 @@ class Data(Section):
     def _one_way_to_validate(self) -> Data:
         if self.split is not None and self.val_split is not None:
             raise ValueError("give either split (make a validation split) or val_split (which one of the folder)")
+        return self
+
+    @model_validator(mode="after")
+    def _a_share_of_something(self) -> Data:
+        if self.unlabelled_share is not None and self.unlabelled is None:
+            raise ValueError("unlabelled_share is a share of the images in unlabelled; give that folder, too")
         return self
 
     @field_validator("split")

@@ -8,6 +8,7 @@ from pathlib import Path
 from headstart.config import GIVEN, Data, DetectorChoice, Run
 from headstart.data.discover import open_folder
 from headstart.data.split import missing_split, read_split, splits_of_run
+from headstart.data.unlabelled import find_unlabelled
 from headstart.detectors.names import is_detector, unknown_detector
 from headstart.errors import UserError
 from headstart.hub.address import is_on_hub, parse_address
@@ -19,6 +20,8 @@ def look_first(run: Run) -> None:
     Annotations and images are not read. `prepare` (headstart.engine.prepare) finds everything else.
     """
     _demand_splits(run.data, evaluates=run.train.eval_every > 0)
+    if run.data.unlabelled is not None:
+        find_unlabelled(run.data.unlabelled)
     _demand_detector(run.student, "student")
     for teacher in run.teachers:
         _demand_detector(teacher, "teacher")

@@ -37,7 +37,7 @@ ALIASES = {
 """Other tools' name of a key -> ours, proposed where a key is unknown."""
 
 
-DATA_OPTIONS = ("imgsz", "batch", "workers", "bad_data", "classes", "split", "split_seed", "val_split")
+DATA_OPTIONS = ("imgsz", "batch", "workers", "bad_data", "classes", "split", "split_seed", "val_split", "unlabelled")
 
 OPTIONS = {
     **{name: f"data.{name}" for name in DATA_OPTIONS},

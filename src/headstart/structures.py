@@ -67,30 +67,43 @@ class ImageBatch(ToDevice):
 class Targets(ToDevice):
     """The annotations of one image.
 
-    boxes    (M, 4) xyxy pixels of the padded input
-    labels   (M,) int64 in 0..K-1
-    ignored  (M,) bool: crowd or difficult; neither an object to find nor background
+    boxes     (M, 4) xyxy pixels of the padded input
+    labels    (M,) int64 in 0..K-1
+    ignored   (M,) bool: crowd or difficult; neither an object to find nor background
+    labelled  whether anybody has looked for objects in this image. Where not, no part of it is background either: it
+              takes no part in any detection loss, and serves distillation alone
+    weights   (M,) float in 0..1: how much the priors of each object count in the loss of a dense head's classes; None:
+              fully
     """
 
     boxes: Tensor
     labels: Tensor
     ignored: Tensor
+    labelled: bool = True
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __getitem__(self, index: Rows) -> Targets:
+        weights = None if self.weights is None else self.weights[index]
+        return replace(
+            self, boxes=self.boxes[index], labels=self.labels[index], ignored=self.ignored[index], weights=weights
+        )
+
     @property
     def wanted(self) -> Targets:
         """Without the ignored boxes: what a detector is to find."""
-        keep = ~self.ignored
-        return Targets(self.boxes[keep], self.labels[keep], self.ignored[keep])
+        return self[~self.ignored]
 
     @staticmethod
-    def empty(device: torch.device | str | None = None) -> Targets:
+    def empty(device: torch.device | str | None = None, *, labelled: bool = True) -> Targets:
+        """No box: an image without objects, or one of which nothing is known."""
         return Targets(
             torch.zeros(0, 4, device=device),
             torch.zeros(0, dtype=torch.int64, device=device),
             torch.zeros(0, dtype=torch.bool, device=device),
+            labelled,
         )
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from headstart.detectors.custom import CustomDetector
 from headstart.errors import UserError
 from headstart.methods import Frozen, build_method
-from headstart.structures import CellIndex, Detections
+from headstart.structures import CellIndex, Detections, Targets
 from laws.tiny import CLASSES, detector, run, scene, total
 
 
@@ -65,6 +65,27 @@ def test_assistants_and_feature_methods_train_it(name, teacher):
     total({n: t for n, t in terms.items() if not n.startswith("student/")}).backward()
     assert all(term.isfinite() for term in terms.values()) and toy.fine.weight.grad.count_nonzero()
     assert toy.training
+
+
+def test_images_without_labels_are_for_students_that_leave_them_out():
+    toy = Toy()
+    method = build_method("pkd", CustomDetector(toy, width=16), Frozen(detector("gfl", 1))).train()
+    images, targets = batch()
+    with pytest.raises(UserError, match=r"Toy computes its losses itself.*leaves_out_unlabelled = True"):
+        run(method, images, [Targets.empty(labelled=False), targets[1]])
+    toy.leaves_out_unlabelled = True
+    assert run(method, images, [Targets.empty(labelled=False), targets[1]]).total.isfinite()
+
+
+def test_pseudo_labels_are_what_it_learns_from():
+    toy, given = Toy(), []
+    toy.loss = lambda images, targets: given.append(targets) or {"size": toy.last[0].square().mean()}
+    method = build_method("pseudo", CustomDetector(toy), Frozen(detector("gfl", 1)), threshold=0.3).train()
+    images, targets = batch()
+    run(method, images, targets)
+    assert sum(map(len, given[0])) > sum(map(len, targets))
+    with pytest.raises(UserError, match="leave it out"):
+        build_method("pseudo", CustomDetector(toy), Frozen(detector("gfl", 1)), soft=True)
 
 
 def test_regions_are_what_it_detects_in_evaluation_mode():

@@ -42,10 +42,10 @@ def test_box_heads_count_a_thousand_regions():
 @torch.no_grad()
 def test_roles():
     assert roles(build_on_meta("fasterrcnn_mnv2_050")) == {
-        "teaches by": "head, crosskd, mimic, pkd, cwd, fitnet, frs, fgd, mgd, defeat, fgfi, gid, sgfi, allstage",
-        "learns by": "baseline, head, crosskd, mimic, pkd, cwd, fitnet, frs, fgd, mgd, defeat, fgfi, gid, sgfi, allstage",
+        "teaches by": "head, crosskd, mimic, pkd, cwd, fitnet, frs, fgd, mgd, defeat, fgfi, gid, sgfi, allstage, pseudo",
+        "learns by": "baseline, head, crosskd, mimic, pkd, cwd, fitnet, frs, fgd, mgd, defeat, fgfi, gid, sgfi, allstage, pseudo",
     }
     assert roles(build_on_meta("retinanet_mnv2_050")) == {
-        "teaches by": "head, crosskd, mimic, pkd, cwd, fitnet, frs, fgd, mgd, defeat, fgfi, bckd, gid, sgfi, allstage",
-        "learns by": "baseline, head, crosskd, mimic, pkd, cwd, fitnet, frs, fgd, mgd, defeat, fgfi, bckd, gid, sgfi, allstage",
+        "teaches by": "head, crosskd, mimic, pkd, cwd, fitnet, frs, fgd, mgd, defeat, fgfi, bckd, gid, sgfi, allstage, pseudo",
+        "learns by": "baseline, head, crosskd, mimic, pkd, cwd, fitnet, frs, fgd, mgd, defeat, fgfi, bckd, gid, sgfi, allstage, pseudo",
     }

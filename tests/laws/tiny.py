@@ -65,8 +65,12 @@ PAIRS: dict[str, dict[str | None, list[str]]] = {
     "gid": {teacher: list(FAMILIES) for teacher in FAMILIES},
     "sgfi": {teacher: list(FAMILIES) for teacher in FAMILIES},
     "allstage": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "pseudo": {teacher: list(FAMILIES) for teacher in FAMILIES},
 }
 """Method -> teacher -> the students it serves with no option given; every other combination is to be refused."""
+
+RELABELLING = ["pseudo"]
+"""Methods that change what is to be found, and have no term of their own."""
 
 ALONE: dict[str, dict] = {"head": {"assistants": "auto"}}
 """The options by which a method that refuses to go without a teacher serves every student all the same."""
@@ -81,6 +85,7 @@ FEATURES = ("fitnet", "frs", "fgd", "mgd", "defeat", "fgfi")
 SAMPLED = {"head": 27, "crosskd": 27, "mimic": 12, "pkd": 8, "cwd": 8, **dict.fromkeys(FEATURES, 3)}
 SAMPLED |= {"ld": 1, "bckd": 6, "gid": 10, "sgfi": 6}
 SAMPLED |= {"allstage": 10}
+SAMPLED |= {"pseudo": 6}
 """How many of its pairs the laws run over; that every pair can be built is tested for all."""
 
 CHOICE = os.environ.get("HEADSTART_PAIRS", "0")
@@ -171,6 +176,8 @@ OPTIONS: list[Case] = [
     ("allstage", {"through": "assistant", "boxes": "student", "measure": "cosine"}, "cascadercnn", "gfl"),
     ("allstage", {"macro": "uncertainty", "measure": "smooth_l1", "per_level": True}, "fasterrcnn + gfl", "fcos"),
     ("head+allstage", {"head": {"regions": 8}}, "fasterrcnn", "retinanet"),
+    ("pseudo", {"threshold": 0.3, "targets": "replace", "soft": True}, "fasterrcnn of other classes", "yolox"),
+    ("head+pseudo", {"pseudo": {"threshold": 0.3}, "head": {"regions": 8}}, "fasterrcnn", "cascadercnn"),
     ("head+crosskd", {"head": {"regions": 8}}, "fasterrcnn", "retinanet"),
     ("head+mimic+pkd", {"mimic": {"warmup": 10}}, "atss", "fcos"),
 ]

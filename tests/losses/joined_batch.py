@@ -11,6 +11,7 @@ from headstart.assign.sample import RegionSampler
 from headstart.heads.atss import ATSSHead, ATSSOptions
 from headstart.heads.fcos import FCOSHead, FCOSOptions
 from headstart.heads.gfl import GFLHead, GFLOptions
+from headstart.heads.labelled import labelled_regions, loss_of_labelled
 from headstart.heads.reppoints import RepPointsHead, RepPointsOptions
 from headstart.heads.retina import RetinaHead, RetinaOptions
 from headstart.heads.roi import BoxHead, BoxHeadOptions
@@ -21,6 +22,8 @@ from headstart.structures import CellIndex, Detections, Features, Progress, Targ
 
 STRIDES = [4, 8, 16, 32]
 SIZE = (64, 64)
+DARK = {"one process without labels": (2, 3), "one image of each": (1, 2), "no label at all": (0, 1, 2, 3)}
+"""Which images have no labels; two processes have two each."""
 
 
 def heads() -> dict[str, nn.Module]:
@@ -59,20 +62,25 @@ def whole_batch() -> tuple[list[Tensor], list[Targets], list[Detections]]:
     return maps, targets, proposals
 
 
-def measure(rank: int, world: int) -> dict[str, Tensor]:
-    """Losses and gradients of this process's images, averaged over processes as training does."""
+def measure(rank: int, world: int, dark: tuple[int, ...] = ()) -> dict[str, Tensor]:
+    """Losses and gradients of this process's images, averaged over processes as training does.
+
+    `dark`: the images without labels.
+    """
     maps, targets, proposals = whole_batch()
+    targets = [Targets.empty(labelled=False) if image in dark else target for image, target in enumerate(targets)]
     mine = slice(rank * 4 // world, (rank + 1) * 4 // world)
     maps, targets, proposals = [m[mine] for m in maps], targets[mine], proposals[mine]
     found: dict[str, Tensor] = {}
     for name, head in heads().items():
         if name == "roi":
             regions = [RegionSampler(count=10**6)(p, t, 3) for p, t in zip(proposals, targets)]
-            losses = head.loss(head(maps, [r.boxes for r in regions]), regions)
+            read = head(maps, [r.boxes for r in regions])
+            losses = head.loss(*labelled_regions(read, regions, targets))
         else:
             sizes = [SIZE] * len(targets)
             outputs = head(Features([], [], maps, STRIDES), sizes)
-            losses = head.loss(outputs, head.assign(outputs, targets))
+            losses = loss_of_labelled(head, outputs, targets, head.assign(outputs, targets))
         torch.stack(list(losses.values())).sum().backward()
         found |= {f"{name}/{key}": value.detach() for key, value in losses.items()}
         found |= {f"{name}/{key} gradient": p.grad for key, p in head.named_parameters()}
@@ -90,5 +98,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=world)
-    torch.save(measure(rank, world), folder / f"{rank}.pt")
+    found = measure(rank, world)
+    for name, dark in DARK.items():
+        found |= {f"{name}: {key}": value for key, value in measure(rank, world, dark).items()}
+    torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from headstart.losses.normalise import mean_over_ranks
-from losses.joined_batch import measure
+from losses.joined_batch import DARK, measure
 
 SCRIPT = Path(__file__).parent / "joined_batch.py"
 
@@ -30,6 +30,10 @@ def test_two_processes_give_the_losses_of_the_joined_batch(tmp_path):
         assert process.returncode == 0, errors.decode()[-3000:]
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     joined = measure(0, 1)
+    for case, dark in DARK.items():
+        joined |= {f"{case}: {key}": value for key, value in measure(0, 1, dark).items()}
+        for found in (first, second, joined):
+            found.pop(f"{case}: count"), found.pop(f"{case}: scale")
     assert first.keys() == joined.keys()
     assert first.pop("count") == second.pop("count") == 15 and joined.pop("count") == 10
     assert torch.equal(first["scale"], second["scale"])
@@ -40,3 +44,4 @@ def test_two_processes_give_the_losses_of_the_joined_batch(tmp_path):
         assert torch.equal(first[name], second[name])
     for term in ("fcos/box", "atss/quality", "gfl/distribution", "reppoints/initial_box", "roi/box"):
         assert joined[term] > 0, term
+        assert joined[f"one process without labels: {term}"] > 0 and joined[f"no label at all: {term}"] == 0, term

@@ -46,8 +46,13 @@ class RegionSampler:
     def __call__(self, proposals: Detections, targets: Targets, num_classes: int) -> Regions:
         """At most `count` regions of one image; labels 0..K-1 of objects, K (`num_classes`) of background.
 
-        Proposals in ignored boxes are not background. Fewer regions where there are not enough of either kind.
+        Proposals in ignored boxes are not background. Fewer regions where there are not enough of either kind. Of an
+        image without labels the first proposals, which are the best, all with label K: nothing is drawn, and no loss
+        may read the labels.
         """
+        if not targets.labelled:
+            first = proposals[: self.count]
+            return Regions(first.boxes, torch.full_like(first.labels, num_classes), first.boxes.clone(), first.cells)
         wanted = targets.wanted
         matched = MaxIoU(self.pos_iou, self.pos_iou)(proposals.boxes, targets)
         own = (~targets.ignored).nonzero().flatten()
@@ -63,14 +68,18 @@ class RegionSampler:
         return Regions(boxes[kept], labels, truth, cells[kept])
 
     @torch.no_grad()
-    def subsample(self, regions: list[Regions], num_classes: int) -> tuple[list[Regions], Tensor]:
+    def subsample(
+        self, regions: list[Regions], targets: list[Targets], num_classes: int
+    ) -> tuple[list[Regions], Tensor]:
         """Fewer of the regions that somebody sampled, image by image, by the same rule and in the same order.
 
         Also which rows of all images' regions, one after the other, these are: (R,) int64.
         """
         kept = [
             torch.cat(choose(torch.where(r.labels < num_classes, 0, NEGATIVE), self.count, self.fraction))
-            for r in regions
+            if target.labelled
+            else torch.arange(min(self.count, len(r)), device=r.labels.device)
+            for r, target in zip(regions, targets)
         ]
         starts = accumulate((len(r) for r in regions), initial=0)
         return [r[index] for r, index in zip(regions, kept)], torch.cat([i + start for i, start in zip(kept, starts)])

@@ -57,6 +57,7 @@ def distill(
     split: options.Split = None,
     split_seed: options.SplitSeed = None,
     val_split: options.ValSplit = None,
+    unlabelled: options.Unlabelled = None,
     imgsz: options.Imgsz = None,
     batch: options.Batch = None,
     workers: options.Workers = None,

@@ -39,6 +39,15 @@ BadData = Annotated[
     str | None,
     Option("--bad-data", help="stop | skip: what to do with unusable images and boxes.", rich_help_panel=DATA),
 ]
+Unlabelled = Annotated[
+    str | None,
+    Option(
+        "--unlabelled",
+        metavar="DIR",
+        help="Folder of images without annotations: they train through the teacher.",
+        rich_help_panel=DATA,
+    ),
+]
 Student = Annotated[
     str | None,
     Option(

@@ -31,7 +31,7 @@ def collate(samples: Sequence[Sample], square: int | None = None) -> tuple[Image
     for canvas, sample, (h, w) in zip(pixels, samples, sizes):
         canvas[:, :h, :w] = sample.image
     batch = ImageBatch(pixels, sizes, [sample.id for sample in samples], [sample.original for sample in samples])
-    return batch, [Targets(sample.boxes, sample.labels, sample.ignored) for sample in samples]
+    return batch, [Targets(s.boxes, s.labels, s.ignored, s.labelled) for s in samples]
 
 
 @dataclass(frozen=True)

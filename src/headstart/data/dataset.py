@@ -27,6 +27,7 @@ class Sample:
     ignored   (M,) bool: crowd or difficult
     id        the data set's own integer id
     original  (height, width) as stored, EXIF applied, whatever the transforms did since
+    labelled  whether somebody looked for objects in it: where not, it has no boxes, and is no background either
     """
 
     image: Tensor
@@ -35,6 +36,7 @@ class Sample:
     ignored: Tensor
     id: int
     original: Size
+    labelled: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,10 @@ class DetectionDataset(Dataset):
     digests   (N,) uint64 checksum of the bytes of each image file (8 bytes of BLAKE2b), as they were when checked
     ids       integer id of each image, unique
     problems  what was dropped when the folder was opened with bad data skipped
+    labelled  whether its images were annotated; false of a folder of images alone (`headstart.data.unlabelled`)
     """
+
+    labelled = True
 
     def __init__(
         self,
@@ -129,4 +134,4 @@ class DetectionDataset(Dataset):
                 f"but is {image.shape[2]} x {image.shape[1]}; correct the annotations or the image."
             )
         boxes, labels, ignored = (torch.from_numpy(array.copy()) for array in self.annotations(index))
-        return Sample(image, boxes, labels, ignored, self.image_id(index), (height, width))
+        return Sample(image, boxes, labels, ignored, self.image_id(index), (height, width), self.labelled)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from headstart.data.batch import collate
 from headstart.data.dataset import DetectionDataset, Sample
 from headstart.data.mosaic import Mixing
-from headstart.data.sampler import EachOnceBatchSampler, GroupedBatchSampler, Key
+from headstart.data.sampler import EachOnceBatchSampler, GroupedBatchSampler, Key, PartlyLabelledBatchSampler
 from headstart.data.transforms import Transform
 from headstart.errors import UserError
 from headstart.structures import ImageBatch, Targets
@@ -25,23 +25,33 @@ Batch = tuple[ImageBatch, list[Targets]]
 class TransformedSamples(Dataset):
     """Samples by key (epoch, index), transformed with random numbers seeded by (seed, epoch, index).
 
-    `mixing` makes the samples of its epochs, `transform` those of the others.
+    `mixing` makes the samples of its epochs, `transform` those of the others. Indices from the length of `dataset` on
+    are those of `unlabelled`; images are mixed with images of their own data set only.
     """
 
     def __init__(
-        self, dataset: DetectionDataset, transform: Transform, seed: int = 0, mixing: Mixing | None = None
+        self,
+        dataset: DetectionDataset,
+        transform: Transform,
+        seed: int = 0,
+        mixing: Mixing | None = None,
+        unlabelled: DetectionDataset | None = None,
     ) -> None:
         self.dataset, self.transform, self.seed, self.mixing = dataset, transform, seed, mixing
+        self.unlabelled = unlabelled
 
     def __getitem__(self, index: Key) -> Sample | UserError:
         epoch, number = index
+        source, place = self.dataset, number
+        if self.unlabelled is not None and number >= len(source):
+            source, place = self.unlabelled, number - len(source)
         before = torch.get_rng_state()
         # Only the CPU generator: torch.manual_seed would also reset those of the accelerators.
         torch.default_generator.manual_seed(mix_seed(self.seed, epoch, number))
         try:
             if self.mixing is not None and epoch < self.mixing.epochs:
-                return self.mixing(self.dataset, number)
-            return self.transform(self.dataset[number])
+                return self.mixing(source, place)
+            return self.transform(source[place])
         except UserError as error:
             # Raised inside a worker it would reach the user wrapped in a traceback; the loader raises it instead.
             return error
@@ -70,6 +80,8 @@ def train_loader(
     world: int = 1,
     mixing: Mixing | None = None,
     square: int | None = None,
+    unlabelled: DetectionDataset | None = None,
+    extra: int = 0,
 ) -> Loader:
     """Shuffled, grouped, augmented batches of process `rank` of `world`.
 
@@ -77,11 +89,16 @@ def train_loader(
     workers     processes that read images; 0 reads in this one
     mixing      makes the images of the first epochs of several; landscape and portrait are not kept apart there
     square      side in pixels of the square that all batches are padded to, a multiple of 32; nor are they then
+    unlabelled  images without labels; `extra` of them are in each batch of all processes together
     `loader.batch_sampler` is a `GroupedBatchSampler`, which chooses the epoch and where in it to begin.
     """
     mixed = math.inf if square is not None else 0 if mixing is None else mixing.epochs
-    sampler = GroupedBatchSampler(dataset.sizes, batch_size, seed=seed, rank=rank, world=world, mixed=mixed)
-    return _loader(TransformedSamples(dataset, transform, seed, mixing), sampler, workers, square)
+    if unlabelled is None:
+        sampler = GroupedBatchSampler(dataset.sizes, batch_size, seed=seed, rank=rank, world=world, mixed=mixed)
+    else:
+        sizes = dataset.sizes, unlabelled.sizes
+        sampler = PartlyLabelledBatchSampler(*sizes, batch_size, extra, seed=seed, rank=rank, world=world, mixed=mixed)
+    return _loader(TransformedSamples(dataset, transform, seed, mixing, unlabelled), sampler, workers, square)
 
 
 def val_loader(

@@ -106,7 +106,7 @@ class Mixing:
             left, top, right, bottom = tile.patch.goal
             canvas[:, top:bottom, left:right] = tile.patch.pixels(dataset[tile.member].image, antialias=self.antialias)
         image = canvas if turn is None else turn.pixels(canvas, goal)
-        return Sample(image, boxes, labels, ignored, dataset.image_id(index), goal)
+        return Sample(image, boxes, labels, ignored, dataset.image_id(index), goal, dataset.labelled)
 
     def _lay_out(
         self,

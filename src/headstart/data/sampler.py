@@ -86,6 +86,65 @@ class GroupedBatchSampler:
         return np.concatenate([rounds, tail]).reshape(-1, self.world, self.batch_size)
 
 
+class PartlyLabelledBatchSampler(GroupedBatchSampler):
+    """Batches of which a fixed number of images have no labels: `extra` of those that all processes take together.
+
+    An epoch is a pass over the labelled images, and their order is that of a `GroupedBatchSampler` whose batches lack
+    the others. The unlabelled images go on from epoch to epoch in an endless sequence of passes, each in an order of
+    its own: how often two of them have been seen differs by one at most, however many there are. Within an epoch they
+    go into the batches of their orientation as far as there are any. Indices of unlabelled images follow those of the
+    labelled ones. They are spread evenly over the batch, and so over the processes.
+
+    sizes, unlabelled  (N, 2) and (U, 2) height, width;  batch_size, rank, world, mixed  as of the base class
+    """
+
+    def __init__(
+        self,
+        sizes: np.ndarray,
+        unlabelled: np.ndarray,
+        batch_size: int,
+        extra: int,
+        *,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        mixed: float = 0,
+    ) -> None:
+        together = batch_size * world
+        super().__init__(sizes, together - extra, seed=seed, mixed=mixed)
+        self.rank, self.processes, self.extra = rank, world, extra
+        self.unlabelled = np.asarray(unlabelled)[:, 0] > np.asarray(unlabelled)[:, 1]
+        steps = np.arange(together + 1) * extra // together
+        self.places = np.diff(steps) > 0
+
+    def rounds(self, epoch: int) -> np.ndarray:
+        """The image numbers of a whole epoch, (len(self), world, batch_size) int64."""
+        own = super().rounds(epoch)[:, 0]
+        rounds = np.empty((len(own), len(self.places)), np.int64)
+        rounds[:, ~self.places] = own
+        rounds[:, self.places] = len(self.portrait) + self._deal(epoch, own)
+        return rounds.reshape(len(own), self.processes, -1)
+
+    def _deal(self, epoch: int, own: np.ndarray) -> np.ndarray:
+        """The numbers of the unlabelled images in each round, (len(self), extra), where `own` are the labelled ones."""
+        count, needed = len(self.unlabelled), len(own) * self.extra
+        begin = epoch * needed
+        passes = range(begin // count, (begin + needed - 1) // count + 1)
+        orders = [np.random.default_rng([self.seed, number, 1]).permutation(count) for number in passes]
+        sequence = np.concatenate(orders)[begin - passes[0] * count :][:needed]
+        grouped = epoch >= self.mixed
+        upright = (self.portrait & grouped)[own].mean(1)  # 0 or 1, but for the rounds that mix both
+        wanted, shapes = np.repeat(upright, self.extra), (self.unlabelled & grouped)[sequence].astype(float)
+        dealt, left, open_places = np.empty(needed, np.int64), [], np.ones(needed, bool)
+        for shape in (0.0, 1.0):
+            places, images = np.flatnonzero(wanted == shape), sequence[shapes == shape]
+            fitting = min(len(places), len(images))
+            dealt[places[:fitting]], open_places[places[:fitting]] = images[:fitting], False
+            left.append(images[fitting:])
+        dealt[open_places] = np.concatenate(left)
+        return dealt.reshape(len(own), self.extra)
+
+
 class EachOnceBatchSampler:
     """Validation batches in a fixed order, landscape images first; over all processes every image exactly once."""
 

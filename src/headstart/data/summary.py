@@ -12,7 +12,7 @@ from headstart.data.copies import Groups, same_digests, same_source
 from headstart.data.dataset import DetectionDataset
 from headstart.data.discover import Folder, open_dataset, open_folder
 from headstart.data.problems import Problems
-from headstart.data.raw import ALL, SPLITS, relative
+from headstart.data.raw import ALL, SPLITS, plural, relative
 from headstart.errors import UserError
 
 Say = Callable[[str], None]
@@ -192,19 +192,32 @@ def _across(groups: Groups, border: int) -> dict[int, int]:
     return found
 
 
-def summarise_run(train: DetectionDataset, val: DetectionDataset | None, sides: Sides) -> list[str]:
+def summarise_run(
+    train: DetectionDataset,
+    val: DetectionDataset | None,
+    sides: Sides,
+    unlabelled: DetectionDataset | None = None,
+) -> list[str]:
     """The lines at the start of a run: what trains and what validates, and what is worth a warning."""
     contents = count(train, sides)
     images = f"{len(train)} training images"
     if val is not None:
         images += f", {len(val)} validation images"
+    if unlabelled is not None:
+        images += f", {plural(len(unlabelled), 'image')} without labels ({unlabelled.path})"
     lines = [f"{train.name}: {images}, {len(train.classes)} classes", f"Training images: {_sizes(contents, sides)}"]
     if val is not None:
         without = [name for name, boxes in zip(val.classes, val.boxes_per_class()) if not boxes]
         if without:
             lines.append(f"No validation box of class {_some(without)}: its AP stays undefined.")
-        copies = find_copies(train, val)
-        lines += [copies.sentence()] if copies is not None else []
+        pairs = [find_copies(other, val) for other in (train, unlabelled) if other is not None]
+        lines += [copies.sentence() for copies in pairs if copies is not None]
+    twice = find_copies(train, unlabelled) if unlabelled is not None else None
+    if twice is not None:
+        lines.append(
+            f"Warning: {twice.count} of the {twice.images} images without labels are copies of training images, such "
+            f"as {twice.example[1]} of {twice.example[0]}: they are seen more often than the others."
+        )
     return lines
 
 

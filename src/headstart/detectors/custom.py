@@ -39,7 +39,11 @@ class Student(Protocol):
         ...
 
     def loss(self, batch: ImageBatch, targets: list[Targets]) -> dict[str, Tensor]:
-        """Its own detection losses, by name: scalars. `Targets.wanted` leaves out the ignored boxes."""
+        """Its own detection losses, by name: scalars. `Targets.wanted` leaves out the ignored boxes.
+
+        An image whose `Targets.labelled` is false must take no part. A student whose loss sees to that says so by an
+        attribute `leaves_out_unlabelled = True`; others are given labelled images only.
+        """
         ...
 
     def detect(self, batch: ImageBatch) -> list[Detections]:
@@ -173,6 +177,12 @@ class CustomDetector(Detector):
         return Assignment(none, none, none, none)
 
     def loss(self, outputs: object, targets: list[Targets], assignment: Assignment | None = None) -> dict[str, Tensor]:
+        if not all(t.labelled for t in targets) and not getattr(self.model, "leaves_out_unlabelled", False):
+            raise UserError(
+                f"{type(self.model).__name__} computes its losses itself, and does not say that images without labels "
+                "take no part in them: see to it in `loss` (Targets.labelled) and set leaves_out_unlabelled = True, or "
+                "leave out data.unlabelled"
+            )
         return cast(Student, self.model).loss(cast(CustomOutputs, outputs).batch, targets)
 
     @torch.no_grad()

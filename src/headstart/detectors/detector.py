@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from headstart.backbones import Backbone
 from headstart.errors import UserError
+from headstart.heads.labelled import loss_of_labelled
 from headstart.heads.protocol import ExtraLoss, Head, HeadOutputs
 from headstart.necks import Neck
 from headstart.structures import Assignment, Detections, Features, ImageBatch, Targets
@@ -86,9 +87,10 @@ class Detector(nn.Module):
     ) -> dict[str, Tensor]:
         """The detection losses of outputs made with the same targets, by name: scalars.
 
-        `assignment` is made here unless it was made before (`assign`).
+        `assignment` is made here unless it was made before (`assign`). Images without labels take no part.
         """
-        return self.head.loss(outputs, self.assign(outputs, targets) if assignment is None else assignment)
+        assigned = self.assign(outputs, targets) if assignment is None else assignment
+        return loss_of_labelled(self.head, outputs, targets, assigned)
 
     def last_part(self, on: bool) -> None:
         """Whether its training is in the last part, without mosaic, where some heads have a loss more.

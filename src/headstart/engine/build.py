@@ -14,9 +14,9 @@ from headstart.data.dataset import DetectionDataset
 from headstart.data.discover import open_dataset, open_folder
 from headstart.data.loader import Loader, train_loader, val_loader
 from headstart.data.mosaic import Mixing
-from headstart.data.raw import relative
-from headstart.data.split import checksum, splits_of_run
+from headstart.data.split import splits_of_run
 from headstart.data.transforms import Transform
+from headstart.data.unlabelled import SHARE, count_unlabelled
 from headstart.detectors.detector import Detector
 from headstart.engine.batches import BatchLoader
 from headstart.engine.detectors import demand_classes, make_student, start_generators
@@ -28,7 +28,6 @@ from headstart.engine.precision import Precision, choose_precision
 from headstart.engine.schedule import SCHEDULES, LearningRate, drops
 from headstart.errors import UserError, demand_known
 from headstart.methods import Method, build_method
-from headstart.report.results import SplitFacts
 from headstart.teachers import Frozen
 
 SMOOTH = 0.9998
@@ -51,18 +50,15 @@ def open_splits(run: Run, report: Print | None = None) -> tuple[DetectionDataset
     return train, open_dataset(folder, val_split, classes=train.classes, bad_data=data.bad_data, report=report)
 
 
-def describe_split(data: Data, train: DetectionDataset) -> SplitFacts:
-    """What is written down of a validation split that was made; nothing where the folder has one.
-
-    A run that is continued must find the same training images.
-    """
-    if data.split is None:
-        return {}
-    names = (relative(train.file(index), train.path) for index in range(len(train)))
-    return {"split": {"share": data.split, "seed": data.split_seed, "training_images": checksum(names)}}
-
-
-def training_batches(data: Data, dataset: DetectionDataset, train: Train, rank: int = 0, world: int = 1) -> BatchLoader:
+def training_batches(
+    data: Data,
+    dataset: DetectionDataset,
+    train: Train,
+    rank: int = 0,
+    world: int = 1,
+    *,
+    unlabelled: DetectionDataset | None = None,
+) -> BatchLoader:
     """The loader of process `rank` of `world`; the batch size of the settings is that of all processes together.
 
     Raises UserError if it cannot be shared equally, and for a run that is too short for what it is to begin with.
@@ -84,9 +80,10 @@ def training_batches(data: Data, dataset: DetectionDataset, train: Train, rank: 
         shear=data.shear,
         square=square,
     )
+    extra = count_unlabelled(batch, data.unlabelled_share or SHARE) if unlabelled is not None else 0
     mixing = None
     if data.mosaic or data.mixup:
-        per_epoch = -(-len(dataset) // batch)
+        per_epoch = -(-len(dataset) // (batch - extra))
         epochs = first_part(data, count_steps(train, per_epoch), per_epoch)
         mixing = Mixing(
             transform, long, mosaic=data.mosaic, mixup=data.mixup, mixup_mosaic=data.mixup_mosaic, epochs=epochs
@@ -101,6 +98,8 @@ def training_batches(data: Data, dataset: DetectionDataset, train: Train, rank: 
         world=world,
         mixing=mixing,
         square=square,
+        unlabelled=unlabelled,
+        extra=extra,
     )
     return cast(BatchLoader, loader)  # torch declares `batch_sampler` as any sampler, or none
 

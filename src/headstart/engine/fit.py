@@ -25,6 +25,7 @@ from headstart.engine.resume import Checkpoint
 from headstart.engine.strategy import build_trainer, place_among_processes
 from headstart.engine.teacher import compare_classes, measure_teacher
 from headstart.engine.teacher_cache import open_stores, say_sizes
+from headstart.engine.thresholds import choose_thresholds
 from headstart.errors import UserError
 from headstart.recipe import dump_run
 from headstart.report.table import show
@@ -67,6 +68,7 @@ def fit(
         pairs = list(zip(prepared.module.teachers, prepared.classes))
         tables = [] if prepared.kept is None else [list_classes(prepared.kept)]
         tables += [table for each, classes in pairs for table in compare_classes(classes, say, each.title)]
+        choose_thresholds(prepared, say)
         tables += check_lanes(prepared)
         if folder is None and not dry_run:
             folder = new_folder(Path(prepared.run.out), prepared.run.name, _proposal(prepared.run))

@@ -56,8 +56,8 @@ def demand_same_data(saved: Identity, splits: Mapping[str, DetectionDataset | No
     if told:
         raise UserError(
             f"The data has changed since this run began: {'; '.join(told)}. A resumed run ends with the weights of an "
-            "unbroken one, so its data must be the same: restore it, say where it lies by --data DIR, or start a new "
-            "run."
+            "unbroken one, so its data must be the same: restore it, say where it lies (--data DIR, --unlabelled DIR), "
+            "or start a new run."
         )
 
 

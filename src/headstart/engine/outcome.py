@@ -86,6 +86,12 @@ def _say_results(run: Run, history: History, outcome: Outcome, say: Print) -> No
         note = outcome.results["gain"]["note"]
         if note is not None:
             say(f"Gains: {note}.\n")
+    beside = outcome.results["data"].get("unlabelled")
+    if beside is not None:
+        say(
+            f"Training images: {outcome.results['data']['train_images']} with labels, {beside['images']} without. From "
+            "these only lanes with a teacher learn."
+        )
     times = ", ".join(f"{name} {duration(lane['seconds'])}" for name, lane in lanes.items())
     say(f"Training time: {times}")
     for name, path in outcome.weights.items():

@@ -12,12 +12,12 @@ from headstart.classmap import ClassMap
 from headstart.config import Run
 from headstart.data.dataset import DetectionDataset
 from headstart.data.summary import summarise_run
+from headstart.data.unlabelled import open_unlabelled
 from headstart.detectors.detector import Detector
 from headstart.engine.batch_size import choose_batch
 from headstart.engine.batches import BatchLoader
 from headstart.engine.build import (
     count_steps,
-    describe_split,
     first_part,
     lane_teachers,
     make_lanes,
@@ -26,6 +26,7 @@ from headstart.engine.build import (
     resolve_auto,
     training_batches,
 )
+from headstart.engine.data_facts import describe_data
 from headstart.engine.detectors import make_student
 from headstart.engine.display import Print
 from headstart.engine.evaluator import Evaluator
@@ -41,7 +42,7 @@ from headstart.errors import UserError
 from headstart.methods import check_method
 from headstart.reading import reason
 from headstart.recipe import check_run, plain_run
-from headstart.report.results import DataFacts, TeacherFacts
+from headstart.report.results import DataFacts
 from headstart.report.table import pairing_table
 
 
@@ -81,6 +82,7 @@ class SettledRun:
     device: torch.device
     train_data: DetectionDataset
     val_data: DetectionDataset | None
+    unlabelled: DetectionDataset | None
     loader: BatchLoader
     per_epoch: int
     total: int
@@ -100,12 +102,16 @@ def settle(
     for choice in run.choices.values():
         check_method(choice.name, choice.options)  # known at once, not after minutes of reading
     train_data, val_data = open_splits(run, report=say)
+    unlabelled = None
+    if run.data.unlabelled is not None:
+        beside = [split for split in (train_data, val_data) if split is not None]
+        unlabelled = open_unlabelled(run.data.unlabelled, beside, bad_data=run.data.bad_data, report=say)
     run = choose_batch(run, train_data, device, say, student=student, teachers=teachers, world=world)
-    loader = training_batches(run.data, train_data, run.train, rank, world)
+    loader = training_batches(run.data, train_data, run.train, rank, world, unlabelled=unlabelled)
     per_epoch = len(loader.batch_sampler)
     total = count_steps(run.train, per_epoch)
     run, precision = resolve_auto(run, total, device)
-    return SettledRun(run, precision, device, train_data, val_data, loader, per_epoch, total)
+    return SettledRun(run, precision, device, train_data, val_data, unlabelled, loader, per_epoch, total)
 
 
 def prepare(
@@ -125,7 +131,7 @@ def prepare(
     settled = settle(run, say, student=student, teachers=given, rank=rank, world=world)
     run, precision, device = settled.run, settled.precision, settled.device
     train_data, val_data, total, per_epoch = settled.train_data, settled.val_data, settled.total, settled.per_epoch
-    splits = {"train": train_data, "val": val_data}
+    splits = {"train": train_data, "val": val_data, "unlabelled": settled.unlabelled}
     if checkpoint is not None:
         # Settled again: a version that wrote less down left out what was not set.
         saved, _ = resolve_auto(check_run(checkpoint["run"]), total, device)
@@ -137,7 +143,7 @@ def prepare(
         student, kept = make_student(run, train_data.classes, say)
     teachers = make_teachers(run, train_data.classes, precision, say, given, kept.teacher if kept else ())
     classes = match_teachers(teachers, train_data.classes)
-    facts = _describe(run, train_data, val_data, per_epoch, describe_teachers(teachers, classes))
+    facts = describe_data(run, splits, per_epoch, describe_teachers(teachers, classes))
     if checkpoint is not None:
         before = _with_class_map(checkpoint["history"]["data"], facts)
         demand_same_teachers(before.get("teacher_weights", {}), facts.get("teacher_weights", {}))
@@ -167,7 +173,7 @@ def prepare(
     if val_data is not None:
         evaluator = Evaluator(run.data, val_data, device=device, precision=precision, rank=rank, world=world)
     if rank == 0:
-        for line in summarise_run(train_data, val_data, run.data.largest):
+        for line in summarise_run(train_data, val_data, run.data.largest, settled.unlabelled):
             say(line)
     say(_headline(run, facts, total, device, precision.name))
     return PreparedRun(run, module, history, evaluator, settled.loader, val_data, device, classes, kept, facts)
@@ -179,24 +185,6 @@ def _with_class_map(saved: DataFacts, facts: DataFacts) -> DataFacts:
     The maps follow from the classes, the teachers' weights and `class_map`, which are compared.
     """
     return {**saved, "class_map": facts["class_map"] | saved.get("class_map", {})}
-
-
-def _describe(
-    run: Run, train: DetectionDataset, val: DetectionDataset | None, per_epoch: int, teachers: TeacherFacts
-) -> DataFacts:
-    """What results.json says under `data`."""
-    return {
-        "path": str(run.data.path),
-        "name": train.name,
-        "classes": list(train.classes),
-        "train_images": len(train),
-        "val_images": len(val) if val is not None else None,
-        "batch": int(run.data.batch),
-        "steps_per_epoch": per_epoch,
-        "seed": run.train.seed,
-        **describe_split(run.data, train),
-        **teachers,
-    }
 
 
 def _continue(checkpoint: Checkpoint, module: Lanes, say: Print) -> History:

@@ -32,6 +32,7 @@ HARMLESS = (
     "name",
     "out",
     "data.path",
+    "data.unlabelled",
     "data.name",
     "data.workers",
     "train.device",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from headstart.evaluation.collect import Collector
+from headstart.evaluation.gather import DetectionTable
 from headstart.evaluation.metrics import Metrics, Scores
 
 RECALLS = 11
@@ -70,12 +73,20 @@ def voc_class(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray], thres
     better-scored detection has claimed the object; it does not count at all if that object is ignored; else it is a
     mistake.
     """
+    count = int((~wanted["ignored"]).sum())
+    if count == 0:
+        return None
+    _, hits = judge(found, wanted, threshold)
+    return list(average_precision(hits, count))
+
+
+def judge(
+    found: dict[str, np.ndarray], wanted: dict[str, np.ndarray], threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (N,) falling and hits (N,) bool of those detections of a class that count; see `voc_class`."""
     order = np.argsort(-found["scores"], kind="stable")
     truth = np.argsort(wanted["images"], kind="stable")
     ignored = wanted["ignored"][truth]
-    count = int((~ignored).sum())
-    if count == 0:
-        return None
     boxes = found["boxes"][order].astype(np.float64)
     best, overlap = matches(boxes, found["images"][order], wanted["boxes"][truth], wanted["images"][truth])
     claims = (best >= 0) & (overlap >= threshold)
@@ -83,8 +94,9 @@ def voc_class(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray], thres
     _, winners = np.unique(best[rows], return_index=True)
     hits = np.zeros(len(order), bool)
     hits[rows[winners]] = True
-    counted = ~(claims & ignored[best])
-    return list(average_precision(hits[counted], count))
+    counted = np.ones(len(order), bool)
+    counted[rows] = ~ignored[best[rows]]
+    return found["scores"][order][counted], hits[counted]
 
 
 class VocScorer(Collector):
@@ -101,12 +113,8 @@ class VocScorer(Collector):
     def compute(self) -> Metrics:
         """The numbers above; a collective call in a distributed run."""
         table = self.table()
-        images, boxes, labels, ignored = self._wanted(table.images)
         per_class: dict[str, Scores] = {}
-        for label, name in enumerate(self.dataset.classes):
-            mine, theirs = table.labels == label, labels == label
-            found = {"images": table.owners[mine], "boxes": table.boxes[mine], "scores": table.scores[mine]}
-            wanted = {"images": images[theirs], "boxes": boxes[theirs], "ignored": ignored[theirs]}
+        for name, (found, wanted) in zip(self.dataset.classes, self.by_class(table)):
             area, points = voc_class(found, wanted, self.threshold) or (None, None)
             per_class[name] = {"VOC_AP": _percent(area), "VOC_AP11": _percent(points)}
         return {
@@ -115,6 +123,14 @@ class VocScorer(Collector):
             "per_class": per_class,
             "images": len(table.images),
         }
+
+    def by_class(self, table: DetectionTable) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+        """What was found of each class, and what was to be found in the same images, as `voc_class` takes them."""
+        images, boxes, labels, ignored = self._wanted(table.images)
+        for label in range(len(self.dataset.classes)):
+            mine, theirs = table.labels == label, labels == label
+            found = {"images": table.owners[mine], "boxes": table.boxes[mine], "scores": table.scores[mine]}
+            yield found, {"images": images[theirs], "boxes": boxes[theirs], "ignored": ignored[theirs]}
 
     def _wanted(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         scored = set(images.tolist())

@@ -13,7 +13,7 @@ from headstart.heads.init import draw_normal
 from headstart.heads.single_anchor import SingleAnchorHead, SingleAnchorOptions
 from headstart.losses.box import giou
 from headstart.losses.classification import bce_with_logits, focal
-from headstart.losses.normalise import mean_over_ranks
+from headstart.losses.normalise import divisor, mean_over_ranks
 from headstart.structures import Assignment, DenseOutputs
 
 
@@ -47,7 +47,7 @@ class ATSSHead(SingleAnchorHead):
     def loss(self, outputs: DenseOutputs, assignment: Assignment) -> dict[str, Tensor]:
         """{"cls", "box", "quality"}: scalars."""
         logits = flatten(outputs.cls, self.num_classes).float()
-        count = mean_over_ranks(assignment.positive.sum(dim=1).clamp(min=1).sum())
+        count = divisor(assignment.positive.sum(dim=1).clamp(min=1).sum())
         cls = focal(logits.flatten(0, 1), assignment.labels.flatten(), assignment.weight.flatten())
 
         image, row = assignment.positive.nonzero(as_tuple=True)

@@ -34,8 +34,9 @@ class CellOptions:
 
 def flatten_level(maps: Tensor, width: int) -> Tensor:
     """(B, A*width, H, W) -> (B, H*W*A, width), rows in order (y, x, anchor)."""
-    batch = len(maps)
-    return maps.permute(0, 2, 3, 1).reshape(batch, -1, width)
+    batch, channels, height, wide = maps.shape
+    rows = height * wide * (channels // width)  # said, because of no image it could not be told
+    return maps.permute(0, 2, 3, 1).reshape(batch, rows, width)
 
 
 def flatten(maps: Iterable[Tensor], width: int) -> Tensor:

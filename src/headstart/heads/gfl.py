@@ -14,7 +14,7 @@ from headstart.heads.single_anchor import SingleAnchorHead, SingleAnchorOptions
 from headstart.losses.box import giou
 from headstart.losses.classification import quality_focal
 from headstart.losses.distribution import distribution_focal, integral
-from headstart.losses.normalise import mean_over_ranks
+from headstart.losses.normalise import divisor, mean_over_ranks
 from headstart.options import Width
 from headstart.structures import Assignment, DenseOutputs, Size
 
@@ -62,7 +62,7 @@ class GFLHead(SingleAnchorHead):
     def loss(self, outputs: DenseOutputs, assignment: Assignment) -> dict[str, Tensor]:
         """{"cls", "box", "distribution"}: scalars."""
         logits = flatten(outputs.cls, self.num_classes).float()
-        count = mean_over_ranks(assignment.positive.sum(dim=1).clamp(min=1).sum())
+        count = divisor(assignment.positive.sum(dim=1).clamp(min=1).sum())
 
         image, row = assignment.positive.nonzero(as_tuple=True)
         stride = self.row_strides(outputs)[row, None]

@@ -19,7 +19,7 @@ from headstart.heads.dense import DenseHead, run_tower
 from headstart.heads.init import PRIOR_BIAS, draw_normal
 from headstart.losses.box import smooth_l1
 from headstart.losses.classification import focal
-from headstart.losses.normalise import mean_over_ranks
+from headstart.losses.normalise import divisor
 from headstart.options import Depth, Positive
 from headstart.priors import place_points, valid_flags
 from headstart.structures import Assignment, DenseOutputs, Size, Targets
@@ -179,4 +179,4 @@ def scale_gradient(x: Tensor, share: float) -> Tensor:
 
 def _count(assignment: Assignment) -> Tensor:
     """How many positives there are, at least one per image."""
-    return mean_over_ranks(assignment.positive.sum(dim=1).clamp(min=1).sum())
+    return divisor(assignment.positive.sum(dim=1).clamp(min=1).sum())

@@ -16,7 +16,7 @@ from headstart.heads.dense import DenseHead
 from headstart.heads.init import PRIOR_BIAS, draw_normal
 from headstart.losses.box import smooth_l1
 from headstart.losses.classification import focal
-from headstart.losses.normalise import mean_over_ranks
+from headstart.losses.normalise import divisor
 from headstart.options import Positive, Positives
 from headstart.structures import Assignment, DenseOutputs
 
@@ -64,7 +64,7 @@ class RetinaHead(AnchorHead, DenseHead):
     def loss(self, outputs: DenseOutputs, assignment: Assignment) -> dict[str, Tensor]:
         """{"cls", "box"}: scalars."""
         logits = flatten(outputs.cls, self.num_classes).float()
-        count = mean_over_ranks(assignment.positive.sum(dim=1).clamp(min=1).sum())
+        count = divisor(assignment.positive.sum(dim=1).clamp(min=1).sum())
         cls = focal(logits.flatten(0, 1), assignment.labels.flatten(), assignment.weight.flatten())
         image, row = assignment.positive.nonzero(as_tuple=True)
         goal = encode_deltas(self.all_anchors(outputs)[row], assignment.boxes[image, row])

@@ -19,7 +19,7 @@ from headstart.heads.rebuildable import Rebuildable
 from headstart.heads.selection import DETECTIONS, Selection
 from headstart.losses.box import smooth_l1
 from headstart.losses.classification import cross_entropy
-from headstart.losses.normalise import mean_over_ranks
+from headstart.losses.normalise import divisor
 from headstart.options import Amount, Depth, Layers, Number, Width
 from headstart.ordering import stable_nms
 from headstart.structures import Detections, RegionOutputs, Regions, Size
@@ -181,7 +181,7 @@ class BoxHead(Rebuildable[BoxHeadOptions]):
         """{"cls", "box"}: scalars; `regions` are those whose boxes were read, image by image."""
         labels = torch.cat([r.labels for r in regions])
         boxes, matched = torch.cat([r.boxes for r in regions]), torch.cat([r.matched for r in regions])
-        count = mean_over_ranks(torch.tensor(float(max(len(labels), 1)), device=labels.device))
+        count = divisor(torch.tensor(float(len(labels)), device=labels.device))
         rows = (labels < self.num_classes).nonzero().flatten()
         reg = self._codes(outputs)[rows, self._column(labels[rows])]
         box = smooth_l1(reg, encode_deltas(boxes[rows], matched[rows], self.stds), self.beta)

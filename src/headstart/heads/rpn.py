@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, cast
 
 import torch
@@ -21,7 +21,7 @@ from headstart.heads.selection import Selection
 from headstart.heads.tower import Tower
 from headstart.losses.box import smooth_l1
 from headstart.losses.classification import bce_with_logits
-from headstart.losses.normalise import mean_over_ranks
+from headstart.losses.normalise import divisor
 from headstart.options import Amount, Count, Depth, Positive, Positives
 from headstart.structures import Assignment, CellIndex, DenseOutputs, Features, Size, Targets
 
@@ -108,11 +108,13 @@ class RPNHead(AnchorHead):
 
     @torch.no_grad()
     def assign(self, outputs: DenseOutputs, targets: list[Targets]) -> Assignment:
-        """Every anchor's answer, of which only a random sample of each image keeps its weight."""
-        blank = [Targets(t.boxes, torch.zeros_like(t.labels), t.ignored) for t in targets]
+        """Every anchor's answer, of which only a random sample of each labelled image keeps its weight."""
+        blank = [replace(t, labels=torch.zeros_like(t.labels)) for t in targets]
         every = super().assign(outputs, blank)
         kept = torch.zeros_like(every.weight)
         for image, positive in enumerate(every.positive):
+            if not targets[image].labelled:  # nothing is drawn for it either
+                continue
             matched = torch.where(every.weight[image] > 0, positive.long() - 1, IGNORED)
             kept[image, torch.cat(choose(matched, self.sample, 0.5))] = 1.0
         return Assignment(every.labels, every.boxes, every.positive & (kept > 0), kept)
@@ -121,7 +123,7 @@ class RPNHead(AnchorHead):
         """{"cls", "box"}: scalars."""
         positives = assignment.positive.sum(dim=1)
         count = assignment.weight.sum() + (positives == 0).sum()  # an image without objects counts one more, as there
-        count = mean_over_ranks(count)
+        count = divisor(count)
         goal = (assignment.labels == 0).float()
         cls = bce_with_logits(flatten(outputs.cls, 1)[..., 0].float(), goal, assignment.weight)
         image, row = assignment.positive.nonzero(as_tuple=True)

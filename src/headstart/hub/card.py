@@ -82,9 +82,9 @@ def _what(metadata: Metadata, measured: Measured | None) -> str:
 def _numbers(measured: Measured) -> list[str]:
     results, own, data = measured.results, measured.own, measured.results["data"]
     size = f"COCO numbers on the {data['val_images']} validation images of `{data['name']}`, in percent."
-    training = (
-        f"{own['steps']} steps of {data['batch']} images, {data['train_images']} training images, seed {data['seed']}"
-    )
+    blind = data.get("unlabelled")
+    images = f"{data['train_images']} training images" + (f" and {blind['images']} without labels" if blind else "")
+    training = f"{own['steps']} steps of {data['batch']} images, {images}, seed {data['seed']}"
     if not measured.final:
         best = own["best"] or {"step": 0, "epoch": 0, "AP": None}
         return [

@@ -17,3 +17,11 @@ def mean_over_ranks(count: Tensor) -> Tensor:
     shared = count.detach().clone().float()
     distributed.all_reduce(shared)
     return shared / distributed.get_world_size()
+
+
+def divisor(count: Tensor) -> Tensor:
+    """`mean_over_ranks` of a count () as a number to divide by, in single precision: never 0.
+
+    Where no process has an image with labels, there is nothing to count: sums of nothing are then 0, not 0 / 0.
+    """
+    return mean_over_ranks(count).float().clamp(min=1e-6)

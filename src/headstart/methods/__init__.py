@@ -28,6 +28,7 @@ from headstart.methods.method import Method
 from headstart.methods.mgd import mgd
 from headstart.methods.mimic import mimic
 from headstart.methods.pkd import pkd
+from headstart.methods.pseudo import pseudo
 from headstart.methods.sgfi import sgfi
 from headstart.options import check_options
 from headstart.pace import NAMES, Pace, take_pace
@@ -57,6 +58,7 @@ METHODS: dict[str, MethodFunction] = {
     "gid": gid,
     "sgfi": sgfi,
     "allstage": allstage,
+    "pseudo": pseudo,
 }
 
 

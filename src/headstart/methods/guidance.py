@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from headstart.errors import UserError
 from headstart.methods.step import Needs, Step
 from headstart.pace import Pace
-from headstart.structures import Progress
+from headstart.structures import ImageBatch, Progress, Targets
 from headstart.teachers.base import Teacher
 
 
@@ -43,8 +43,20 @@ class Guidance(nn.Module):
     needs: Needs = Needs()
     pace: Pace = Pace()
 
+    def relabel(self, batch: ImageBatch, targets: list[Targets]) -> list[Targets]:
+        """What the student is to find in each image, where that is not what the data says.
+
+        Asked before the student's pass, which may depend on it, in the order of the guidances; all guidances of the
+        method then read the result as `step.targets`. The list and what is in it must not be changed in place.
+        """
+        return targets
+
     def forward(self, step: Step) -> dict[str, Tensor]:
         raise NotImplementedError
+
+    def monitors(self, step: Step) -> dict[str, Tensor]:
+        """Numbers of a step to show beside the terms: scalars without gradient by name, the same names in every step."""
+        return {}
 
     def describe(self) -> list[Row]:
         """Rows of the pairing table."""
@@ -56,10 +68,6 @@ class Guidance(nn.Module):
 
     def share(self, part: float) -> None:
         """Counts only `part` as much, where its weight is automatic: several methods share it out."""
-
-    def monitors(self) -> dict[str, Tensor]:
-        """Numbers of the last step to show beside the terms: scalars without gradient, of the same names always."""
-        return {}
 
     def news(self, progress: Progress) -> list[str]:
         """What a user is to be told once, in sentences, when training stands at `progress`; asked now and then."""

@@ -51,14 +51,16 @@ class Method(nn.Module):
         for guidance in guiding:
             found, every = guidance(step), guidance.pace.every
             terms |= found if every == 1 else {name: value * every for name, value in found.items()}
-            monitors |= guidance.monitors()
+            monitors |= guidance.monitors(step)
         return Objective(terms, monitors)
 
     def step(
         self, batch: ImageBatch, targets: list[Targets], progress: Progress, guiding: Iterable[Guidance] | None = None
     ) -> Step:
-        """The student's pass over a batch, with what these guidances need (None: all of them)."""
-        readers = self if guiding is None else guiding
+        """The student's pass over a batch, with what these guidances (None: all) need and the targets that they make."""
+        readers = list(self if guiding is None else guiding)
+        for guidance in readers:
+            targets = guidance.relabel(batch, targets)
         needs = functools.reduce(operator.or_, (guidance.needs for guidance in readers), Needs())
         step = Step(self.student, batch, targets, progress, needs)
         _ = step.regions  # before the assignment: the order in which random numbers are drawn

@@ -88,7 +88,9 @@ class Step:
         sampler = RegionSampler(count)
         if head.predicts_at == "regions":
             own = head.sampled_regions(self.outputs)
-            return sampler.subsample(own, head.num_classes) if count < head.regions_per_image else (own, None)
+            if count >= head.regions_per_image:
+                return own, None
+            return sampler.subsample(own, self.targets, head.num_classes)
         proposals = head.proposals(self.outputs, self.batch.sizes)
         return [sampler(p, t, head.num_classes) for p, t in zip(proposals, self.targets)], None
 

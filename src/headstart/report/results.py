@@ -52,10 +52,23 @@ class SplitFacts(TypedDict, total=False):
     split: MadeSplit
 
 
-class DataFacts(TeacherFacts, SplitFacts):
+class Unlabelled(TypedDict):
+    """Images without labels: how many there are, and how many of them in each batch."""
+
+    images: int
+    per_batch: int
+
+
+class UnlabelledFacts(TypedDict, total=False):
+    """Only where images without labels trained, too."""
+
+    unlabelled: Unlabelled
+
+
+class DataFacts(TeacherFacts, SplitFacts, UnlabelledFacts):
     """What a run was trained and scored on; a run that is continued must find the same.
 
-    `val_images` is None without evaluation.
+    `train_images` are those with labels. `val_images` is None without evaluation.
     """
 
     path: str

@@ -11,6 +11,7 @@ from torch.nn import functional
 from headstart.classmap import ClassMap
 from headstart.detectors.taps import level_names
 from headstart.heads.dense import DenseHead
+from headstart.heads.labelled import loss_of_labelled
 from headstart.methods.adapters import Adapter, ConvAdapter
 from headstart.methods.assistants.assistant import Assistant, AssistantOutputs, Layers
 from headstart.methods.assistants.init_from_teacher import init_dense_head
@@ -55,7 +56,7 @@ class DenseAssistant(Assistant):
         for factor in self.more:
             maps.append(functional.max_pool2d(maps[-1], 1, stride=factor))
         outputs = self.head.resume(maps, maps, start=0, sizes=step.batch.sizes, trace=True)
-        losses = self.head.loss(outputs, self.head.assign(outputs, step.targets))
+        losses = loss_of_labelled(self.head, outputs, step.targets, self.head.assign(outputs, step.targets))
         return AssistantOutputs(losses, self.head.layers(outputs), [])
 
     @torch.no_grad()

@@ -9,6 +9,7 @@ from torch.nn import functional
 from headstart.classmap import ClassMap
 from headstart.detectors.taps import level_names
 from headstart.heads.cascade import CascadeRoIHead
+from headstart.heads.labelled import labelled_regions, labelled_stage
 from headstart.heads.roi import BoxHead
 from headstart.methods.assistants.assistant import Assistant, AssistantOutputs, Layers
 from headstart.methods.assistants.init_from_teacher import init_box_head
@@ -36,7 +37,8 @@ class RCNNAssistant(Assistant):
 
     def forward(self, step: Step) -> AssistantOutputs:
         read = self.head(step.features.pyramid, [r.boxes for r in step.regions])
-        return AssistantOutputs(self.head.loss(read, step.regions), activated(read.hidden), [step.regions])
+        losses = self.head.loss(*labelled_regions(read, step.regions, step.targets))
+        return AssistantOutputs(losses, activated(read.hidden), [step.regions])
 
     @torch.no_grad()
     def teacher_layers(self, teacher: Teacher, batch: ImageBatch, outputs: AssistantOutputs) -> Layers:
@@ -70,7 +72,8 @@ class CascadeAssistant(Assistant):
         layers = {}
         for index, stage in enumerate(stages):
             layers |= activated(stage.roi.hidden, f"stage{index}_")
-        return AssistantOutputs(self.head.loss(stages), layers, [stage.regions for stage in stages])
+        losses = self.head.loss([labelled_stage(stage, step.targets) for stage in stages])
+        return AssistantOutputs(losses, layers, [stage.regions for stage in stages])
 
     @torch.no_grad()
     def teacher_layers(self, teacher: Teacher, batch: ImageBatch, outputs: AssistantOutputs) -> Layers:
