@@ -55,7 +55,7 @@ class Guidance(nn.Module):
         raise NotImplementedError
 
     def monitors(self, step: Step) -> dict[str, Tensor]:
-        """Numbers of a step to show beside the terms: scalars without gradient by name, the same names in every step."""
+        """Numbers of a step to show beside the terms: scalars without gradient, the same names always."""
         return {}
 
     def describe(self) -> list[Row]:

@@ -57,7 +57,7 @@ class Method(nn.Module):
     def step(
         self, batch: ImageBatch, targets: list[Targets], progress: Progress, guiding: Iterable[Guidance] | None = None
     ) -> Step:
-        """The student's pass over a batch, with what these guidances (None: all) need and the targets that they make."""
+        """The student's pass over a batch, with what these guidances (None: all) need, and their targets."""
         readers = list(self if guiding is None else guiding)
         for guidance in readers:
             targets = guidance.relabel(batch, targets)

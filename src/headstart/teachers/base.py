@@ -47,10 +47,6 @@ class Teacher(Protocol):
         """What it finds in each image, best first, in pixels of the batch's padded input, in its own classes."""
         ...
 
-    def detections(self, batch: ImageBatch) -> list[Detections]:
-        """What it finds in each image, best first: pixels of the padded batch, its own labels."""
-        ...
-
     def taps(self, batch: ImageBatch, names: Sequence[str]) -> dict[str, list[Tensor]]:
         """The values of places inside it (`detectors.taps`), by name, before their activation."""
         ...

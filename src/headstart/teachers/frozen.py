@@ -116,11 +116,6 @@ class Frozen:
             self._found = found if self.own is None else scale_back(found, ratios(batch, view))
         return self._found
 
-    @torch.no_grad()
-    def detections(self, batch: ImageBatch) -> list[Detections]:
-        """What it finds in each image, best first: pixels of the padded batch, its own labels; by the same pass."""
-        return self.model.head.decode(self.outputs(batch), batch.sizes)
-
     def taps(self, batch: ImageBatch, names: Sequence[str]) -> dict[str, list[Tensor]]:
         """The values of places (`detectors.taps`) by name, before their activation; maps at the student's cells.
 
