@@ -15,23 +15,15 @@ from pathlib import Path
 from PIL import Image
 
 from headstart import distill, open_dataset, train
-from headstart.data.dataset import DetectionDataset
-from headstart.detectors.detector import Detector
-from headstart.engine.predict import find_objects
-from headstart.evaluation.best_score import best_score
-from headstart.report.gallery import Drawn, Row, comparison
+from headstart.config import Data
+from headstart.engine.comparison import best_scores, compare_detectors
+from headstart.recipe import check_section
 
 SIDE, BATCH = 224, 4
 SCHEDULE = [
     f"train.{key}" for key in ("optimizer=adamw", "weight_decay=0.01", "decay=cosine", "warmup=50", "eval_every=1000")
 ]
 SMALL = "student.width=64"
-
-
-def find_all(detector: Detector, images: DetectionDataset) -> list[Drawn]:
-    """What it finds in every image, of any score."""
-    everything = (find_objects(detector, images[i].image, short=SIDE, long=SIDE) for i in range(len(images)))
-    return [Drawn.of(found, threshold=0.0) for found in everything]
 
 
 def main() -> None:
@@ -60,18 +52,15 @@ def main() -> None:
     }
     lanes = students.results["lanes"]
     scores = [students.results["teachers"]["teacher"]["AP"], *(lanes[k]["metrics"]["AP"] for k in ("baseline", "head"))]
-    truth = [
-        Drawn(boxes, labels, None, ignored) for boxes, labels, ignored in map(images.annotations, range(len(images)))
-    ]
-    rows = [Row(images[i].image.permute(1, 2, 0).numpy(), {"ground truth": truth[i]}) for i in options.show]
-    for (name, detector), ap in zip(detectors.items(), scores):
-        found = find_all(detector, images)
-        best = best_score(found, truth)
-        print(f"{name}: AP {ap or 0:.1f}, boxes from score {best.score:.2f} on, F1 {best.f1:.3f}")
-        for index, row in zip(options.show, rows):
-            row.columns[name] = found[index].above(best.score)
-    notes = {name: f"AP {ap or 0:.1f}" for name, ap in zip(detectors, scores)}
-    picture = comparison(rows, images.classes, notes=notes, footer=options.credit)
+    aps = {name: ap or 0.0 for name, ap in zip(detectors, scores)}
+    view = check_section(Data, {"path": options.data, "imgsz": SIDE, "batch": BATCH})
+    best = best_scores(detectors, images, view)
+    for name, found in best.items():
+        print(f"{name}: AP {aps[name]:.1f}, boxes from score {found.score:.2f} on, F1 {found.f1:.3f}")
+    notes = {name: f"AP {ap:.1f}" for name, ap in aps.items()}
+    picture = compare_detectors(
+        detectors, images, view, scores=best, shown=options.show, notes=notes, footer=options.credit
+    )
     Image.fromarray(picture).save(options.out / "photographs.jpg", quality=85)
 
 

@@ -7,27 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-import numpy as np
-
 from headstart import terminal
-from headstart.config import Train
-from headstart.data.dataset import DetectionDataset
+from headstart.config import Data, Train
 from headstart.data.discover import open_dataset
 from headstart.data.shapes import make_shapes
-from headstart.detectors.detector import Detector
+from headstart.engine.comparison import best_scores, compare_detectors
 from headstart.engine.fit import fit
 from headstart.engine.outcome import Outcome
-from headstart.engine.predict import find_objects
 from headstart.engine.strategy import choose_device
-from headstart.evaluation.best_score import best_score
 from headstart.recipe import check_run, check_section
-from headstart.report.gallery import Drawn, Row, comparison, save_picture
+from headstart.report.gallery import save_picture
 
 TEACHER = {
-    "name": "fasterrcnn_r18",
+    "name": "cascadercnn_r18",
     "width": 64,
     "pretrained": False,
-    "options": {"hidden": 256, "anchor_scale": 5, "regions": 64},
+    "options": {"anchor_scale": 5, "regions": 64},
 }
 STUDENT = {"name": "yolox_r10", "width": 64, "pretrained": False}
 LANES = {"baseline": {"name": "baseline"}, "head": {"name": "head", "regions": 64}}
@@ -115,7 +110,11 @@ def run_demo(
     gain, time_gain = ap["head"] - ap["baseline"], ap["head"] - ap["longer"]
     picture = (students.folder or out) / "comparison.png"
     detectors = {"teacher": teacher.students["student"], **students.students}
-    _draw(picture, open_dataset(data, "val"), detectors, ap, budget.size)
+    images = open_dataset(data, "val")
+    view = check_section(Data, {"path": str(data), "imgsz": budget.size, "batch": budget.batch})
+    scores = best_scores(detectors, images, view)
+    shown, notes = range(min(SHOWN, len(images))), {name: f"AP {ap[name]:.1f}" for name in detectors}
+    save_picture(picture, compare_detectors(detectors, images, view, scores=scores, shown=shown, notes=notes))
     say(f"\n4 of 4: {picture}\n")
     say(f"teacher AP {ap['teacher']:.1f}  student alone {ap['baseline']:.1f}  with HEAD {ap['head']:.1f}")
     say(f"Gain in equal steps ({budget.student}): {gain:+.1f} AP.")
@@ -132,27 +131,3 @@ def run_demo(
         "time_gain": time_gain,
         "picture": picture,
     }
-
-
-def _draw(
-    path: Path, images: DetectionDataset, detectors: Mapping[str, Detector], ap: Mapping[str, float], size: int
-) -> None:
-    """The first validation pictures with what each detector finds in them, from its best score on."""
-    truth, pixels = [], []
-    for index in range(len(images)):
-        boxes, labels, ignored = images.annotations(index)
-        truth.append(Drawn(boxes, labels, None, ignored))
-        if index < SHOWN:
-            pixels.append(images[index].image)
-    rows = [Row(np.asarray(p.permute(1, 2, 0)), {"ground truth": drawn}) for p, drawn in zip(pixels, truth)]
-    notes = {}
-    for name, detector in detectors.items():
-        everything = [
-            Drawn.of(find_objects(detector, images[i].image, short=size, long=size), threshold=0.0)
-            for i in range(len(images))
-        ]
-        best = best_score(everything, truth)
-        for row, drawn in zip(rows, everything):
-            row.columns[name] = drawn.above(best.score)
-        notes[name] = f"AP {ap[name]:.1f}, boxes from score {best.score:.2f} on"
-    save_picture(path, comparison(rows, images.classes, notes=notes))

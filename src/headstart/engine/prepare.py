@@ -166,8 +166,7 @@ def prepare(
     if checkpoint is None:
         history = History(data=facts, identity=identify(splits, own, teachers))
     else:
-        history = _continue(checkpoint, module, say)
-        history.data = facts
+        history = _continue(checkpoint, module, facts, say)
         demand_same_detectors(history.identity, own, teachers)
     evaluator = None
     if val_data is not None:
@@ -187,7 +186,7 @@ def _with_class_map(saved: DataFacts, facts: DataFacts) -> DataFacts:
     return {**saved, "class_map": facts["class_map"] | saved.get("class_map", {})}
 
 
-def _continue(checkpoint: Checkpoint, module: Lanes, say: Print) -> History:
+def _continue(checkpoint: Checkpoint, module: Lanes, facts: DataFacts, say: Print) -> History:
     """Puts the lanes where the checkpoint was taken, and says where that is; what was measured until then.
 
     Raises UserError for the state of other lanes.
@@ -213,6 +212,7 @@ def _continue(checkpoint: Checkpoint, module: Lanes, say: Print) -> History:
         say("last.ckpt was written before checksums: whether data and detectors are still the same is not checked.")
     if not history.finished:
         say(f"The run goes on from step {module.step} of {module.total}.")
+    history.data = facts
     return history
 
 

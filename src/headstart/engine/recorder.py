@@ -63,12 +63,13 @@ class Recorder:
 
         shares  of the terms in the gradient, in steps in which they were measured (`engine.shares`)
 
-        A distillation term that rests in a step is absent from it. Raises ValueError if the student's own losses or the
-        monitors have other names than in the step before.
+        A distillation term that rests in a step is absent from it, and in the last part of a training a head may have
+        one loss more. Raises ValueError if a loss of the student's own disappears, or if the monitors have other names
+        than in the step before.
         """
         terms, monitors = list(objective.terms), list(objective.monitors)
-        own = [[name for name in names if is_detection(name)] for names in (terms, self.terms)]
-        if self.terms and (own[0] != own[1] or (self.rows and self.monitors != monitors)):
+        gone = [name for name in self.terms if is_detection(name) and name not in objective.terms]
+        if gone or (self.rows and self.monitors != monitors):
             raise ValueError(f"lane {self.lane}: the terms changed from {self.terms} to {terms} within a run")
         self.terms += [name for name in terms if name not in self.terms]
         self.monitors = monitors

@@ -8,6 +8,9 @@ import numpy as np
 
 from headstart.evaluation.voc import VocScorer, judge
 
+Judged = tuple[np.ndarray, np.ndarray, int]
+"""Of one class: scores (N,) falling, which are hits (N,), and how many objects were to be found."""
+
 
 def best_f1(scores: np.ndarray, hits: np.ndarray, wanted: int) -> tuple[float, float]:
     """The threshold whose detections, those of this score or a higher one, have the best F1; and that F1, 0..1.
@@ -43,12 +46,23 @@ class ThresholdScorer(VocScorer):
 
     def choose(self) -> dict[str, Chosen]:
         """By class, of everything that was collected; a collective call in a distributed run."""
-        judged = [
+        judged = self._judged()
+        together, _ = _together(judged)
+        found = zip(self.dataset.classes, (best_f1(*one) for one in judged))
+        return {name: Chosen(score, f1) if f1 else Chosen(together, None) for name, (score, f1) in found}
+
+    def best(self) -> tuple[float, float]:
+        """One score for all classes, and the F1 that it gives over all of them; a collective call in the same way."""
+        return _together(self._judged())
+
+    def _judged(self) -> list[Judged]:
+        return [
             (*judge(found, wanted, self.threshold), int((~wanted["ignored"]).sum()))
             for found, wanted in self.by_class(self.table())
         ]
-        scores, hits = (np.concatenate([one[part] for one in judged]) for part in (0, 1))
-        order = np.argsort(-scores, kind="stable")
-        together, _ = best_f1(scores[order], hits[order], sum(count for *_, count in judged))
-        found = zip(self.dataset.classes, (best_f1(*one) for one in judged))
-        return {name: Chosen(score, f1) if f1 else Chosen(together, None) for name, (score, f1) in found}
+
+
+def _together(judged: list[Judged]) -> tuple[float, float]:
+    scores, hits = (np.concatenate([one[part] for one in judged]) for part in (0, 1))
+    order = np.argsort(-scores, kind="stable")
+    return best_f1(scores[order], hits[order], sum(count for *_, count in judged))

@@ -20,7 +20,7 @@ from methods.pairs import batch, tiny
 class Told(Assistant):
     """Gives two losses and one layer of two levels, and for its teacher two other levels."""
 
-    kind, layers, width, levels = "told", ("tower",), 1, "P3..P4"
+    kind, layers, width, levels, predicts_at = "told", ("tower",), 1, "P3..P4", "cells"
 
     def __init__(self):
         super().__init__()
@@ -40,7 +40,7 @@ class Told(Assistant):
         return {"tower": [torch.tensor([[[[0.0, 1], [2, 7]]]]), torch.tensor([[[[4.0]]]])]}
 
 
-TEACHER = SimpleNamespace(title="teacher")
+TEACHER = SimpleNamespace(title="teacher", own=None)
 
 
 def make_step():
