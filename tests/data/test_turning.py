@@ -59,7 +59,9 @@ def test_boxes_that_leave_the_picture_are_dropped_but_ignored_ones_are_kept_whil
     given = replace(picture(), boxes=boxes, labels=torch.arange(3), ignored=torch.tensor([False, True, False]))
     found = Turn(45)(given)
     assert found.labels.tolist() == [1, 2] and found.ignored.tolist() == [True, False]
-    assert bool((found.boxes >= 0).all()) and bool((found.boxes[:, 2] <= 280).all() and (found.boxes[:, 3] <= 200).all())
+    assert bool((found.boxes >= 0).all()) and bool(
+        (found.boxes[:, 2] <= 280).all() and (found.boxes[:, 3] <= 200).all()
+    )
 
 
 @pytest.mark.parametrize("turn", TURNS, ids=str)

@@ -129,9 +129,7 @@ def test_a_run_too_short_for_a_mosaic_is_refused(key):
 
 def test_settings_of_the_augmentation_reach_the_loader(shapes):
     mixing = {"mosaic": 0.5, "mixup": 0.2, "mixup_mosaic": True}
-    data = Data(
-        path=str(shapes), imgsz=64, batch=2, scale=(0.5, 2), crop=0.3, hsv=True, rotate=10, shear=2, **mixing
-    )
+    data = Data(path=str(shapes), imgsz=64, batch=2, scale=(0.5, 2), crop=0.3, hsv=True, rotate=10, shear=2, **mixing)
     loader = training_batches(data, open_dataset(shapes, "train"), Train(steps=20, seed=3))
     samples = loader.dataset
     assert samples.seed == 3 and (samples.mixing.mosaic, samples.mixing.mixup, samples.mixing.epochs) == (0.5, 0.2, 3)

@@ -26,9 +26,7 @@ def file(tmp_path):
 
 def test_a_student_starts_alike_whenever_the_seed_is_the_same():
     choice = {"name": "retinanet_mnv2_050", "width": 16, "pretrained": False}
-    one, other, third = (
-        make_student(run_of(choice, train={"seed": seed}), ["a", "b"])[0] for seed in (1, 1, 2)
-    )
+    one, other, third = (make_student(run_of(choice, train={"seed": seed}), ["a", "b"])[0] for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values()))
     assert not all(torch.equal(a, b) for a, b in zip(one.parameters(), third.parameters()))
 

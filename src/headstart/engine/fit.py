@@ -14,6 +14,7 @@ from headstart.engine.build import lane_teachers
 from headstart.engine.callback import RunCallback, ScalarWriter
 from headstart.engine.display import Display, Print
 from headstart.engine.evaluator import Evaluator
+from headstart.engine.fine_tune import list_classes
 from headstart.engine.folder import RUN, RunFolder, choose_folder, demand_free, new_folder, remove_unfinished
 from headstart.engine.interrupt import Interrupt, Interrupted
 from headstart.engine.memory import keep_freed_memory
@@ -22,7 +23,6 @@ from headstart.engine.outcome import Outcome, finish
 from headstart.engine.prepare import PreparedRun, check_lanes, prepare
 from headstart.engine.resume import Checkpoint
 from headstart.engine.strategy import build_trainer, place_among_processes
-from headstart.engine.fine_tune import list_classes
 from headstart.engine.teacher import compare_classes, measure_teacher
 from headstart.errors import UserError
 from headstart.recipe import dump_run
