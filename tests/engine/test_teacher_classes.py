@@ -41,6 +41,24 @@ def of(run, file, **changes):
     return check_run(plain_run(run) | {"teacher": str(file)} | changes)
 
 
+def test_one_map_for_the_students_file_and_the_teacher(tiny_run, foreign, classes, capsys, tmp_path):
+    """Each takes the lines whose classes it has; the table says which rows of the file are kept."""
+    mine = build_detector("retinanet_mnv2_050", ["My Disc", *classes[1:]], width=16, depth=1, pretrained=False)
+    file = save_detector(mine, tmp_path / "mine.safetensors")
+    given = {"Round Thing": classes[1], "My Disc": classes[0]}
+    run = of(tiny_run(steps=5, precision="fp32"), foreign, class_map=given, student=str(file))
+    outcome = fit(run, dry_run=True)
+    said = capsys.readouterr().out
+    assert f"The student's file finds 10 classes, the data has 10: 10 are known to it ({classes[0]}, " in said
+    assert "Classes of the data and of the student's file" in said and "My Disc" in said
+    assert "Classes of student and teacher" in said and f"Round Thing + {classes[1].upper()}" in said
+    weights = mine.head.cls.weight.detach()
+    assert all(torch.equal(student.head.cls.weight.detach(), weights) for student in outcome.students.values())
+    for missing in ({"Rund Thing": None}, {"MyDsc": None}):
+        with pytest.raises(UserError, match="neither teacher nor student's file has a class"):
+            fit(of(run, foreign, class_map=missing), dry_run=True, quiet=True)
+
+
 def test_a_short_run(tiny_run, foreign, classes, capsys):
     given = {"Round Thing": classes[1], classes[2].upper(): None}
     outcome = fit(of(tiny_run(steps=5, eval_every=1, precision="fp32"), foreign, class_map=given))

@@ -42,7 +42,7 @@ class Patch:
         return part if list(part.shape[1:]) == size else F.resize(part, size, antialias=antialias)
 
     def boxes(self, boxes: Tensor, ignored: Tensor) -> tuple[Tensor, Tensor]:
-        """Boxes (M, 4) of the picture in pixels of the other one, clipped to the goal, and which are left, (M,) bool."""
+        """Boxes (M, 4) of the picture in pixels of the other, clipped to the goal; and which are left, (M,) bool."""
         left, top, right, bottom = self.goal
         start_x, start_y, end_x, end_y = self.source
         factor = boxes.new_tensor([(right - left) / (end_x - start_x), (bottom - top) / (end_y - start_y)] * 2)

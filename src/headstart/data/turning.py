@@ -34,7 +34,7 @@ class Turn:
         return replace(sample, image=image, boxes=boxes[left], labels=sample.labels[left], ignored=sample.ignored[left])
 
     def pixels(self, image: Tensor, goal: Size) -> Tensor:
-        """The middle `goal` (height, width) of the turned image (3, H, W); an even number of pixels less on each axis."""
+        """The middle `goal` (height, width) of the turned image (3, H, W), smaller by an even number of pixels."""
         turned = F.affine(
             image,
             self.angle,
@@ -42,13 +42,13 @@ class Turn:
             1.0,
             list(self.shear),
             interpolation=InterpolationMode.BILINEAR,
-            fill=FILL,
+            fill=[float(FILL)] * len(image),
         )
         top, left = ((side - kept) // 2 for side, kept in zip(image.shape[1:], goal))
         return turned[:, top : top + goal[0], left : left + goal[1]]
 
     def boxes(self, boxes: Tensor, ignored: Tensor, size: Size, goal: Size) -> tuple[Tensor, Tensor]:
-        """Boxes (M, 4) of a picture of `size` in pixels of `goal`, its middle, clipped; and which are left, (M,) bool."""
+        """Boxes (M, 4) of a picture of `size` in pixels of `goal`, its middle, clipped; which are left, (M,) bool."""
         height, width = size
         x1, y1, x2, y2 = boxes.unbind(1)
         corners = torch.stack([torch.stack([x, y], 1) for x in (x1, x2) for y in (y1, y2)], 1)

@@ -164,9 +164,7 @@ class Trial:
         self.base, self.side = long, long if run.data.multi_scale is None else run.data.multi_scale[1]
         self.size = (long, long) if square else largest_image(dataset.sizes, side, long)
         self.busiest = sorted(range(len(dataset)), key=lambda i: -len(dataset.annotations(i)[1]))[:MOST]
-        kept = None
-        if student is None:
-            student, kept = make_student(run, dataset.classes)
+        student, kept = make_student(run, dataset.classes, given=student)
         self.teachers = make_teachers(
             run, dataset.classes, self.precision, _silent, teachers, kept.teacher if kept else ()
         )

@@ -19,7 +19,7 @@ from headstart.data.transforms import Transform
 from headstart.data.unlabelled import SHARE, count_unlabelled
 from headstart.detectors.detector import Detector
 from headstart.engine.batches import BatchLoader
-from headstart.engine.detectors import demand_classes, make_student, start_generators
+from headstart.engine.detectors import make_student, start_generators
 from headstart.engine.display import Print
 from headstart.engine.ema import ModelEMA
 from headstart.engine.lane import Lane
@@ -150,7 +150,6 @@ def make_lanes(
     total: int,
     *,
     student: Detector | None = None,
-    say: Print | None = None,
 ) -> list[Lane]:
     """One lane per method, each with its own copy of the same student, and its teachers where it distils.
 
@@ -158,10 +157,10 @@ def make_lanes(
 
     Raises UserError for a student with other classes than the data's, and for methods that cannot work.
     """
-    start = student or make_student(run, classes, say)[0]
+    start, _ = make_student(run, classes, given=student)
     lanes = []
     for name, choice in run.choices.items():
-        own = copy.deepcopy(demand_classes(start, classes))
+        own = copy.deepcopy(start)
         start_generators(run.train.seed)
         own_teachers = lane_teachers(name, choice, teachers)
         lanes.append(make_lane(name, build_method(choice.name, own, own_teachers, **choice.options), run.train, total))

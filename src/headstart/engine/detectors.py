@@ -44,13 +44,19 @@ def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say:
     return opened.detector
 
 
-def make_student(run: Run, classes: Sequence[str], say: Print | None = None) -> tuple[Detector, ClassMap | None]:
+def make_student(
+    run: Run, classes: Sequence[str], say: Print | None = None, *, given: Detector | None = None
+) -> tuple[Detector, ClassMap | None]:
     """The student that a run names, and how its file's classes correspond to the data's where they differ.
 
     The same start weights whenever the seed is the same, whatever was built before. From a file of other classes than
     the data's it keeps all but its classifier's rows (`fine_tune`), and of those the ones of classes that it knows by
-    name or by `class_map`; `say` is told which.
+    name or by `class_map`; `say` is told which. `given` stands in place of the run's.
+
+    Raises UserError for a detector that was handed over with other classes than the data's.
     """
+    if given is not None:
+        return demand_classes(given, classes), None
     choice = run.student
     start_generators(run.train.seed)
     student = make_detector(choice, classes, "student", say)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -138,9 +138,7 @@ def prepare(
         demand_same_run(plain_run(saved), plain_run(run))
         demand_same_data(checkpoint["history"].get("identity", {}), splits)
 
-    kept = None
-    if student is None:
-        student, kept = make_student(run, train_data.classes, say)
+    student, kept = make_student(run, train_data.classes, say, given=student)
     teachers = make_teachers(run, train_data.classes, precision, say, given, kept.teacher if kept else ())
     classes = match_teachers(teachers, train_data.classes)
     facts = describe_data(run, splits, per_epoch, describe_teachers(teachers, classes))
@@ -162,12 +160,7 @@ def prepare(
     )
     if precision.channels_last:
         module.methods.to(memory_format=torch.channels_last)
-    own = lanes[0].method.student
-    if checkpoint is None:
-        history = History(data=facts, identity=identify(splits, own, teachers))
-    else:
-        history = _continue(checkpoint, module, facts, say)
-        demand_same_detectors(history.identity, own, teachers)
+    history = _begin(module, splits, facts) if checkpoint is None else _continue(checkpoint, module, facts, say)
     evaluator = None
     if val_data is not None:
         evaluator = Evaluator(run.data, val_data, device=device, precision=precision, rank=rank, world=world)
@@ -186,10 +179,15 @@ def _with_class_map(saved: DataFacts, facts: DataFacts) -> DataFacts:
     return {**saved, "class_map": facts["class_map"] | saved.get("class_map", {})}
 
 
+def _begin(module: Lanes, splits: Mapping[str, DetectionDataset | None], facts: DataFacts) -> History:
+    """The history of a run that begins: what it is made of."""
+    return History(data=facts, identity=identify(splits, module.lanes[0].method.student, module.teachers))
+
+
 def _continue(checkpoint: Checkpoint, module: Lanes, facts: DataFacts, say: Print) -> History:
     """Puts the lanes where the checkpoint was taken, and says where that is; what was measured until then.
 
-    Raises UserError for the state of other lanes.
+    Raises UserError for the state of other lanes, and for other detectors.
     """
     history = History(**checkpoint["history"])
     if checkpoint["step"] > module.total:
@@ -213,6 +211,7 @@ def _continue(checkpoint: Checkpoint, module: Lanes, facts: DataFacts, say: Prin
     if not history.finished:
         say(f"The run goes on from step {module.step} of {module.total}.")
     history.data = facts
+    demand_same_detectors(history.identity, module.lanes[0].method.student, module.teachers)
     return history
 
 

@@ -190,7 +190,14 @@ def test_a_configuration_decides(reference, tmp_path):
     assert opened.size == {"short": 320, "long": 352, "resize": "opencv"}
 
 
-def test_mmyolos_names_are_known_for_what_they_are():
-    state = {"backbone.stem.0.conv.weight": torch.zeros(1), "bbox_head.head_module.rtm_cls.0.weight": torch.zeros(1)}
-    with pytest.raises(UserError, match="mmyolo's names, which cannot be imported; mmdetection's files"):
-        read_mmdetection(state, Hints("x"))
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("backbone.stem.0.conv.weight", "bbox_head.head_module.rtm_cls.0.weight"),
+        ("backbone.stem.conv.conv.weight", "bbox_head.head_module.multi_level_conv_cls.0.weight"),
+    ],
+)
+def test_mmyolos_names_are_known_for_what_they_are(keys, tmp_path):
+    torch.save({"meta": {}, "state_dict": {key: torch.zeros(1) for key in keys}}, tmp_path / "x.pth")
+    with pytest.raises(UserError, match=r"x\.pth has mmyolo's names, which cannot be imported; mmdetection's files"):
+        import_detector(tmp_path / "x.pth")
