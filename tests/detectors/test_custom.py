@@ -53,7 +53,7 @@ def test_it_runs_once_in_a_step_and_keeps_its_own_losses():
 
 
 @pytest.mark.parametrize("teacher", ["fasterrcnn", "cascadercnn", "gfl", "retinanet"])
-@pytest.mark.parametrize("name", ["head", "pkd", "cwd", "gid", "sgfi"])
+@pytest.mark.parametrize("name", ["head", "pkd", "cwd", "fitnet", "frs", "fgd", "mgd", "defeat", "fgfi", "gid", "sgfi"])
 def test_assistants_and_feature_methods_train_it(name, teacher):
     toy = Toy()
     options = {"ckd": False} if name == "head" else {}

@@ -42,10 +42,10 @@ def test_box_heads_count_a_thousand_regions():
 @torch.no_grad()
 def test_roles():
     assert roles(build_on_meta("fasterrcnn_mnv2_050")) == {
-        "teaches by": "head, crosskd, mimic, pkd, cwd, gid, sgfi",
-        "learns by": "baseline, head, crosskd, mimic, pkd, cwd, gid, sgfi",
+        "teaches by": "head, crosskd, mimic, pkd, cwd, fitnet, frs, fgd, mgd, defeat, fgfi, gid, sgfi",
+        "learns by": "baseline, head, crosskd, mimic, pkd, cwd, fitnet, frs, fgd, mgd, defeat, fgfi, gid, sgfi",
     }
     assert roles(build_on_meta("retinanet_mnv2_050")) == {
-        "teaches by": "head, crosskd, mimic, pkd, cwd, bckd, gid, sgfi",
-        "learns by": "baseline, head, crosskd, mimic, pkd, cwd, bckd, gid, sgfi",
+        "teaches by": "head, crosskd, mimic, pkd, cwd, fitnet, frs, fgd, mgd, defeat, fgfi, bckd, gid, sgfi",
+        "learns by": "baseline, head, crosskd, mimic, pkd, cwd, fitnet, frs, fgd, mgd, defeat, fgfi, bckd, gid, sgfi",
     }

@@ -54,6 +54,12 @@ PAIRS: dict[str, dict[str | None, list[str]]] = {
     "mimic": {teacher: list(FAMILIES) for teacher in FAMILIES},
     "pkd": {teacher: list(FAMILIES) for teacher in FAMILIES},
     "cwd": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "fitnet": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "frs": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "fgd": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "mgd": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "defeat": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "fgfi": {teacher: list(FAMILIES) for teacher in FAMILIES},
     "ld": {"gfl": ["gfl"]},
     "bckd": dict.fromkeys(DENSE, DENSE),
     "gid": {teacher: list(FAMILIES) for teacher in FAMILIES},
@@ -70,7 +76,8 @@ Case = tuple[str, dict, str | None, str]
 Teachers are families, `FAMILY of other classes`, or several of them joined by ` + `.
 """
 
-SAMPLED = {"head": 27, "crosskd": 27, "mimic": 12, "pkd": 8, "cwd": 8}
+FEATURES = ("fitnet", "frs", "fgd", "mgd", "defeat", "fgfi")
+SAMPLED = {"head": 27, "crosskd": 27, "mimic": 12, "pkd": 8, "cwd": 8, **dict.fromkeys(FEATURES, 3)}
 SAMPLED |= {"ld": 1, "bckd": 6, "gid": 10, "sgfi": 6}
 """How many of its pairs the laws run over; that every pair can be built is tested for all."""
 
@@ -133,6 +140,15 @@ OPTIONS: list[Case] = [
     ("mimic", {}, "yolox of other classes", "cascadercnn"),
     ("crosskd+pkd", {}, "gfl", "gfl"),
     ("cwd", {"normalise": False}, "gfl", "fcos"),
+    ("pkd", {"resize": "teacher"}, "fasterrcnn", "gfl"),
+    ("fitnet", {"inherit": "both", "weights": "paper"}, "cascadercnn of other classes", "cascadercnn"),
+    ("frs", {}, "yolox", "yolox"),
+    ("frs", {}, "fasterrcnn of other classes", "fasterrcnn"),
+    ("fgd", {"inherit": "head"}, "rtmdet", "rtmdet"),
+    ("mgd", {"masked": 0}, "gfl + fasterrcnn", "retinanet"),
+    ("defeat", {"regions": 8}, "cascadercnn of other classes", "fasterrcnn"),
+    ("fgfi", {"levels": "scale"}, "reppoints", "fasterrcnn"),
+    ("frs+fgd", {}, "fasterrcnn", "yolox"),
     ("ld", {"cls": True, "weights": "paper"}, "gfl of other classes", "gfl"),
     ("bckd", {"region": "positives"}, "yolox of other classes", "fcos"),
     ("gid", {"weights": "paper"}, "gfl of other classes", "gfl"),

@@ -44,7 +44,24 @@ def with_toy(monkeypatch):
 
 
 def test_the_methods_and_their_options():
-    assert list(METHODS) == ["baseline", "head", "crosskd", "mimic", "pkd", "cwd", "ld", "bckd", "gid", "sgfi"]
+    assert list(METHODS) == [
+        "baseline",
+        "head",
+        "crosskd",
+        "mimic",
+        "pkd",
+        "cwd",
+        "fitnet",
+        "frs",
+        "fgd",
+        "mgd",
+        "defeat",
+        "fgfi",
+        "ld",
+        "bckd",
+        "gid",
+        "sgfi",
+    ]
     assert options_class("head") is HeadOptions and options_class("baseline") is BaselineOptions
     assert method_options("baseline") == [] and method_options("head")[:3] == ["akd", "ckd", "assistants"]
 
@@ -186,8 +203,8 @@ def test_roles_of_a_detector(family):
     detector = tiny(family)
     dense = "bckd, " if family == "retinanet" else ""
     assert roles(detector) == {
-        "teaches by": f"head, crosskd, mimic, pkd, cwd, {dense}gid, sgfi",
-        "learns by": f"baseline, head, crosskd, mimic, pkd, cwd, {dense}gid, sgfi",
+        "teaches by": f"head, crosskd, mimic, pkd, cwd, fitnet, frs, fgd, mgd, defeat, fgfi, {dense}gid, sgfi",
+        "learns by": f"baseline, head, crosskd, mimic, pkd, cwd, fitnet, frs, fgd, mgd, defeat, fgfi, {dense}gid, sgfi",
     }
     assert roles(detector.to("meta")) == roles(tiny(family))
 

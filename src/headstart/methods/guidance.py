@@ -54,6 +54,20 @@ class Guidance(nn.Module):
         """Counts only `part` as much, where its weight is automatic: several methods share it out."""
 
 
+class Remark(Guidance):
+    """A row of the pairing table and nothing else: what was done before training, or what is left out, and why."""
+
+    def __init__(self, name: str, row: Row) -> None:
+        super().__init__()
+        self.name, self.row = name, row
+
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        return {}
+
+    def describe(self) -> list[Row]:
+        return [self.row]
+
+
 def names_by_teacher(method: str, teachers: Sequence[Teacher]) -> list[str]:
     """How a method's terms begin, one name for each teacher: METHOD where there is one, else METHOD/TEACHER."""
     if len(teachers) == 1:

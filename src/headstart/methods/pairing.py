@@ -62,30 +62,6 @@ class SamePlaces(Correspondence):
         return Pair(source, target)
 
 
-@dataclass(frozen=True)
-class SameStrides(Correspondence):
-    """Pyramids of strides `own` and `other`: the levels of those strides that both have, as they are."""
-
-    own: tuple[int, ...]
-    other: tuple[int, ...]
-    of_maps = True
-
-    def __call__(self, source: Signal, target: Signal, step: Step) -> Pair:
-        both = [stride for stride in self.own if stride in self.other]
-        maps, goals = tensors_of(source), tensors_of(target)
-        return Pair([maps[self.own.index(s)] for s in both], [goals[self.other.index(s)] for s in both])
-
-
-def same_strides(method: str, own: Sequence[int], other: Sequence[int]) -> SameStrides:
-    """How a student's and a teacher's pyramid correspond for `method`. Raises UserError if they share no stride."""
-    if not set(own) & set(other):
-        raise UserError(
-            f"method {method} needs a stride that both pyramids have: the student's are {list(own)}, the teacher's "
-            f"{list(other)}; use method head"
-        )
-    return SameStrides(tuple(own), tuple(other))
-
-
 class CellToRegion(Correspondence):
     """Dense student, target at regions: the student's vectors at the cells that the regions came from.
 
