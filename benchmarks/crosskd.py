@@ -8,8 +8,7 @@ On the demo set, in paired lanes (`parts/paired.py`).
 from __future__ import annotations
 
 from parts.paired import Teacher, Trial, make_parser, run_trials
-
-from headstart.demo import STUDENT, TEACHER
+from parts.small import STUDENT, TEACHER
 
 RATE = 0.0015
 DENSE = {"depth": 4, "anchor_scale": 4}

@@ -19,14 +19,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from headstart.demo import FULL, Budget, draw_data, train_students, train_teacher
-from headstart.demo import LANES as DEMO_LANES
+from parts.small import FULL, Budget, draw_data, train_students, train_teacher
+from parts.small import LANES as SMALL_LANES
+
 from headstart.engine.outcome import Outcome
 from headstart.report.results import write_json
 
-LESSON = DEMO_LANES["head"]
+LESSON = SMALL_LANES["head"]
 LANES = {
-    "baseline": DEMO_LANES["baseline"],
+    "baseline": SMALL_LANES["baseline"],
     "assist": {**LESSON, "akd": False, "ckd": False, "transfer": False},
     "head": LESSON,  # the first that asks the teacher: its time holds the teacher's pass, which akd then shares
     "akd": {**LESSON, "ckd": False},
@@ -44,14 +45,13 @@ def measure(
 ) -> Rows:
     """AP, AP50, AP75, steps and training seconds of the teacher and of every lane."""
     data = data or draw_data(out, budget)
-    shared: dict[str, Any] = {"seed": seed, "bad_data": "skip"}
-    teacher = train_teacher(data, out, budget, **shared)
-    students = train_students(data, out, budget, teacher=teacher.file, lanes=lanes, **shared)
+    teacher = train_teacher(data, out, budget, seed)
+    students = train_students(data, out, budget, seed, teacher=teacher.file, lanes=lanes)
     rows = {"teacher": _row(teacher, "student"), **{lane: _row(students, lane) for lane in lanes}}
     if not equal_time:
         return rows
     longer = replace(budget, student=round(budget.student * rows["head"]["seconds"] / rows["baseline"]["seconds"]))
-    alone = train_students(data, out, longer, teacher=None, lanes={"baseline": lanes["baseline"]}, **shared)
+    alone = train_students(data, out, longer, seed, teacher=None, lanes={"baseline": lanes["baseline"]})
     rows[EQUAL_TIME] = _row(alone, "baseline")
     return rows
 

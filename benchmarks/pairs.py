@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from gain import spread
+from parts.small import FULL, LANES, STUDENT, TEACHER, TRAIN, draw_data
 
-from headstart.demo import FULL, LANES, STUDENT, TEACHER, TRAIN, draw_data
 from headstart.engine.fit import fit
 from headstart.recipe import check_run
 from headstart.report.results import write_json
@@ -177,7 +177,7 @@ def main() -> None:
     options = parser.parse_args()
     chosen = {name: PAIRS[name] for name in options.only}
     if not options.table:
-        data = draw_data(options.out, FULL)
+        data = draw_data(options.out)
         for name, job in jobs(options.seeds, chosen).items():
             train(name, job, options.out, data)
     print(table(options.seeds, chosen, options.out))

@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
-from torchvision.ops import box_iou
 
 from headstart import distill, open_dataset, train
 from headstart.data.dataset import DetectionDataset
 from headstart.detectors.detector import Detector
 from headstart.engine.predict import find_objects
+from headstart.evaluation.best_score import best_score
 from headstart.report.gallery import Drawn, Row, comparison
 
 SIDE, BATCH = 224, 4
@@ -29,27 +28,10 @@ SCHEDULE = [
 SMALL = "student.width=64"
 
 
-def best_score(detector: Detector, images: DetectionDataset) -> tuple[float, float]:
-    """The score from which on boxes give the best F1, and that F1; a box is right at IoU 0.5 with a free object."""
-    scores, right, objects = [], [], 0
-    for index in range(len(images)):
-        sample = images[index]
-        found = find_objects(detector, sample.image, short=SIDE, long=SIDE)
-        objects += len(sample.boxes)
-        free = list(range(len(sample.boxes)))
-        overlap = box_iou(found.boxes, sample.boxes)
-        for row, label in enumerate(found.labels.tolist()):
-            own = [j for j in free if sample.labels[j] == label and overlap[row, j] >= 0.5]
-            match = max(own, key=lambda j, row=row: float(overlap[row, j]), default=None)
-            if match is not None:
-                free.remove(match)
-            scores.append(float(found.scores[row]))
-            right.append(match is not None)
-    order = np.argsort(-np.array(scores), kind="stable")
-    hits = np.array(right)[order].cumsum()
-    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + objects)
-    place = int(f1.argmax())
-    return scores[order[place]], float(f1[place])
+def find_all(detector: Detector, images: DetectionDataset) -> list[Drawn]:
+    """What it finds in every image, of any score."""
+    everything = (find_objects(detector, images[i].image, short=SIDE, long=SIDE) for i in range(len(images)))
+    return [Drawn.of(found, threshold=0.0) for found in everything]
 
 
 def main() -> None:
@@ -78,18 +60,16 @@ def main() -> None:
     }
     lanes = students.results["lanes"]
     scores = [students.results["teachers"]["teacher"]["AP"], *(lanes[k]["metrics"]["AP"] for k in ("baseline", "head"))]
-    chosen = {}
+    truth = [
+        Drawn(boxes, labels, None, ignored) for boxes, labels, ignored in map(images.annotations, range(len(images)))
+    ]
+    rows = [Row(images[i].image.permute(1, 2, 0).numpy(), {"ground truth": truth[i]}) for i in options.show]
     for (name, detector), ap in zip(detectors.items(), scores):
-        chosen[name], f1 = best_score(detector, images)
-        print(f"{name}: AP {ap or 0:.1f}, boxes from score {chosen[name]:.2f} on, F1 {f1:.3f}")
-    rows = []
-    for index in options.show:
-        boxes, labels, ignored = images.annotations(index)
-        pixels = images[index].image
-        columns = {"ground truth": Drawn(boxes, labels, None, ignored)}
-        for name, detector in detectors.items():
-            columns[name] = Drawn.of(find_objects(detector, pixels, short=SIDE, long=SIDE), threshold=chosen[name])
-        rows.append(Row(pixels.permute(1, 2, 0).numpy(), columns))
+        found = find_all(detector, images)
+        best = best_score(found, truth)
+        print(f"{name}: AP {ap or 0:.1f}, boxes from score {best.score:.2f} on, F1 {best.f1:.3f}")
+        for index, row in zip(options.show, rows):
+            row.columns[name] = found[index].above(best.score)
     notes = {name: f"AP {ap or 0:.1f}" for name, ap in zip(detectors, scores)}
     picture = comparison(rows, images.classes, notes=notes, footer=options.credit)
     Image.fromarray(picture).save(options.out / "photographs.jpg", quality=85)

@@ -4,19 +4,17 @@
     python benchmarks/students.py --data facemask --imgsz 160 --weights efficientnet-lite0-57934424.pth --out facemask
 
 In paired lanes (`parts/paired.py`), on the demo set from scratch, or on a folder of one's own with a pretrained
-EfficientNet-Lite0 (`--weights`, see docs/cli.md) under every detector. `alone, HEAD's time` is the student alone with
-as many steps as HEAD's time would have paid for.
+EfficientNet-Lite0 (`--weights`, see docs/cli.md) under every detector. The gain at equal time is against the
+student alone with as many steps as HEAD's time would have paid for.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
 from parts.paired import Teacher, Trial, make_parser, run_trials
-
-from headstart.demo import TEACHER
+from parts.small import TEACHER
 
 RATE = 0.0015
 LANES = {"head": {"name": "head", "regions": 64}, "cwd": {"name": "cwd"}, "pkd": {"name": "pkd"}}
@@ -42,7 +40,7 @@ def plan(weights: Path | None) -> tuple[dict[str, Teacher], dict[str, Trial]]:
         "rtmdet": Teacher(detector("rtmdet", large, width=128), RATE),
     }
     trials = {
-        f"{student}-{teacher}": Trial(detector(student, small), RATE, teacher, LANES, longer="head")
+        f"{student}-{teacher}": Trial(detector(student, small), RATE, teacher, LANES, longer=("head",))
         for student, teacher in (
             ("yolox", "cascadercnn"),
             ("rtmdet", "fasterrcnn"),

@@ -2,12 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+import torch
 
-from laws.tiny import DENSE
+from laws.tiny import CLASSES, DENSE, detector
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
@@ -79,6 +81,30 @@ def test_heads_time_compares_every_dense_head(run):
     assert found["ratios"]["retinanet"] == 1 and all(ratio > 0 for ratio in found["ratios"].values())
 
 
+def test_heads_time_compares_the_students_with_their_formulas_written_plainly(run):
+    arguments = ("--students", "--rounds", "1", "--size", "64", "--batch", "1", "--backbone", "mnv2_050", "--json")
+    found = json.loads(run("heads_time", *arguments, "--width", "16"))
+    assert set(found["vs_plainly"]) == {"rtmdet_tiny", "yolox_tiny"} < set(found["seconds"])
+    assert set(found["ratios"]) == set(found["seconds"]) and found["ratios"]["retinanet"] == 1
+
+
+@pytest.mark.parametrize(("family", "options"), [("rtmdet", {}), ("yolox", {"assigner": "mmdetection"})])
+@pytest.mark.parametrize("boxes", [0, 1, 30])
+def test_formulas_written_plainly_have_the_same_losses(family, options, boxes):
+    step_time, plain = load(FOLDER / "step_time.py"), load(FOLDER / "parts" / "plain_students.py")
+    images, targets = step_time.draw_batch(2, 128, boxes)
+    targets = [replace(target, labels=target.labels % len(CLASSES)) for target in targets]
+    student = detector(family, **options).train()
+    ours = sum(student.loss(student(images, targets), targets).values())
+    plainly = plain.plain_losses(student, images, targets)
+    torch.testing.assert_close(ours, plainly, rtol=1e-4, atol=1e-5)
+    parameters = list(student.parameters())
+    goals = torch.autograd.grad(plainly, parameters)
+    largest = max(float(goal.abs().max()) for goal in goals)
+    for found, goal in zip(torch.autograd.grad(ours, parameters), goals):
+        torch.testing.assert_close(found, goal, rtol=1e-3, atol=1e-5 * largest)
+
+
 def test_deformable_compares_both_ways(run):
     found = json.loads(run("deformable", "--rounds", "1", "--size", "64", "--batch", "1", "--channels", "8", "--json"))
     assert set(found["seconds"]) == {"ours", "torchvision", "convolution"} and found["ratio"] > 0
@@ -93,11 +119,26 @@ def test_assistants_time_compares_numbers_of_regions_and_no_teacher(run):
     assert found["free, 8 regions"]["teacher"] == 0 < found["fcos"]["teacher"]
 
 
-def test_crosskd_time_compares_every_method(run):
-    words = "--rounds 1 --size 64 --batch 1 --width 16 --student r10 --teacher r10 --json"
-    found = json.loads(run("crosskd_time", *words.split()))
-    assert list(found) == ["plain", "mimic", "crosskd", "pkd", "crosskd+pkd"]
-    assert found["plain"]["vs_plain"] == 1 and all(found[name]["vs_plain"] > 0 for name in found)
+def test_methods_time_compares_methods_and_leaves_out_what_cannot_be(run):
+    words = "--rounds 1 --size 64 --batch 1 --width 16 --student gfl_r10 --teacher fasterrcnn_r10 --json"
+    found = json.loads(run("methods_time", *words.split(), "--methods", "mimic", "head", "pkd", "head+pkd"))
+    assert list(found) == ["plain", "head", "pkd", "head+pkd"]
+    assert found["plain"]["vs_plain"] == 1 and found["plain"]["extra_mb"] == 0
+    assert found["head+pkd"]["extra_mb"] > found["head"]["extra_mb"] > 0 < found["pkd"]["teacher"]
+
+
+def test_paired_lanes_are_trained_by_one_process_at_a_time(tmp_path):
+    paired = load(FOLDER / "parts" / "paired.py")
+    with paired.claim(tmp_path / "a") as mine, paired.claim(tmp_path / "a") as theirs:
+        assert mine and not theirs
+    with paired.claim(tmp_path / "a") as again:
+        assert again
+
+
+def test_league_leaves_out_what_a_pair_cannot_have(capsys):
+    league = load(FOLDER / "league.py")
+    assert list(league.possible("retinanet-fasterrcnn", ["head", "mimic", "head+pkd"])) == ["head", "head+pkd"]
+    assert "retinanet-fasterrcnn has no mimic: method mimic needs" in capsys.readouterr().out
 
 
 def test_crosskd_prints_what_is_there(run, tmp_path):
@@ -106,12 +147,16 @@ def test_crosskd_prints_what_is_there(run, tmp_path):
         folder = tmp_path / "800" / f"gfl-gfl-{seed}"
         folder.mkdir(parents=True)
         lanes = {"alone": alone, "mimic": mimic, "crosskd": cross}
-        rows = {lane: {"AP": ap, "seconds": 10 if lane == "alone" else 15} for lane, ap in lanes.items()}
+        rows = {lane: {"AP": ap, "seconds": 10 if lane == "alone" else 15, "steps": 8} for lane, ap in lanes.items()}
+        rows["alone, 16 steps"] = {"AP": alone + 4, "seconds": 20, "steps": 16}
         (folder / "result.json").write_text(json.dumps({"teacher": 20, **rows}))
     printed = run(
         "crosskd", "--seeds", "0", "1", "2", "--out", str(tmp_path), "--only", "gfl-gfl", "--table"
     ).splitlines()
-    assert printed[4] == "| gfl-gfl | 20.0 | crosskd | 15.0 ± 1.4 | +4.5 | -1.9 to +10.9 | 1.50 | 2 |"
+    assert (
+        printed[4]
+        == "| gfl-gfl | 20.0 | crosskd | 15.0 ± 1.4 | +4.5 | -1.9 to +10.9 | 1.50 | +2.5 | -3.9 to +8.9 | 2 |"
+    )
 
 
 def test_pairs_prints_what_is_there(run, tmp_path):

@@ -20,6 +20,7 @@ from headstart.boxes import (
     encode_deltas,
     encode_distances,
     intersections,
+    pairwise_diou,
     pairwise_iof,
     pairwise_iou,
 )
@@ -48,6 +49,13 @@ def test_overlaps_by_hand():
     iou = pairwise_iou(A, B)
     torch.testing.assert_close(iou, torch.tensor([[1 / 3, 1, 0, 0], [0, 0, 0, 0.05]]))
     torch.testing.assert_close(pairwise_iof(B, A), torch.tensor([[0.5, 0], [1, 0], [0, 0], [0, 1]]))
+
+
+def test_distance_iou_by_hand():
+    """Centres 5 apart in a hull of 15 x 10; the same box; 20 and 25 apart, whose hull is 30 x 40."""
+    first, same, far = pairwise_diou(A[:1], torch.cat([B[:2], A[1:]]))[0].tolist()
+    assert first == pytest.approx(1 / 3 - 25 / 325) and same == pytest.approx(1)
+    assert far == pytest.approx(-(20**2 + 25**2) / 2500)
 
 
 def test_touching_boxes_do_not_overlap():

@@ -12,6 +12,12 @@ def test_the_whole_way_in_small(tmp_path, monkeypatch, capsys):
     folder = found["picture"].parent
     results = json.loads((folder / "results.json").read_text())
     assert list(results["lanes"]) == ["baseline", "head"]
-    assert len(list((tmp_path / "demo" / "runs").iterdir())) == 2
+    assert found["time_gain"] == found["head"] - found["longer"]
+    assert {folder.name for folder in (tmp_path / "demo" / "runs").iterdir()} == {
+        "fasterrcnn_r18",
+        "head-yolox_r10",
+        "yolox_r10",
+    }
     said = capsys.readouterr().out
-    assert "gain" in said and "The gain is of one seed, 3 validation images: a few AP are noise." in said
+    assert "Gain in equal steps (1)" in said and "Gain in equal time" in said
+    assert "Both are of one seed, 3 validation images: a few AP are noise." in said

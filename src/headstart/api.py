@@ -53,6 +53,8 @@ def train(
     data      folder of annotated images;  student  a name such as `retinanet_r18`, a file of weights, or a Detector
     recipe    a YAML file to begin with;   resume   a run's folder to continue;  settings  "a.b=c" overrides
     options   epochs, steps, schedule, batch, imgsz, split, lr, seed, name ... as `headstart train --help` lists them
+    class_map among them: class of the student's file -> class of the data (None: none), where names do not match; or a
+              file
     dry_run   check everything and say what would be trained, without training or writing anything
 
     Raises UserError for whatever cannot work, Interrupted after Ctrl-C (everything is saved by then).
@@ -81,7 +83,8 @@ def distill(
     teacher   a file of weights that `train` wrote, or a Detector; or a list of several, for methods that take them
     assistants  for HEAD without a teacher: "auto", or the kinds of heads that are trained beside the student's
     compare   also train the same student without distillation beside it, on the same batches
-    class_map teacher's class -> student's class (None: left out) where names do not match by themselves; or a file
+    class_map class of a teacher, or of the student's file -> class of the data (None: left out), where names do not
+              match by themselves; or a file
     The rest is as for `train`.
     """
     if method is None and recipe is None and resume is None and "lanes" not in options:

@@ -44,6 +44,16 @@ def pairwise_iof(a: Tensor, b: Tensor, eps: float = 1e-6) -> Tensor:
     return intersections(a, b) / areas(a).clamp(min=eps)[:, None]
 
 
+def pairwise_diou(a: Tensor, b: Tensor, eps: float = 1e-6) -> Tensor:
+    """IoU less (distance of the centres / diagonal of the hull)^2 of every pair: (N, 4), (M, 4) -> (N, M) in -1..1.
+
+    Source: distance IoU (arXiv:1911.08287, equation 6).
+    """
+    distance = (centers(a)[:, None] - centers(b)[None]).square().sum(dim=-1)
+    sides = torch.max(a[:, None, 2:], b[None, :, 2:]) - torch.min(a[:, None, :2], b[None, :, :2])
+    return pairwise_iou(a, b, eps) - distance / sides.square().sum(dim=-1).clamp(min=eps)
+
+
 def aligned_iou(a: Tensor, b: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:
     """IoU of row i of `a` with row i of `b`, and their unions: (N, 4), (N, 4) -> (N,), (N,)."""
     sides = (torch.min(a[..., 2:], b[..., 2:]) - torch.max(a[..., :2], b[..., :2])).clamp(min=0)

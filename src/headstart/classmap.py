@@ -117,18 +117,25 @@ class ClassMap:
         """How many classes of the teacher stand for each of the student's: (K_s,) int64."""
         return cached_tensor([self.goal.count(number) for number in range(len(self.student))], torch.int64, device)
 
-    def describe(self) -> list[dict[str, str]]:
-        """The rows of a table: the student's classes with the teacher's, then those in short that need no words."""
+    def describe(
+        self,
+        who: tuple[str, str] = ("student", "teacher"),
+        unknown: str = "(unknown: learned from the ground truth alone)",
+    ) -> list[dict[str, str]]:
+        """The rows of a table: the student's classes with the teacher's, then those in short that need no words.
+
+        who      what the two are called;  unknown  what is said of a class that the teacher does not know
+        """
+        own, other = who
         rows, same = [], []
         for number, name in enumerate(self.student):
             sources = self.sources(number)
             if sources == (name,):
                 same.append(name)
             else:
-                teacher = " + ".join(sources) or "(unknown: learned from the ground truth alone)"
-                rows.append({"student": name, "teacher": teacher})
+                rows.append({own: name, other: " + ".join(sources) or unknown})
         rest = {"(same name)": same, "(left out)": self.unmatched_teacher}
-        return rows + [{"student": what, "teacher": shorten(names)} for what, names in rest.items() if names]
+        return rows + [{own: what, other: shorten(names)} for what, names in rest.items() if names]
 
     def _gather(self, values: Tensor, dim: int, reduce: str) -> Tensor:
         rows = [row for row, number in enumerate(self.goal) if number != LEFT_OUT]

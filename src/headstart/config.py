@@ -131,7 +131,7 @@ class Run(Section):
     method: MethodChoice | None = Field(None, description="how the student learns; default baseline (no teacher)")
     lanes: dict[str, MethodChoice] = Field(default_factory=dict, description="several methods instead of one")
     class_map: dict[str, str | None] | None = Field(
-        None, description="teacher's class: student's class (null: left out), where names do not say it; or a YAML file"
+        None, description="class of a teacher or of the student's file: class of the data (null: none); or a YAML file"
     )
     baseline: bool = Field(False, description="also train the same student without distillation, beside it")
     train: Train = Field(default_factory=Train)
@@ -192,8 +192,11 @@ class Run(Section):
             for name, options in choice.parts
         ):
             raise ValueError("method pseudo: on unlabelled needs images without labels; give data.unlabelled")
-        if self.class_map and not self.teachers:
-            raise ValueError("class_map says what a teacher's classes are called, but there is no teacher")
+        if self.class_map and not self.teachers and self.student.file is None:
+            raise ValueError(
+                "class_map says what the classes of a teacher, or of the student's file, are called in the data, but "
+                "there is no teacher and no such file"
+            )
         return self
 
     @property

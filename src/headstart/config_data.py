@@ -55,9 +55,15 @@ class Data(Section):
     hsv: bool = Field(False, description="change hue, saturation and value in training, as YOLOX and RTMDet do")
     crop: Probability = Field(0.0, description="probability that a part of a training image is used, cut at random")
     scale: tuple[Factor, Factor] | None = Field(None, description="scale training images by [least, most], then cut")
+    rotate: float = Field(0.0, ge=0, le=180, description="turn training images by up to so many degrees")
+    shear: float = Field(0.0, ge=0, le=45, description="shear training images by up to so many degrees")
     mosaic: Probability = Field(0.0, description="probability that a training image is composed of four")
     mixup: Probability = Field(0.0, description="probability that a training image is mixed with another")
+    mixup_mosaic: bool = Field(False, description="the other image of a mixture may be a mosaic too, as in RTMDet")
     mosaic_off: float = Field(0.1, ge=0, lt=1, description="last share of the run, without mosaic and mixup")
+    multi_scale: tuple[Side, Side] | None = Field(
+        None, description="resize the batch of every training step to [least, most] px, multiples of 32"
+    )
     square: bool = Field(False, description="pad every image to the square of imgsz, in training and evaluation")
     batch: Batch | Literal["auto"] = Field(
         16, description="images per step, over all devices together; auto: the most that the device's memory holds"
@@ -83,10 +89,23 @@ class Data(Section):
         square = [key for key in ("mosaic", "mixup", "square") if getattr(self, key)]
         if square and self.short is not None:
             raise ValueError(f"{square[0]} makes square images: give their side by imgsz, not short and long")
+        if self.mixup_mosaic and not (self.mosaic and self.mixup):
+            raise ValueError("mixup_mosaic says that images are mixed with mosaics: it needs mosaic and mixup above 0")
         if self.square and self.sides[1] % 32:
             raise ValueError(f"with square, imgsz must be a multiple of 32 such as {-(-self.sides[1] // 32) * 32}")
         if self.scale is not None and self.scale[0] > self.scale[1]:
             raise ValueError(f"scale: the least comes first, found {list(self.scale)}")
+        return self
+
+    @model_validator(mode="after")
+    def _sides_of_batches(self) -> Data:
+        if self.multi_scale is None:
+            return self
+        if self.short is not None:
+            raise ValueError("multi_scale changes the size that imgsz gives: give imgsz, not short and long")
+        least, most = self.multi_scale
+        if least > most or least % 32 or most % 32:
+            raise ValueError(f"multi_scale: expected [least, most], multiples of 32, found {list(self.multi_scale)}")
         return self
 
     @model_validator(mode="after")

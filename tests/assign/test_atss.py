@@ -107,3 +107,14 @@ def test_nothing_to_find_and_nothing_to_find_it_with():
     assert ATSS()(anchors, COUNTS, truth()).tolist() == [NEGATIVE] * 84
     assert ATSS()(anchors[:0], [0], truth((0, 0, 9, 9))).tolist() == []
     assert ATSS()(anchors, COUNTS, truth((5, 5, 5, 5))).tolist() == [NEGATIVE] * 84  # without area
+
+
+def test_the_threshold_of_each_object_is_the_mean_plus_the_deviation_of_those_looked_at():
+    anchors, boxes = pyramid(), torch.tensor([[4.0, 6, 40, 40], [30, 30, 60, 62]])
+    found = ATSS().thresholds(anchors, COUNTS, boxes)
+    overlap, centres = pairwise_iou(boxes, anchors), (anchors[:, :2] + anchors[:, 2:]) / 2
+    for row, box in enumerate(boxes):
+        apart = (centres - (box[:2] + box[2:]) / 2).square().sum(dim=1)
+        parts = zip(apart.split(COUNTS), overlap[row].split(COUNTS))
+        looked = torch.cat([one[level.topk(min(9, len(level)), largest=False).indices] for level, one in parts])
+        torch.testing.assert_close(found[row], looked.mean() + looked.std())

@@ -111,6 +111,54 @@ def test_a_mixture_is_the_mean_and_has_the_objects_of_both(dataset):
         assert sample.ignored.equal(sample.labels == 3)
 
 
+@pytest.mark.parametrize("angles", [{"rotate": 10.0, "shear": 2.0}, {"rotate": 90.0}])
+@pytest.mark.parametrize("scale", [None, (0.5, 1.5)])
+def test_turned_boxes_hold_the_pixels(dataset, angles, scale):
+    """Rectangles stand upright no longer, so their boxes are around what is seen of them, or a little larger."""
+    seen = 0
+    for index, sample in samples(mixing(scale=scale, **angles), dataset):
+        assert sample.image.shape == (3, SIDE, SIDE) and sample.id == 100 + index
+        assert sample.ignored.equal(sample.labels == 3)
+        for box, label in zip(sample.boxes, sample.labels.tolist()):
+            coloured = ((sample.image > 127) == (torch.tensor(COLOURS[label]) > 0)[:, None, None]).all(0)
+            rows, columns = coloured.any(1).nonzero(), coloured.any(0).nonzero()
+            if not len(rows):
+                continue  # an ignored sliver
+            found = torch.tensor([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]).float()
+            if bool((box[:2] > found[:2] + 1.5).any() or (box[2:] < found[2:] - 1.5).any()):
+                continue  # the same image twice
+            assert bool(((box[2:] - box[:2]) <= (found[2:] - found[:2]) * 2 + 16).all())
+            seen += 1
+    assert seen > 60
+
+
+def test_a_turned_mosaic_is_covered_to_its_corners(tmp_path, monkeypatch):
+    """Four squares that meet in the middle cover all; turning the finished picture would bare its corners."""
+    monkeypatch.setattr("headstart.data.mosaic.CENTRE", (1.0, 1.0))
+    Image.fromarray(np.zeros((SIDE, SIDE, 3), np.uint8)).save(tmp_path / "0.png")
+    box = np.array([[10, 10, 50, 50]], np.float32)
+    entry = Entry("0.png", 0, (SIDE, SIDE), box, np.zeros(1, np.int64), np.zeros(1, bool))
+    square = DetectionDataset([entry], ["a"], path=tmp_path, split="train")
+    made = mixing(scale=(1.0, 1.0), rotate=45.0, shear=5.0)
+    for seed in range(20):
+        assert not TransformedSamples(square, made.transform, seed, made)[0, 0].image.any()
+
+
+def test_without_angles_nothing_more_is_drawn(dataset):
+    """Pictures of runs from before there were angles are the same."""
+    for (_, one), (_, other) in zip(samples(mixing(), dataset, 12), samples(mixing(rotate=0.0), dataset, 12)):
+        assert one.image.equal(other.image)
+
+
+def test_the_other_image_of_a_mixture_may_be_a_mosaic(dataset):
+    counts = {}
+    for both in (False, True):
+        transform = Transform(short=SIDE, long=SIDE, scale=(0.5, 0.5))
+        made = Mixing(transform, SIDE, mosaic=1.0, mixup=1.0, mixup_mosaic=both, epochs=3)
+        counts[both] = sum(len(sample.labels) for _, sample in samples(made, dataset, 30)) / 30
+    assert 4 < counts[False] <= 5 < 6.5 < counts[True] <= 8
+
+
 def test_probabilities(dataset):
     pictures = [sample for _, sample in samples(mixing(mosaic=0.5), dataset, 120)]
     made = sum(sample.image.shape == (3, SIDE, SIDE) and sample.original == (SIDE, SIDE) for sample in pictures)

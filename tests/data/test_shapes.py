@@ -9,7 +9,7 @@ import pytest
 from headstart.data.discover import open_dataset
 from headstart.data.shapes import make_shapes
 from headstart.data.shapes_figures import FIGURES
-from headstart.data.shapes_scene import draw_scene
+from headstart.data.shapes_scene import OPEN, draw_scene
 from headstart.errors import UserError
 
 
@@ -51,7 +51,7 @@ def test_other_peoples_files_are_never_touched(tmp_path):
 
 def test_an_interrupted_drawing_leaves_nothing(tmp_path, monkeypatch):
     calls = iter(range(3))
-    monkeypatch.setattr("headstart.data.shapes.draw_scene", lambda rng, size: [draw_scene(rng, size), next(calls)][0])
+    monkeypatch.setattr("headstart.data.shapes.draw_scene", lambda *given: [draw_scene(*given), next(calls)][0])
     with pytest.raises(StopIteration):
         make_shapes(tmp_path / "a", train=5, val=1, size=32)
     assert list(tmp_path.iterdir()) == []
@@ -69,6 +69,14 @@ def test_any_size_opens_without_a_problem(tmp_path, size):
     dataset = open_dataset(folder, "train", report=str)
     assert dataset.classes == tuple(FIGURES) and len(dataset.classes) >= 8
     assert dataset[0].image.shape == (3, size, size) and not dataset.problems
+
+
+def test_open_scenes_hold_few_large_figures(tmp_path):
+    scenes = [draw_scene(np.random.default_rng([9, i]), 96, OPEN) for i in range(60)]
+    counts = np.array([len(boxes) for _, boxes, _ in scenes])
+    assert (counts == 0).any() and counts.max() == 4
+    crowded, few = (make_shapes(tmp_path / "a", train=2, val=1, size=64, crowded=value) for value in (True, False))
+    assert crowded == few and json.loads((few / "shapes.json").read_text())["crowded"] is False
 
 
 def test_scenes_are_varied():
@@ -92,7 +100,7 @@ def test_a_box_holds_its_figure():
     rng = np.random.default_rng(0)
     for label, figure in enumerate(FIGURES.values()):
         owner = np.full((80, 80), -1, np.int16)
-        mask, left, top, solid, box = shapes_scene._place(rng, figure(rng), 80, owner, [])
+        mask, left, top, solid, box = shapes_scene._place(rng, figure(rng), 80, owner, [], 0.24)
         canvas = Image.new("L", (80, 80))
         canvas.paste(255, (left, top), mask)
         rows, columns = np.nonzero(np.asarray(canvas) > 127)

@@ -53,7 +53,10 @@ def test_it_runs_once_in_a_step_and_keeps_its_own_losses():
 
 
 @pytest.mark.parametrize("teacher", ["fasterrcnn", "cascadercnn", "gfl", "retinanet"])
-@pytest.mark.parametrize("name", ["head", "pkd", "cwd"])
+@pytest.mark.parametrize(
+    "name",
+    ["head", "pkd", "cwd", "fitnet", "frs", "fgd", "mgd", "defeat", "fgfi", "gid", "sgfi", "allstage"],
+)
 def test_assistants_and_feature_methods_train_it(name, teacher):
     toy = Toy()
     options = {"ckd": False} if name == "head" else {}
@@ -108,6 +111,9 @@ def test_what_is_kept_is_the_model_alone():
         ("head", {}, "leave CKD out with ckd=False"),
         ("crosskd", {}, "use method head with ckd=False, pkd or cwd"),
         ("mimic", {}, "use method head with ckd=False, pkd or cwd"),
+        ("bckd", {}, "use method head with ckd=False, pkd or cwd"),
+        ("ld", {}, "use method head with ckd=False, pkd or cwd"),
+        ("sgfi", {"contrast": True}, "leave the contrastive term out with contrast=False"),
     ],
 )
 def test_methods_that_read_inside_the_head_are_refused(name, options, remedy):

@@ -91,6 +91,14 @@ def test_a_step_is_a_real_one(tiny_run, shapes):
         assert any(not torch.equal(value, old[key]) for key, value in lane.method.student.state_dict().items())
 
 
+def test_a_step_is_of_the_largest_side_that_is_drawn(tiny_run, shapes):
+    run = tiny_run(distil=False)
+    data = run.data.model_copy(update={"multi_scale": (32, 160)})
+    trial = Trial(run.model_copy(update={"data": data}), open_dataset(shapes, "train"), CPU)
+    images, targets = trial.batch(2)
+    assert images.pixels.shape == (2, 3, 160, 160) and max(targets[0].boxes.flatten()) > 64
+
+
 def test_the_number_is_said_and_written(tiny_run, monkeypatch, capsys):
     monkeypatch.setattr(batch_size, "STEPS_PER_EPOCH", 3)
     monkeypatch.setattr(SystemMemory, "room", lambda self: 10**12)

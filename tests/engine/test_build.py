@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from headstart.config import GIVEN, Data, Run, Train
+from headstart.data.batch import MultiScale
 from headstart.data.dataset import Sample
 from headstart.data.discover import open_dataset
 from headstart.detectors.zoo import build_detector
@@ -12,7 +13,7 @@ from headstart.engine.build import (
     first_part,
     learning_rate,
     make_lanes,
-    make_student,
+    multi_scale,
     resolve_auto,
     training_batches,
     validation_batches,
@@ -68,15 +69,6 @@ def test_bf16_only_where_the_processor_has_it(monkeypatch, flags, wanted, name):
     assert precision.name == name
     assert precision.channels_last == (name == "bf16")
     assert choose_precision("bf16", False, CPU).dtype is torch.bfloat16
-
-
-def test_the_same_seed_makes_the_same_student():
-    choice = check_run(
-        {"data": "x", "student": {"name": "retinanet_mnv2_050", "width": 16, "pretrained": False}}
-    ).student
-    one, other, third = (make_student(choice, ["a", "b"], seed) for seed in (1, 1, 2))
-    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values()))
-    assert not all(torch.equal(a, b) for a, b in zip(one.parameters(), third.parameters()))
 
 
 class Epochs:
@@ -136,15 +128,22 @@ def test_a_run_too_short_for_a_mosaic_is_refused(key):
 
 
 def test_settings_of_the_augmentation_reach_the_loader(shapes):
-    data = Data(path=str(shapes), imgsz=64, batch=2, mosaic=0.5, mixup=0.2, scale=(0.5, 2), crop=0.3, hsv=True)
+    mixing = {"mosaic": 0.5, "mixup": 0.2, "mixup_mosaic": True}
+    data = Data(path=str(shapes), imgsz=64, batch=2, scale=(0.5, 2), crop=0.3, hsv=True, rotate=10, shear=2, **mixing)
     loader = training_batches(data, open_dataset(shapes, "train"), Train(steps=20, seed=3))
     samples = loader.dataset
     assert samples.seed == 3 and (samples.mixing.mosaic, samples.mixing.mixup, samples.mixing.epochs) == (0.5, 0.2, 3)
     assert samples.mixing.side == 64 and samples.mixing.transform is samples.transform
     assert (samples.transform.scale, samples.transform.crop, samples.transform.hsv) == ((0.5, 2), 0.3, True)
+    assert (samples.transform.rotate, samples.transform.shear, samples.mixing.mixup_mosaic) == (10, 2, True)
     assert loader.batch_sampler.mixed == 3 and samples.transform.square is None
     plain = training_batches(Data(path="x", imgsz=64, batch=2), samples.dataset, Train(steps=20))
     assert plain.dataset.mixing is None and plain.batch_sampler.mixed == 0
+
+
+def test_sides_of_batches():
+    assert multi_scale(Data(path="x"), 3) is None
+    assert multi_scale(Data(path="x", imgsz=416, multi_scale=(320, 640)), 3) == MultiScale(416, 320, 640, 3)
 
 
 def test_squares_in_training_and_evaluation(shapes):

@@ -3,11 +3,8 @@
 import pytest
 import torch
 
-from headstart.config import DetectorChoice
-from headstart.detectors.weights import save_detector
 from headstart.detectors.zoo import FAMILIES
-from headstart.engine.build import make_student
-from headstart.engine.fine_tune import change_classes
+from headstart.engine.fine_tune import change_classes, list_classes
 from headstart.errors import UserError
 from laws.tiny import detector, scene
 
@@ -54,17 +51,15 @@ def test_preprocessing_is_the_files():
     assert (made.order, made.pad, made.mean.unique().tolist()) == ("BGR", 7.0, [3])
 
 
-def test_a_run_says_what_it_keeps(tmp_path):
-    file = save_detector(detector("retinanet"), tmp_path / "w.safetensors")
-    said = []
-    student = make_student(DetectorChoice(file=str(file)), CLASSES, 0, said.append)
-    assert student.classes == tuple(CLASSES)
-    assert said == [
-        "The student's file finds 3 classes, the data has 4: 2 are known to it (Star, circle); 2 start anew (triangle, "
-        "moon). All else of it is kept."
-    ]
-    again = make_student(DetectorChoice(file=str(file)), CLASSES, 0)
-    assert all(torch.equal(value, again.state_dict()[name]) for name, value in student.state_dict().items())
+def test_the_table_says_whose_rows_are_kept():
+    _, matched = change_classes(detector("retinanet"), CLASSES, {"square": "moon"})
+    table = list_classes(matched)
+    found = [list(column.cells) for column in table.columns]
+    shown = list(zip(*([str(cell) for cell in cells] for cells in found)))
+    assert [str(column.header) for column in table.columns] == ["data", "student's file"]
+    assert shown == [
+        ("triangle", "(starts anew)"), ("Star", "star"), ("moon", "square"), ("(same name)", "circle")
+    ]  # fmt: skip
 
 
 def test_a_detector_built_by_hand_cannot_be_changed():

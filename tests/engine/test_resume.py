@@ -78,6 +78,7 @@ def test_a_killed_run_with_mosaics_ends_the_same(tiny_run, tmp_path):
     """Everything that is drawn and every new setting of the training; saved at step 6, killed after step 8, mosaics up
     to step 15, resumed by two workers."""
     changes = {"mosaic": 0.7, "mixup": 0.5, "scale": [0.5, 1.5], "crop": 0.5, "hsv": True, "square": True}
+    changes |= {"mixup_mosaic": True, "rotate": 10.0, "shear": 2.0, "multi_scale": [32, 96]}
     settings = {"decay": "flat-cosine", "warmup_shape": "quadratic", "nesterov": True, "ema": "exponential"}
     tree = plain_run(tiny_run(distil=False, steps=20, checkpoint_every=3, decay_norm_and_bias=False, **settings))
     run = check_run(tree | {"data": tree["data"] | changes})
@@ -90,6 +91,25 @@ def test_a_killed_run_with_mosaics_ends_the_same(tiny_run, tmp_path):
     assert_same(one, other)
     plain = fit(check_run(tree), quiet=True)
     assert any(not torch.equal(a, b) for a, b in zip(load_file(plain.file).values(), load_file(whole.file).values()))
+
+
+def test_a_run_killed_while_it_calibrates_ends_the_same(tiny_run, tmp_path, capsys):
+    """All-stage guidance measures for eight steps; saved at step 6, killed after step 8."""
+    tree = plain_run(tiny_run(method="allstage", checkpoint_every=3, log_every=2))
+    method = {"name": "allstage", "calibration": 8, "warmup": 2, "regions": 16}
+    run = check_run(tree | {"method": method, "baseline": False})
+    run_killed(run.model_copy(update={"name": "broken"}), tmp_path, 8)
+    assert load_checkpoint(tmp_path / "runs" / "broken" / "last.ckpt")["step"] == 6
+    resumed, whole = distill(resume=tmp_path / "runs" / "broken", quiet=True), fit(run)
+    assert "allstage: calibrated weights: neck " in capsys.readouterr().out
+    assert_same(load_file(whole.file), load_file(resumed.file))
+    one, other = (without_clock(load_checkpoint(o.folder / "last.ckpt")) for o in (whole, resumed))
+    assert_same(one, other)
+    weights = one["lanes"]["allstage"]["method"]["guidances.allstage.macro.weights"]
+    assert (weights > 0).all()
+    rows = list(csv.DictReader((whole.folder / "metrics.csv").open()))
+    shown = [float(row["allstage/neck/weight"]) for row in rows if row["allstage/neck/weight"]]
+    assert shown[-1] == pytest.approx(weights[0].item(), rel=1e-4) and float(rows[0]["allstage/neck"]) == 0
 
 
 def test_lanes_do_not_disturb_each_other(tiny_run):

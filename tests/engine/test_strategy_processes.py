@@ -30,7 +30,12 @@ def test_two_processes_equal_one_on_the_joined_batch(tmp_path):
 
 @pytest.mark.parametrize(
     ("student", "method"),
-    [("retinanet_mnv2_050", None), ("fcos_mnv2_050", None), ("retinanet_mnv2_050", "crosskd+pkd")],
+    [
+        ("retinanet_mnv2_050", None),
+        ("fcos_mnv2_050", None),
+        ("retinanet_mnv2_050", "crosskd+pkd"),
+        ("retinanet_mnv2_050", "allstage"),
+    ],
 )
 def test_two_processes_distil(student, method, tiny_run, tmp_path):
     run = tiny_run(student=student, method=method, steps=4, devices=2, eval_every=1, ema=0.9, batch=4)

@@ -242,4 +242,7 @@ def test_a_class_map_speaks_to_every_teacher():
     assert share_class_map(given, teachers) == [{"tvmonitor": "screen", "dog": None}, {"dog": None}]
     with pytest.raises(UserError, match=r"no teacher has a class 'zbra'; did you mean 'zebra'\?"):
         share_class_map({"zbra": None}, teachers)
+    assert share_class_map({"bus": "x", "dog": None}, teachers[:1], ["bus"]) == [{"dog": None}]
+    with pytest.raises(UserError, match="neither teacher nor student's file has a class 'bs'"):
+        share_class_map({"bs": "x"}, teachers[:1], ["bus"])
     assert share_class_map({"zbra": None}, teachers[:1]) == [{"zbra": None}]  # left to `match` to complain of

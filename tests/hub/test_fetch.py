@@ -7,7 +7,7 @@ from PIL import Image
 from headstart import load_detector
 from headstart.config import DetectorChoice
 from headstart.detectors.weights.importing import import_file, open_detector
-from headstart.engine.build import make_detector
+from headstart.engine.detectors import make_detector
 from headstart.engine.predict import predict
 from headstart.errors import UserError
 from headstart.hub import fetch

@@ -246,6 +246,16 @@ def test_what_stands_in_the_padding_changes_nothing(method, lived):
     assert values(run(method, replace(batch, pixels=dirty), targets)) == values(lived.objective)
 
 
+GENERATING = ["mgd"]
+"""Methods that compare what they make of a part of the student's map: something is always missing."""
+MIXING = ["sgfi"]
+"""Methods that compare a mixture of the student's levels with one of the teacher's: not 0 for equal detectors."""
+
+
+GIVEN = {"allstage": {"macro": "fixed"}}
+"""Weights that are measured would be as large as what they measure is small."""
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", [name for name in METHODS if None not in PAIRS[name] and name not in RELABELLING])
 def test_whoever_is_their_own_teacher_has_nothing_to_learn_from_them(name, family):
@@ -253,7 +263,7 @@ def test_whoever_is_their_own_teacher_has_nothing_to_learn_from_them(name, famil
 
     Some heads have batch norms: they know the statistics of the batch, and those of an assistant are as the teacher's.
     """
-    if family not in PAIRS[name]:
+    if family not in PAIRS[name] or name in GENERATING + MIXING:
         return
     options = {"depth": 1} if family in DENSE else {}
     student = detector(family, **options)
@@ -262,19 +272,20 @@ def test_whoever_is_their_own_teacher_has_nothing_to_learn_from_them(name, famil
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = 1.0
         student(small()[0])
-    method = build_method(name, student.eval(), Frozen(copy.deepcopy(student))).eval()
+    method = build_method(name, student.eval(), Frozen(copy.deepcopy(student)), **GIVEN.get(name, {})).eval()
     adapters = [guidance.adapter for guidance in method if isinstance(guidance, Imitation)]
     layers = [layer for one in adapters for layer in one.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     for layer in layers:
-        layer.weight.data = torch.eye(len(layer.weight)).reshape(layer.weight.shape)
+        (nn.init.dirac_ if isinstance(layer, nn.Conv2d) else nn.init.eye_)(layer.weight)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
     found = distilled(run(method, *small()))
     if not layers:  # predictions through the same layers; a cross-entropy of qualities ends at their entropy
         assert found and max(value for term, value in found.items() if not term.endswith("/quality")) < 1e-3
         return
-    assert len(found) == len(layers) and max(found.values()) < 1e-6
-    layers[-1].weight.data = layers[-1].weight.data.roll(1, 0)
+    assert len(found) >= sum(any(True for _ in one.parameters()) for one in adapters)
+    assert max(found.values()) < 1e-6
+    layers[0].weight.data = layers[0].weight.data.roll(1, 0)
     assert max(distilled(run(method, *small())).values()) > 1e-5
 
 
@@ -326,7 +337,7 @@ def test_a_pair_is_served_or_refused_with_an_alternative(name, student, teacher,
     assert any(family in sentence or TITLES.get(family, family) in sentence for family in usable)
 
 
-BLIND = ["pkd", "cwd"]
+BLIND = ["pkd", "cwd", "fitnet", "fgd", "mgd", "defeat", "fgfi", "sgfi"]
 """Methods to which classes do not matter."""
 
 

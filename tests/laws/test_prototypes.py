@@ -27,21 +27,21 @@ from laws.test_method_laws import (  # noqa: F401
     test_without_objects_too,
 )
 from laws.tiny import detector, label, make_method, run, scene
-from methods.prototypes import crosskd, fitnet, match_statistics
+from methods.prototypes import crosskd, hint, match_statistics
 
 CASES = [
-    ("fitnet", {}, "gfl", "retinanet"),
-    ("fitnet", {"weight": 2.0}, "cascadercnn", "fasterrcnn"),
+    ("hint", {}, "gfl", "retinanet"),
+    ("hint", {"weight": 2.0}, "cascadercnn", "fasterrcnn"),
     ("crosskd", {}, "gfl", "gfl"),
-    ("head+fitnet", {"head": {"warmup": 0}}, "fasterrcnn", "gfl"),
-    ("crosskd+fitnet", {}, "gfl", "gfl"),
+    ("head+hint", {"head": {"warmup": 0}}, "fasterrcnn", "gfl"),
+    ("crosskd+hint", {}, "gfl", "gfl"),
 ]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def registered():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(METHODS, "fitnet", fitnet)
+        patch.setitem(METHODS, "hint", hint)
         patch.setitem(METHODS, "crosskd", crosskd)
         yield
 
@@ -98,25 +98,25 @@ def test_statistics_are_those_of_the_teacher():
     assert bool(match_statistics(torch.ones(1, 2, 1, 1), torch.ones(1, 2, 1, 1)).isfinite().all())
 
 
-def test_fitnet_trains_the_neck_and_the_backbone_alone():
-    made = make_method("fitnet", {}, "gfl", "retinanet")
+def test_hint_trains_the_neck_and_the_backbone_alone():
+    made = make_method("hint", {}, "gfl", "retinanet")
     terms = run(made, *scene(size=64)).terms
-    found = trained_by([term for name, term in terms.items() if name.startswith("fitnet/")], made)
+    found = trained_by([term for name, term in terms.items() if name.startswith("hint/")], made)
     assert {name.split(".")[0] for name in found} == {"backbone", "neck"}
     assert [row["through"] for row in made.describe()] == ["1x1 16 -> 16"] * 5
     assert made.describe()[0]["from"] == "teacher neck P3" and made.describe()[0]["weight"] == "0.1 / variance"
 
 
 def test_two_prototypes_share_their_automatic_weights():
-    both = make_method("head+fitnet", {}, "gfl", "gfl")
+    both = make_method("head+hint", {}, "gfl", "gfl")
     constants = {g.name: g.weight.constant for g in both}
-    assert constants["fitnet/P3"] == pytest.approx(0.5 / 5 / 2) and constants["ckd/gfl/cls"] == pytest.approx(0.125)
-    given = make_method("head+fitnet", {"fitnet": {"weight": 1.0}}, "gfl", "gfl")
-    assert given.guidances["fitnet/P3"].weight.constant == pytest.approx(0.2)
+    assert constants["hint/P3"] == pytest.approx(0.5 / 5 / 2) and constants["ckd/gfl/cls"] == pytest.approx(0.125)
+    given = make_method("head+hint", {"hint": {"weight": 1.0}}, "gfl", "gfl")
+    assert given.guidances["hint/P3"].weight.constant == pytest.approx(0.2)
 
 
 def test_pairs_that_cannot_be_are_refused():
     with pytest.raises(UserError, match="needs a gfl teacher and a gfl student"):
         make_method("crosskd", {}, "fcos", "gfl")
-    with pytest.raises(UserError, match="method fitnet needs a teacher"):
-        make_method("fitnet", {}, None, "gfl")
+    with pytest.raises(UserError, match="method hint needs a teacher"):
+        make_method("hint", {}, None, "gfl")

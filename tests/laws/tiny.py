@@ -51,9 +51,20 @@ PAIRS: dict[str, dict[str | None, list[str]]] = {
     "baseline": {teacher: list(FAMILIES) for teacher in (None, *FAMILIES)},
     "head": {teacher: list(FAMILIES) for teacher in FAMILIES},
     "crosskd": {teacher: list(FAMILIES) for teacher in FAMILIES},
-    "mimic": dict.fromkeys(DENSE, DENSE),
+    "mimic": {teacher: list(FAMILIES) for teacher in FAMILIES},
     "pkd": {teacher: list(FAMILIES) for teacher in FAMILIES},
     "cwd": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "fitnet": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "frs": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "fgd": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "mgd": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "defeat": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "fgfi": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "ld": {"gfl": ["gfl"]},
+    "bckd": dict.fromkeys(DENSE, DENSE),
+    "gid": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "sgfi": {teacher: list(FAMILIES) for teacher in FAMILIES},
+    "allstage": {teacher: list(FAMILIES) for teacher in FAMILIES},
     "pseudo": {teacher: list(FAMILIES) for teacher in FAMILIES},
 }
 """Method -> teacher -> the students it serves with no option given; every other combination is to be refused."""
@@ -70,7 +81,11 @@ Case = tuple[str, dict, str | None, str]
 Teachers are families, `FAMILY of other classes`, or several of them joined by ` + `.
 """
 
-SAMPLED = {"head": 27, "crosskd": 27, "mimic": 8, "pkd": 8, "cwd": 8, "pseudo": 6}
+FEATURES = ("fitnet", "frs", "fgd", "mgd", "defeat", "fgfi")
+SAMPLED = {"head": 27, "crosskd": 27, "mimic": 12, "pkd": 8, "cwd": 8, **dict.fromkeys(FEATURES, 3)}
+SAMPLED |= {"ld": 1, "bckd": 6, "gid": 10, "sgfi": 6}
+SAMPLED |= {"allstage": 10}
+SAMPLED |= {"pseudo": 6}
 """How many of its pairs the laws run over; that every pair can be built is tested for all."""
 
 CHOICE = os.environ.get("HEADSTART_PAIRS", "0")
@@ -128,8 +143,39 @@ OPTIONS: list[Case] = [
     ("crosskd", {}, "fasterrcnn of other classes", "fcos"),
     ("crosskd", {}, "gfl + fasterrcnn", "atss"),
     ("mimic", {}, "gfl of other classes", "retinanet"),
+    ("mimic", {}, "fasterrcnn of other classes", "retinanet"),
+    ("mimic", {}, "yolox of other classes", "cascadercnn"),
     ("crosskd+pkd", {}, "gfl", "gfl"),
     ("cwd", {"normalise": False}, "gfl", "fcos"),
+    ("pkd", {"resize": "teacher"}, "fasterrcnn", "gfl"),
+    ("fitnet", {"inherit": "both", "weights": "paper"}, "cascadercnn of other classes", "cascadercnn"),
+    ("frs", {}, "yolox", "yolox"),
+    ("frs", {}, "fasterrcnn of other classes", "fasterrcnn"),
+    ("fgd", {"inherit": "head"}, "rtmdet", "rtmdet"),
+    ("mgd", {"masked": 0}, "gfl + fasterrcnn", "retinanet"),
+    ("defeat", {"regions": 8}, "cascadercnn of other classes", "fasterrcnn"),
+    ("fgfi", {"levels": "scale"}, "reppoints", "fasterrcnn"),
+    ("frs+fgd", {}, "fasterrcnn", "yolox"),
+    ("ld", {"cls": True, "weights": "paper"}, "gfl of other classes", "gfl"),
+    ("bckd", {"region": "positives"}, "yolox of other classes", "fcos"),
+    ("gid", {"weights": "paper"}, "gfl of other classes", "gfl"),
+    ("gid", {"instances": 3}, "yolox", "yolox"),
+    ("sgfi", {"contrast": True}, "fasterrcnn", "retinanet"),
+    ("sgfi", {"contrast": True, "weights": "paper"}, "gfl", "cascadercnn"),
+    ("sgfi", {"contrast": True}, "yolox", "fcos"),
+    ("head+sgfi", {"sgfi": {"regions": 16}}, "fasterrcnn", "retinanet"),
+    ("allstage", {"boxes": "independent", "location": "objects"}, "fasterrcnn of other classes", "retinanet"),
+    (
+        "allstage",
+        {"macro": "controlled", "measure": "ssim", "relation": 0.5},
+        "cascadercnn of other classes",
+        "fasterrcnn",
+    ),
+    ("allstage", {"macro": "fixed", "measure": "channel_kl", "boxes": "student"}, "gfl of other classes", "yolox"),
+    ("allstage", {"through": "soft", "boxes": "student", "location": "split", "regions": 16}, "gfl", "retinanet"),
+    ("allstage", {"through": "assistant", "boxes": "student", "measure": "cosine"}, "cascadercnn", "gfl"),
+    ("allstage", {"macro": "uncertainty", "measure": "smooth_l1", "per_level": True}, "fasterrcnn + gfl", "fcos"),
+    ("head+allstage", {"head": {"regions": 8}}, "fasterrcnn", "retinanet"),
     ("pseudo", {"threshold": 0.3, "targets": "replace", "soft": True}, "fasterrcnn of other classes", "yolox"),
     ("head+pseudo", {"pseudo": {"threshold": 0.3}, "head": {"regions": 8}}, "fasterrcnn", "cascadercnn"),
     ("head+crosskd", {"head": {"regions": 8}}, "fasterrcnn", "retinanet"),

@@ -1,6 +1,6 @@
 """Two published methods made of nothing but the method layer's parts, to see that the parts are enough.
 
-FitNet (arXiv:1412.6550), and CrossKD (arXiv:2306.11369) between two GFL detectors. Neither is shipped.
+FitNet (arXiv:1412.6550), and CrossKD (arXiv:2306.11369) between two GFL detectors. What is shipped is larger.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from headstart.teachers.base import Teacher
 
 
 @dataclass(frozen=True)
-class FitNetOptions:
+class HintOptions:
     """weight: of all levels together, in units of their targets' variance; None: 0.5."""
 
     weight: float | None = None
 
 
-def fitnet(student: Detector, teachers: Sequence[Teacher], options: FitNetOptions) -> list[Guidance]:
+def hint(student: Detector, teachers: Sequence[Teacher], options: HintOptions) -> list[Guidance]:
     """Every level of the student's pyramid imitates the teacher's of the same stride, through a 1x1 convolution."""
     if not teachers:
-        raise UserError("method fitnet needs a teacher: give --teacher FILE")
+        raise UserError("method hint needs a teacher: give --teacher FILE")
     own, theirs = student.neck, teachers[0].model.neck
     shared = level_names("P", [stride for stride in own.strides if stride in theirs.strides])
     constant = (0.5 if options.weight is None else options.weight) / len(shared)
     return [
         Imitation(
-            f"fitnet/{level}",
+            f"hint/{level}",
             StudentTap(f"neck/{level}"),
             TeacherTap(teachers[0], f"neck/{level}"),
             adapter=ConvAdapter(own.width, theirs.width),

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from headstart.methods.adapters import ConvAdapter, Identity, LinearAdapter, PerAnchorAdapter
+from headstart.methods.adapters import (
+    ConvAdapter,
+    Identity,
+    LevelAdapter,
+    LinearAdapter,
+    PerAnchorAdapter,
+    start_as_identity,
+)
 from headstart.methods.pairing import Pair
 
 
@@ -77,3 +84,27 @@ def test_the_identity_gives_the_source_and_has_nothing_to_train():
 )
 def test_what_the_pairing_table_says(adapter, text):
     assert str(adapter) == text
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_an_adapter_per_level_begins_by_changing_nothing_where_widths_agree(kernel):
+    maps = [torch.randn(2, 6, 5, 4), torch.randn(2, 6, 3, 2)]
+    adapter = LevelAdapter(6, 6, 2, kernel)
+    for one, found in zip(maps, adapter(Pair(maps, maps)), strict=True):
+        torch.testing.assert_close(found, one)
+    wider = LevelAdapter(6, 8, 2, kernel)
+    assert [m.shape for m in wider(Pair(maps, maps))] == [(2, 8, 5, 4), (2, 8, 3, 2)]
+    assert str(wider) == f"{kernel}x{kernel} 6 -> 8 per level"
+    assert not torch.equal(wider.convs[0].weight, wider.convs[1].weight)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_convolution_of_equal_widths_can_begin_as_the_identity(size):
+    maps = torch.rand(2, 4, 5, 6)
+    conv = nn.Conv2d(4, 4, size, padding=size // 2)
+    start_as_identity(conv)
+    torch.testing.assert_close(conv(maps), maps)
+    other = nn.Conv2d(4, 3, size, padding=size // 2)
+    before = other.weight.clone()
+    start_as_identity(other)
+    assert torch.equal(other.weight, before)

@@ -44,7 +44,11 @@ def with_toy(monkeypatch):
 
 
 def test_the_methods_and_their_options():
-    assert list(METHODS) == ["baseline", "head", "crosskd", "mimic", "pkd", "cwd", "pseudo"]
+    assert list(METHODS) == [
+        "baseline",
+        *("head", "crosskd", "mimic", "pkd", "cwd", "fitnet", "frs", "fgd", "mgd", "defeat", "fgfi"),
+        *("ld", "bckd", "gid", "sgfi", "allstage", "pseudo"),
+    ]
     assert options_class("head") is HeadOptions and options_class("baseline") is BaselineOptions
     assert method_options("baseline") == [] and method_options("head")[:3] == ["akd", "ckd", "assistants"]
 
@@ -184,11 +188,9 @@ def test_a_method_of_ones_own_needs_no_name():
 @pytest.mark.parametrize("family", ["retinanet", "fasterrcnn"])
 def test_roles_of_a_detector(family):
     detector = tiny(family)
-    dense = "mimic, " if family == "retinanet" else ""
-    assert roles(detector) == {
-        "teaches by": f"head, crosskd, {dense}pkd, cwd, pseudo",
-        "learns by": f"baseline, head, crosskd, {dense}pkd, cwd, pseudo",
-    }
+    dense = "bckd, " if family == "retinanet" else ""
+    every = f"head, crosskd, mimic, pkd, cwd, fitnet, frs, fgd, mgd, defeat, fgfi, {dense}gid, sgfi, allstage, pseudo"
+    assert roles(detector) == {"teaches by": every, "learns by": f"baseline, {every}"}
     assert roles(detector.to("meta")) == roles(tiny(family))
 
 

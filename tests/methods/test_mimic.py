@@ -5,6 +5,7 @@ import torch
 
 from headstart.errors import UserError
 from headstart.methods import Frozen, build_method
+from headstart.methods.criteria.answers import RegionAnswers
 from headstart.methods.criteria.cells import CellPredictions, best_of_cells
 from headstart.methods.criteria.predictions import DensePredictions
 from laws.tiny import DENSE, OTHER_CLASSES, OTHER_NAMES, detector, run, scene, total
@@ -46,17 +47,32 @@ def test_the_likeliest_anchor_speaks_for_a_cell():
     assert height * width < count
 
 
+def test_without_a_teacher_it_is_refused():
+    with pytest.raises(UserError, match="method mimic needs a teacher: give --teacher FILE"):
+        build_method("mimic", detector("gfl", 0))
+
+
 @pytest.mark.parametrize(
-    ("teacher", "student", "sentence"),
-    [
-        (None, "gfl", "method mimic needs a teacher: give --teacher FILE"),
-        ("fasterrcnn", "gfl", "method mimic needs a dense student and a dense teacher"),
-        ("gfl", "fasterrcnn", "method mimic needs a dense student and a dense teacher"),
-    ],
+    ("student", "teacher"), [("gfl", "fasterrcnn"), ("cascadercnn", "retinanet"), ("fasterrcnn", "cascadercnn")]
 )
-def test_what_cannot_be_is_refused(teacher, student, sentence):
-    with pytest.raises(UserError, match=sentence):
-        build_method("mimic", detector(student, 0), Frozen(detector(teacher, 1)) if teacher else None)
+def test_a_two_stage_side_is_compared_region_by_region(student, teacher):
+    method = build_method("mimic", detector(student, 0), Frozen(detector(teacher, 1)), box_weight=3).train()
+    (guidance,) = method
+    assert type(guidance.criterion) is RegionAnswers and guidance.criterion.terms == {"cls": 1, "box": 3}
+    assert guidance.needs.regions == (128 if student == "gfl" else 512)
+    terms = run(method, *scene(size=64)).terms
+    total({name: term for name, term in terms.items() if name.startswith("mimic/")}).backward()
+    head = method.student.head
+    predictors = (head.cls, head.reg) if student == "gfl" else (head.box_heads[0].cls, head.box_heads[0].reg)
+    assert all(layer.weight.grad.count_nonzero() for layer in predictors)
+
+
+@pytest.mark.parametrize("family", ["fasterrcnn", "cascadercnn"])
+def test_equal_two_stage_detectors_have_nothing_to_learn(family):
+    student = detector(family).eval()
+    method = build_method("mimic", student, Frozen(copy.deepcopy(student)))
+    terms = run(method, *scene(size=64)).terms
+    assert terms["mimic/cls"].item() < 1e-4 and terms["mimic/box"].abs().item() < 1e-4
 
 
 def test_whoever_agrees_with_another_kind_has_nothing_to_learn():

@@ -47,6 +47,11 @@ def test_a_schedule_warms_up_over_2000_steps_but_at_most_a_tenth_of_the_run(tota
     assert Schedule(None)(Progress(step, total)) == factor
 
 
+def test_or_over_as_many_steps_as_a_paper_has():
+    assert [Schedule(None, longest=400)(Progress(step, 90_000)) for step in (0, 200, 400)] == [0, 0.5, 1]
+    assert Schedule(None, longest=400)(Progress(5, 100)) == 0.5
+
+
 def test_a_schedule_may_end_at_a_step_or_where_the_rate_first_drops():
     assert [Schedule(0, 100)(Progress(step, 1000)) for step in (0, 100, 101)] == [1, 1, 0]
     drop = [Schedule(0, "first_drop")(Progress(step, 1000, first_drop=60)) for step in (0, 60, 61)]

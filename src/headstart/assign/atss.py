@@ -50,10 +50,23 @@ class ATSS:
             matched = torch.where(best >= 0, wanted[index], matched)
         return mark_ignored(matched, anchors, targets, wanted, usable, self.ignore_iof)
 
+    def thresholds(self, anchors: Tensor, counts: Sequence[int], boxes: Tensor, usable: Tensor | None = None) -> Tensor:
+        """The IoU from which an anchor is an object of each of `boxes` (M, 4): (M,). Other arguments as when called."""
+        return self._candidates(anchors, counts, boxes, usable)[3]
+
     def _claims(self, anchors: Tensor, counts: Sequence[int], boxes: Tensor, usable: Tensor | None) -> Tensor:
         """(M, N): the IoU of a ground truth with an anchor that it asks for, else -1."""
-        centres = centers(anchors)
-        distance = (centers(boxes)[:, None] - centres).square().sum(dim=-1)
+        near, reached, overlap, threshold = self._candidates(anchors, counts, boxes, usable)
+        inside = encode_distances(centers(anchors)[near], boxes[:, None]).amin(dim=-1) > self.margin
+        chosen = reached & inside & (overlap >= threshold[:, None])
+        blank = overlap.new_full((len(boxes), len(anchors)), -1.0)
+        return blank.scatter(1, near, torch.where(chosen, overlap, -1.0))
+
+    def _candidates(
+        self, anchors: Tensor, counts: Sequence[int], boxes: Tensor, usable: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The anchors that are looked at, (M, C), which of them exist, their IoU, and the threshold (M,)."""
+        distance = (centers(boxes)[:, None] - centers(anchors)).square().sum(dim=-1)
         if usable is not None:
             distance = distance.masked_fill(~usable, torch.inf)
         near, reached = self._nearest(distance, counts)
@@ -63,9 +76,7 @@ class ATSS:
         mean = overlap.sum(dim=1, keepdim=True) / number.clamp(min=1)
         squares = (overlap - mean).square().masked_fill(~reached, 0.0).sum(dim=1, keepdim=True)
         threshold = mean + (squares / (number - 1).clamp(min=1)).sqrt()
-        inside = encode_distances(centres[near], boxes[:, None]).amin(dim=-1) > self.margin
-        chosen = reached & inside & (overlap >= threshold)
-        return torch.full_like(distance, -1.0).scatter(1, near, torch.where(chosen, overlap, -1.0))
+        return near, reached, overlap, threshold[:, 0]
 
     def _nearest(self, distance: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The anchors that are looked at, (M, C), and which of them exist: a level may have fewer usable ones."""

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from headstart.assign.center import ignore_inside
 from headstart.assign.max_iou import IGNORED, NEGATIVE
-from headstart.boxes import centers, encode_distances, pairwise_iou
+from headstart.boxes import centers, pairwise_iou
 from headstart.ordering import stable_topk
 from headstart.structures import Targets
 
@@ -23,35 +23,34 @@ FARTHEST = 30.0
 
 @dataclass(frozen=True)
 class Costs:
-    """What it costs that a point answers for an object, of N points and M objects.
+    """What it costs that a candidate answers for an object, of V candidates and M >= 1 objects.
 
-    cost        (N, M), infinite for points that are no candidates;  ious  (N, M) of predicted boxes and objects
-    candidates  (N,) bool: the points among which objects choose
-    preferred   (N, M) bool: pairs that go before all others, whatever they cost; None: no such pairs
+    candidates  (V,) int64, ascending: the points among which objects choose
+    cost        (V, M);  ious  (V, M) of predicted boxes and objects
+    preferred   (V, M) bool: pairs that go before all others, whatever they cost; None: no such pairs
     """
 
+    candidates: Tensor
     cost: Tensor
     ious: Tensor
-    candidates: Tensor
     preferred: Tensor | None = None
 
 
 @torch.no_grad()
 def choose_cheapest(costs: Costs, topk: int) -> Tensor:
-    """Which object each point answers for: (N,) int64, M where for none.
+    """Which object each candidate answers for: (V,) int64, M where for none.
 
-    An object takes k points, the cheapest first: k is the sum of the `topk` largest IoUs among the candidates, cut to a
-    whole number, at least 1. A point that several objects take goes to the one for which it costs least among all
-    objects, even one that did not take it. Of equal costs the lower index counts.
+    An object takes k candidates, the cheapest first: k is the sum of the `topk` largest IoUs, cut to a whole number, at
+    least 1. A candidate that several objects take goes to the one for which it costs least among all objects, even one
+    that did not take it. Of equal costs the lower index counts.
 
     Source: OTA (arXiv:2103.14259) as YOLOX simplified it; checked against mmdetection and YOLOX (tests/parity).
     """
-    points, objects = costs.cost.shape
-    device, most = costs.cost.device, min(topk, points)
-    wanted = costs.ious.masked_fill(~costs.candidates[:, None], 0.0).topk(most, dim=0).values.sum(dim=0)
-    wanted = wanted.int().clamp(min=1)[:, None]
+    count, objects = costs.cost.shape
+    device, most = costs.cost.device, min(topk, count)
+    wanted = costs.ious.topk(most, dim=0).values.sum(dim=0).int().clamp(min=1)[:, None]
     before = torch.zeros_like(wanted)
-    takes = torch.zeros(objects, points, dtype=torch.bool, device=device)
+    takes = torch.zeros(objects, count, dtype=torch.bool, device=device)
     for part in _in_order(costs):
         chosen = stable_topk(part.t(), most, largest=False)
         finite = part.t().gather(1, chosen).isfinite()
@@ -69,7 +68,7 @@ def choose_cheapest(costs: Costs, topk: int) -> Tensor:
 
 
 def _in_order(costs: Costs) -> list[Tensor]:
-    """The costs (N, M) of preferred pairs alone, then of the others: what is not of the part is infinite.
+    """The costs (V, M) of preferred pairs alone, then of the others: what is not of the part is infinite.
 
     The official codes add 1e5 or 1e6 to the others instead, where single precision has steps of 0.01 and 0.06.
     """
@@ -105,19 +104,18 @@ class SoftLabel:
         matched = torch.full_like(strides, NEGATIVE, dtype=torch.int64)
         if len(wanted):
             objects = Targets(targets.boxes[wanted], targets.labels[wanted], targets.ignored[wanted])
-            matched = _name(
-                choose_cheapest(self.costs(points, strides, logits, boxes, objects, usable), self.topk), wanted
-            )
+            costs = self.costs(points, strides, logits, boxes, objects, usable)
+            matched = _place(matched, costs, self.topk, wanted)
         matched = ignore_inside(matched, points, targets, wanted)
         return torch.where(usable, matched, IGNORED)
 
     def costs(
         self, points: Tensor, strides: Tensor, logits: Tensor, boxes: Tensor, objects: Targets, usable: Tensor
     ) -> Costs:
-        """Of every point with every one of M >= 1 objects."""
-        inside = encode_distances(points[:, None], objects.boxes[None]).amin(dim=-1) > 0
-        candidates = inside.any(dim=1) & usable
-        ious = pairwise_iou(boxes, objects.boxes)
+        """Of every candidate with every one of M >= 1 objects."""
+        candidates = (_inside(points, objects.boxes).any(dim=1) & usable).nonzero().flatten()
+        points, strides, logits = points[candidates], strides[candidates], logits[candidates]
+        ious = pairwise_iou(boxes[candidates], objects.boxes)
         # All classes as background once per point, and the object's class put right: no (N, M, K) is made.
         chance, effort = logits.sigmoid(), functional.softplus(logits)
         background = effort * chance.square()
@@ -126,8 +124,7 @@ class SoftLabel:
         cls = background.sum(dim=1, keepdim=True) - background[:, objects.labels] + hit
         distance = (points[:, None] - centers(objects.boxes)).square().sum(dim=-1).sqrt() / strides[:, None]
         far = 10 ** (distance - 3).clamp(max=FARTHEST)
-        cost = cls - IOU_WEIGHT * (ious + 1e-7).log() + far
-        return Costs(cost.masked_fill(~candidates[:, None], torch.inf), ious, candidates)
+        return Costs(candidates, cls - IOU_WEIGHT * (ious + 1e-7).log() + far, ious)
 
 
 @dataclass(frozen=True)
@@ -166,29 +163,40 @@ class SimOTA:
         if len(wanted):
             objects = Targets(targets.boxes[wanted], targets.labels[wanted], targets.ignored[wanted])
             costs = self.costs(points, strides, logits, objectness, boxes, objects)
-            matched = _name(choose_cheapest(costs, self.topk), wanted)
+            matched = _place(matched, costs, self.topk, wanted)
         return ignore_inside(matched, points, targets, wanted)
 
     def costs(
         self, points: Tensor, strides: Tensor, logits: Tensor, objectness: Tensor, boxes: Tensor, objects: Targets
     ) -> Costs:
-        """Of every point with every one of M >= 1 objects."""
+        """Of every candidate with every one of M >= 1 objects."""
         away = (points[:, None] - centers(objects.boxes)).abs().amax(dim=-1)
         near = away < self.radius * strides[:, None]
-        candidates = near.any(dim=1)
+        around = near
         if self.inside:
-            within = encode_distances(points[:, None], objects.boxes[None]).amin(dim=-1) > 0
-            candidates, near = candidates | within.any(dim=1), near & within
-        ious = pairwise_iou(boxes, objects.boxes)
+            within = _inside(points, objects.boxes)
+            around, near = near | within, near & within
+        candidates = around.any(dim=1).nonzero().flatten()
+        logits, objectness = logits[candidates], objectness[candidates]
+        ious = pairwise_iou(boxes[candidates], objects.boxes)
         found = (functional.logsigmoid(logits) + functional.logsigmoid(objectness)[:, None]) / 2
         missed = torch.log(-torch.expm1(found)).clamp(min=-100)
         own, own_missed = found[:, objects.labels].clamp(min=-100), missed[:, objects.labels]
         cls = own_missed - own - missed.sum(dim=1, keepdim=True)
-        cost = cls - IOU_WEIGHT * (ious + self.eps).log()
-        return Costs(cost.masked_fill(~candidates[:, None], torch.inf), ious, candidates, near)
+        return Costs(candidates, cls - IOU_WEIGHT * (ious + self.eps).log(), ious, near[candidates])
 
 
-def _name(chosen: Tensor, wanted: Tensor) -> Tensor:
-    """From places among the M `wanted` targets, M for none, to indices of the targets, NEGATIVE for none."""
+def _inside(points: Tensor, boxes: Tensor) -> Tensor:
+    """Which points (N, 2) lie inside which boxes (M, 4), not on their sides: (N, M) bool."""
+    return ((points[:, None] > boxes[:, :2]) & (points[:, None] < boxes[:, 2:])).all(dim=-1)
+
+
+def _place(matched: Tensor, costs: Costs, topk: int, wanted: Tensor) -> Tensor:
+    """An answer (N,) in which candidates that are chosen have the index of their object among all targets.
+
+    `wanted` (M,) are the indices of the objects.
+    """
+    if not len(costs.candidates):
+        return matched
     names = torch.cat([wanted, wanted.new_full((1,), NEGATIVE)])
-    return names[chosen]
+    return matched.index_copy(0, costs.candidates, names[choose_cheapest(costs, topk)])

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from headstart.cli import options
-from headstart.cli.distill import Assistants, ClassMap, Compare, Method, Teacher
+from headstart.cli.distill import Assistants, Compare, Method, Teacher
 from headstart.cli.errors import handle_errors
 from headstart.cli.words import WordsCommand
 from headstart.terminal import say
@@ -24,7 +24,7 @@ def show(
     method: Method = None,
     assistants: Assistants = None,
     compare: Compare = None,
-    class_map: ClassMap = None,
+    class_map: options.ClassMap = None,
     epochs: options.Epochs = None,
     steps: options.Steps = None,
     schedule: options.Schedule = None,

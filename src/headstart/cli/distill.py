@@ -31,15 +31,6 @@ Assistants = Annotated[
         rich_help_panel="Distillation",
     ),
 ]
-ClassMap = Annotated[
-    str | None,
-    Option(
-        "--class-map",
-        metavar="FILE",
-        help="YAML lines `teacher class: student class` (null: left out), where names do not match by themselves.",
-        rich_help_panel="Distillation",
-    ),
-]
 Compare = Annotated[
     bool | None,
     Option(
@@ -59,7 +50,7 @@ def distill(
     method: Method = None,
     assistants: Assistants = None,
     compare: Compare = None,
-    class_map: ClassMap = None,
+    class_map: options.ClassMap = None,
     epochs: options.Epochs = None,
     steps: options.Steps = None,
     schedule: options.Schedule = None,

@@ -64,6 +64,15 @@ Width = Annotated[int | None, Option("--width", help="Channels of pyramid and he
 Weights = Annotated[
     str | None, Option("--weights", help="Backbone from: imagenet | none | FILE (imagenet).", rich_help_panel=DETECTOR)
 ]
+ClassMap = Annotated[
+    str | None,
+    Option(
+        "--class-map",
+        metavar="FILE",
+        help="YAML lines `class of the teacher, or of the student's file: class of the data` (null: none), where names "
+        "do not match by themselves.",
+    ),
+]
 Epochs = Annotated[int | None, Option("--epochs", help="How long, in passes over the data.", rich_help_panel=TRAINING)]
 Steps = Annotated[int | None, Option("--steps", help="How long, in steps.", rich_help_panel=TRAINING)]
 Schedule = Annotated[str | None, Option("--schedule", help="1x, 2x, 3x: 12, 24, 36 epochs.", rich_help_panel=TRAINING)]

@@ -10,6 +10,7 @@ from headstart.cli.errors import handle_errors
 def train(
     data: options.Data = None,
     student: options.Student = None,
+    class_map: options.ClassMap = None,
     epochs: options.Epochs = None,
     steps: options.Steps = None,
     schedule: options.Schedule = None,

@@ -13,13 +13,10 @@ import torch
 from torch import Tensor
 
 from headstart.data.dataset import DetectionDataset, Sample
-from headstart.data.patch import Patch, visible_patch
+from headstart.data.patch import FILL, Patch, visible_patch
 from headstart.data.transforms import TRIES, Transform, draw_below, uniform
 from headstart.errors import UserError
 from headstart.structures import Size, Targets
-
-FILL = 114
-"""Raw value of what no image covers, in all channels."""
 
 CENTRE = (0.5, 1.5)
 """From where to where the point lies at which the four meet, in sides of the picture; the four cover two sides."""
@@ -31,19 +28,29 @@ class Mixing:
     transform  how the images and the result are scaled, mirrored and recoloured
     mosaic     probability that a picture is a mosaic
     mixup      probability that a picture, mosaic or not, is mixed half and half with one more image
+    mixup_mosaic  whether that one is a mosaic with the same probability, as in RTMDet; else it is placed as a plain
+               image is, as in YOLOX
     epochs     how many epochs are made so; the ones after that, the last part of a run, are of plain images
 
     A mosaic: each of four images is resized to fit a square of `side`; they meet at a point drawn from 0.5 to 1.5
     sides on each axis of a canvas of two sides, which cuts them; all this is multiplied by the number that
     `transform.scale` draws, and a window of `side` at a random place of it is the picture. The place is drawn up to ten
     times, until an object is left. Three of the four images are drawn from all, with replacement. What no image covers
-    is 114. Cropping (`transform.crop`) is left to plain images.
-    A mixture: the mean of the pixels, the objects of both. The other image is placed as a plain one is.
+    is 114. Where images are turned (`transform.rotate`, `shear`), a larger window is, and its middle is the picture.
+    Cropping (`transform.crop`) is left to plain images.
+    A mixture: the mean of the pixels, the objects of both.
     Raises UserError for settings that cannot be.
     """
 
     def __init__(
-        self, transform: Transform, side: int, *, mosaic: float = 0.0, mixup: float = 0.0, epochs: int
+        self,
+        transform: Transform,
+        side: int,
+        *,
+        mosaic: float = 0.0,
+        mixup: float = 0.0,
+        mixup_mosaic: bool = False,
+        epochs: int,
     ) -> None:
         for name, value in {"mosaic": mosaic, "mixup": mixup}.items():
             if not 0 <= value <= 1:
@@ -55,6 +62,7 @@ class Mixing:
                 "mosaics are made of whole pixel values, so their images cannot be resized as torchvision does."
             )
         self.transform, self.side, self.mosaic, self.mixup, self.epochs = transform, side, mosaic, mixup, epochs
+        self.mixup_mosaic = mixup_mosaic
         self.antialias = transform.resize == "antialias"
 
     def __call__(self, dataset: DetectionDataset, index: int) -> Sample:
@@ -62,45 +70,64 @@ class Mixing:
 
         It has the id of that image; its size as stored is its own. Raises UserError for an image that cannot be read.
         """
-        if torch.rand(()) < self.mosaic:
-            sample = self._mosaic(dataset, index)
-        else:
-            sample = self.transform.place(dataset[index])
+        sample = self._one(dataset, index)
         if self.mixup and torch.rand(()) < self.mixup:
-            other = self.transform.place(dataset[draw_below(len(dataset))])
+            number = draw_below(len(dataset))
+            other = self._one(dataset, number) if self.mixup_mosaic else self.transform.place(dataset[number])
             sample = self._mix(sample, self.transform.mirror(other))
         return self.transform.recolour(self.transform.mirror(sample))
+
+    def _one(self, dataset: DetectionDataset, index: int) -> Sample:
+        """A mosaic, or the image alone."""
+        if torch.rand(()) < self.mosaic:
+            return self._mosaic(dataset, index)
+        return self.transform.place(dataset[index])
 
     def _mosaic(self, dataset: DetectionDataset, index: int) -> Sample:
         members = [index, *torch.randint(len(dataset), (3,)).tolist()]
         sizes = [(int(height), int(width)) for height, width in dataset.sizes[members]]
         notes = [[torch.from_numpy(values.copy()) for values in dataset.annotations(member)] for member in members]
-        factor = self.transform.draw_scale()
+        factor, turn = self.transform.draw_scale(), self.transform.draw_turn()
+        window = self.side if turn is None else turn.needed(self.side)
+        goal = (self.side, self.side)
         for _ in range(TRIES):
-            tiles = self._lay_out(members, sizes, notes, factor)
-            if any(bool((~tile.ignored).any()) for tile in tiles):
+            tiles = self._lay_out(members, sizes, notes, factor, window)
+            boxes, labels, ignored = (
+                torch.cat([getattr(part, name) for part in (Targets.empty(), *tiles)])
+                for name in ("boxes", "labels", "ignored")
+            )
+            if turn is not None:
+                boxes, left = turn.boxes(boxes, ignored, (window, window), goal)
+                boxes, labels, ignored = boxes[left], labels[left], ignored[left]
+            if bool((~ignored).any()):
                 break
-        canvas = self._canvas()
+        canvas = self._canvas(window)
         for tile in tiles:
             left, top, right, bottom = tile.patch.goal
             canvas[:, top:bottom, left:right] = tile.patch.pixels(dataset[tile.member].image, antialias=self.antialias)
-        boxes, labels, ignored = (
-            torch.cat([getattr(part, name) for part in (Targets.empty(), *tiles)])
-            for name in ("boxes", "labels", "ignored")
-        )
-        size = self.side, self.side
-        return Sample(canvas, boxes, labels, ignored, dataset.image_id(index), size, dataset.labelled)
+        image = canvas if turn is None else turn.pixels(canvas, goal)
+        return Sample(image, boxes, labels, ignored, dataset.image_id(index), goal, dataset.labelled)
 
     def _lay_out(
-        self, members: Sequence[int], sizes: Sequence[Size], notes: Sequence[Sequence[Tensor]], factor: float
+        self,
+        members: Sequence[int],
+        sizes: Sequence[Size],
+        notes: Sequence[Sequence[Tensor]],
+        factor: float,
+        window: int,
     ) -> list[_Tile]:
-        """The parts of the four images that are seen through a window at a drawn place, with their objects."""
+        """The parts of the four images that are seen through a window of `window` px at a drawn place, with objects.
+
+        The picture is in the window's middle. The window lies within what the four cover if that is large enough, else
+        the picture does.
+        """
         side = self.side
         extent = round(2 * side * factor)
         # The window's corner, and the meeting point seen from there, in pixels of the picture.
-        left, top = (draw_below(max(0, extent - side) + 1) for _ in range(2))
+        spare = 0 if extent >= window else (window - side) // 2
+        left, top = (draw_below(max(0, extent - window + 2 * spare) + 1) - spare for _ in range(2))
         x, y = (round(side * factor * uniform(*CENTRE)) - corner for corner in (left, top))
-        bounds = max(0, -left), max(0, -top), min(side, extent - left), min(side, extent - top)
+        bounds = max(0, -left), max(0, -top), min(window, extent - left), min(window, extent - top)
         tiles = []
         for place, (member, size, note) in enumerate(zip(members, sizes, notes)):
             fit = factor * min(side / size[0], side / size[1])
@@ -131,12 +158,13 @@ class Mixing:
         height, width = image.shape[1:]
         if (height, width) == (self.side, self.side):
             return image
-        canvas = self._canvas()
+        canvas = self._canvas(self.side)
         canvas[:, :height, :width] = image
         return canvas
 
-    def _canvas(self) -> Tensor:
-        return torch.full((3, self.side, self.side), FILL, dtype=torch.uint8)
+    @staticmethod
+    def _canvas(side: int) -> Tensor:
+        return torch.full((3, side, side), FILL, dtype=torch.uint8)
 
 
 @dataclass(frozen=True)

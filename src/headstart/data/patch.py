@@ -11,6 +11,9 @@ from torchvision.transforms.v2 import functional as F
 
 from headstart.structures import Size
 
+FILL = 114
+"""Raw value of what no image covers, in all channels."""
+
 LEAST_SIDE = 2.0
 """A box that was cut must keep both sides at least so many pixels long."""
 
@@ -39,20 +42,26 @@ class Patch:
         return part if list(part.shape[1:]) == size else F.resize(part, size, antialias=antialias)
 
     def boxes(self, boxes: Tensor, ignored: Tensor) -> tuple[Tensor, Tensor]:
-        """Boxes (M, 4) of the picture in pixels of the other one, clipped to the goal, and which are left, (M,) bool.
-
-        A box is dropped if a side is shorter than 2 px after clipping, or less than 10 % of its area is inside the
-        goal. An ignored box stays however little of it is inside, because that part is no background either.
-        """
+        """Boxes (M, 4) of the picture in pixels of the other one, clipped to the goal, and which are left, (M,) bool."""
         left, top, right, bottom = self.goal
         start_x, start_y, end_x, end_y = self.source
         factor = boxes.new_tensor([(right - left) / (end_x - start_x), (bottom - top) / (end_y - start_y)] * 2)
         whole = (boxes - boxes.new_tensor([start_x, start_y] * 2)) * factor + boxes.new_tensor([left, top] * 2)
-        low, high = whole.new_tensor([left, top] * 2), whole.new_tensor([right, bottom] * 2)
-        cut = torch.minimum(torch.maximum(whole, low), high)
-        sides, before = cut[:, 2:] - cut[:, :2], whole[:, 2:] - whole[:, :2]
-        enough = (sides.prod(1) >= LEAST_SHARE * before.prod(1)) | ignored
-        return cut, (sides >= LEAST_SIDE).all(1) & enough
+        return clip_boxes(whole, ignored, self.goal)
+
+
+def clip_boxes(boxes: Tensor, ignored: Tensor, region: Region) -> tuple[Tensor, Tensor]:
+    """Boxes (M, 4) clipped to a region, and which are left, (M,) bool.
+
+    A box is dropped if a side is shorter than 2 px after clipping, or less than 10 % of its area is inside the region.
+    An ignored box stays however little of it is inside, because that part is no background either.
+    """
+    left, top, right, bottom = region
+    low, high = boxes.new_tensor([left, top] * 2), boxes.new_tensor([right, bottom] * 2)
+    cut = torch.minimum(torch.maximum(boxes, low), high)
+    sides, before = cut[:, 2:] - cut[:, :2], boxes[:, 2:] - boxes[:, :2]
+    enough = (sides.prod(1) >= LEAST_SHARE * before.prod(1)) | ignored
+    return cut, (sides >= LEAST_SIDE).all(1) & enough
 
 
 def visible_patch(size: Size, edges: Edges, bounds: Region) -> Patch | None:

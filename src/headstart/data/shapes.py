@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from headstart.data.shapes_figures import FIGURES
-from headstart.data.shapes_scene import draw_scene
+from headstart.data.shapes_scene import CROWDED, OPEN, Scene, draw_scene
 from headstart.errors import UserError
 
 DRAWING = 4
@@ -19,16 +19,20 @@ DRAWING = 4
 OURS = {"annotations", "train", "val", "shapes.json"}
 
 
-def make_shapes(folder: str | Path, *, train: int = 1000, val: int = 200, size: int = 128, seed: int = 0) -> Path:
+def make_shapes(
+    folder: str | Path, *, train: int = 1000, val: int = 200, size: int = 128, seed: int = 0, crowded: bool = True
+) -> Path:
     """Draws the demo set into `folder`: annotations/instances_{train,val}.json and JPEGs in train/ and val/.
 
-    Pictures are size x size px. Picture i of a split depends on (seed, split, i, size) alone: the same arguments give
-    the same bytes, and a larger set begins with the smaller one. A folder that holds the identical set is left as it
-    is; one that holds another demo set is drawn anew. The folder appears whole or not at all.
+    Pictures are size x size px. `crowded` ones hold up to eight figures, small ones too, and forms of no class; the
+    others up to four, larger ones, always in their class's colour. Picture i of a split depends on (seed, split, i,
+    size, crowded) alone: the same arguments give the same bytes, and a larger set begins with the smaller one. A folder
+    that holds the identical set is left as it is; one that holds another demo set is drawn anew. The folder appears
+    whole or not at all.
     Raises UserError for numbers that make no set, and for a folder that holds anything else.
     """
     folder = Path(folder)
-    settings = {"drawing": DRAWING, "train": train, "val": val, "size": size, "seed": seed}
+    settings = {"drawing": DRAWING, "train": train, "val": val, "size": size, "seed": seed, "crowded": crowded}
     _check(settings)
     if _holds(folder, settings):
         return folder
@@ -37,7 +41,7 @@ def make_shapes(folder: str | Path, *, train: int = 1000, val: int = 200, size: 
     try:
         (draft / "annotations").mkdir()
         for number, (split, count) in enumerate([("train", train), ("val", val)]):
-            _write_split(draft, split, count, size, (seed, number))
+            _write_split(draft, split, count, size, (seed, number), CROWDED if crowded else OPEN)
         (draft / "shapes.json").write_text(json.dumps(settings))
         draft.chmod(0o755)
         _swap(draft, folder, settings)
@@ -46,11 +50,11 @@ def make_shapes(folder: str | Path, *, train: int = 1000, val: int = 200, size: 
     return folder
 
 
-def _write_split(root: Path, split: str, count: int, size: int, seed: tuple[int, int]) -> None:
+def _write_split(root: Path, split: str, count: int, size: int, seed: tuple[int, int], scene: Scene) -> None:
     (root / split).mkdir()
     images, annotations = [], []
     for i in range(count):
-        picture, boxes, labels = draw_scene(np.random.default_rng([*seed, i]), size)
+        picture, boxes, labels = draw_scene(np.random.default_rng([*seed, i]), size, scene)
         name = f"{i:06d}.jpg"
         picture.save(root / split / name, quality=92, subsampling=0)
         images.append({"id": i + 1, "file_name": name, "width": size, "height": size})

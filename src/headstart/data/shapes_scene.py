@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
@@ -14,36 +15,52 @@ SUPERSAMPLE = 4
 LEAST_VISIBLE = 0.45
 """Every figure keeps at least this part of its area in view: what would hide more is not placed."""
 
-USUAL_HUE = 0.9
-"""Probability that a figure has its class's own colour: a hint at the class, but not a sufficient one."""
 
-MOST_DISTRACTORS = 2
-SMALLEST, LARGEST = 0.24, 0.6
-"""Radius of a figure over half the picture's side, drawn evenly on the log scale."""
+@dataclass(frozen=True)
+class Scene:
+    """What makes a picture hard.
+
+    most         figures in it
+    distractors  at most so many forms that belong to no class
+    smallest     radius of a figure over half the picture's side; up to 0.6, drawn evenly on the log scale
+    usual_hue    probability that a figure has its class's own colour
+    """
+
+    most: int
+    distractors: int
+    smallest: float
+    usual_hue: float
+
+
+CROWDED = Scene(most=8, distractors=2, smallest=0.24, usual_hue=0.9)
+OPEN = Scene(most=4, distractors=0, smallest=0.3, usual_hue=1.0)
+
+LARGEST = 0.6
 
 HALF = [value // 2 for value in range(256)]
 
 
-def draw_scene(rng: Generator, size: int) -> tuple[Image.Image, np.ndarray, np.ndarray]:
+def draw_scene(rng: Generator, size: int, scene: Scene = CROWDED) -> tuple[Image.Image, np.ndarray, np.ndarray]:
     """One picture (size x size, RGB), the boxes (M, 4) xyxy px of its figures, and their class numbers (M,).
 
-    A box holds the whole figure inside the picture, hidden parts included; M is 0..8, and 0 in one picture of fifteen.
+    A box holds the whole figure inside the picture, hidden parts included. M is at most `scene.most`, and 0 in one
+    picture of fifteen.
     """
     canvas = draw_background(rng, size)
-    count = 0 if rng.random() < 1 / 15 else int(rng.integers(1, 9))
+    count = 0 if rng.random() < 1 / 15 else int(rng.integers(1, scene.most + 1))
     owner = np.full((size, size), -1, np.int16)
     areas: list[int] = []
     boxes: list[list[int]] = []
     labels: list[int] = []
     names = list(FIGURES)
-    for is_distractor in rng.permutation([False] * count + [True] * int(rng.integers(0, MOST_DISTRACTORS + 1))):
+    for is_distractor in rng.permutation([False] * count + [True] * int(rng.integers(0, scene.distractors + 1))):
         label = int(rng.integers(len(DISTRACTORS) if is_distractor else len(names)))
         figure = DISTRACTORS[label](rng) if is_distractor else FIGURES[names[label]](rng)
-        placed = _place(rng, figure, size, owner, areas)
+        placed = _place(rng, figure, size, owner, areas, scene.smallest)
         if placed is None:
             continue
         mask, left, top, solid, box = placed
-        hue = None if is_distractor or rng.random() > USUAL_HUE else label / len(names)
+        hue = None if is_distractor or rng.random() > scene.usual_hue else label / len(names)
         _paint(rng, canvas, mask, left, top, hue)
         owner[box[1] : box[3], box[0] : box[2]][solid] = -1 if is_distractor else len(labels)
         if not is_distractor:
@@ -77,13 +94,13 @@ def draw_background(rng: Generator, size: int) -> Image.Image:
     return canvas.reduce(2)
 
 
-def _place(rng: Generator, figure: Figure, size: int, owner: np.ndarray, areas: list[int]):
+def _place(rng: Generator, figure: Figure, size: int, owner: np.ndarray, areas: list[int], smallest: float):
     """A figure at a place where it hides no other by more than is allowed; None if a few tries found no such place.
 
     owner  (size, size) int16: number of the figure that each pixel shows, -1 for none;  areas  of the figures, in px
     Returned: mask (0..255), its left and top, which pixels of the box it fills (h, w) bool, and the box xyxy px.
     """
-    radius = size * 0.5 * np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST)))
+    radius = size * 0.5 * np.exp(rng.uniform(np.log(smallest), np.log(LARGEST)))
     mask = _mask(rng, figure, radius)
     half_w, half_h = mask.width / 2, mask.height / 2
     for _ in range(6):

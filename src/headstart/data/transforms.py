@@ -1,4 +1,4 @@
-"""Image and boxes changed together, on uint8 pixels: resize, scale, crop, horizontal flip, changes of colour."""
+"""Image and boxes changed together, on uint8 pixels: resize, scale, crop, turn, horizontal flip, changes of colour."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as F
 from headstart.data.colour import jitter_hsv
 from headstart.data.dataset import Sample
 from headstart.data.patch import Patch, visible_patch
+from headstart.data.turning import Turn
 from headstart.errors import UserError
 from headstart.structures import Size
 
@@ -26,6 +27,9 @@ RESIZES: dict[str, Callable[[float], int]] = {"antialias": round, "torchvision":
 
 CROPPED = (0.5, 1.0)
 """From which share of its width and height to which a cropped image keeps."""
+
+MOST_ROTATED, MOST_SHEARED = 180, 45
+"""Degrees."""
 
 TRIES = 10
 """So many places are drawn for a crop until one holds an object; the last one counts if none does."""
@@ -43,11 +47,13 @@ class Transform:
     crop    probability that a part is used in place of the whole: each side is cut to a share drawn from 0.5 to 1
     scale   the size is multiplied by a number drawn from (least, most). What is larger than without it is cut to that
             size at a random place, so that memory and shapes stay those of a run without it; what is smaller stays so
+    rotate  turned by an angle drawn from -rotate to rotate degrees, after all that; the size stays
+    shear   sheared along either axis by angles drawn from -shear to shear degrees
     square  side of the square that batches are padded to: a scaled image is cut to this
     resize  "antialias", or as another library does it, for detectors that come from there: "torchvision" (bilinear
             between four neighbours, sides cut to whole pixels, values not rounded: float pixels) or "opencv"
             (bilinear too, halves rounded up)
-    Boxes that are cut are kept by the rule of `headstart.data.patch.Patch.boxes`; the place of a cut is drawn up to ten
+    Boxes that are cut are kept by the rule of `headstart.data.patch.clip_boxes`; the place of a cut is drawn up to ten
     times, until an object is left.
     The random numbers are torch's own; the loader seeds them by (seed, epoch, image). For validation give a fixed
     `short` and flip=0. Raises UserError for sizes that make no image.
@@ -64,6 +70,8 @@ class Transform:
         hsv: bool = False,
         crop: float = 0.0,
         scale: Scale | None = None,
+        rotate: float = 0.0,
+        shear: float = 0.0,
         square: int | None = None,
     ) -> None:
         if resize not in RESIZES:
@@ -80,17 +88,26 @@ class Transform:
                 raise UserError(f"{name} is a probability between 0 and 1, found {value}.")
         if scale is not None and not 0 < scale[0] <= scale[1]:
             raise UserError(f"scale: expected 0 < least <= most, found {scale[0]:g} and {scale[1]:g}.")
+        for name, value, most in (("rotate", rotate, MOST_ROTATED), ("shear", shear, MOST_SHEARED)):
+            if not 0 <= value <= most:
+                raise UserError(f"{name} is an angle between 0 and {most} degrees, found {value:g}.")
         if square is not None and square < long:
             raise UserError(f"a square of {square} px cannot hold images of {long} px.")
         self.jitter = v2.ColorJitter(brightness=0.2, contrast=0.3, saturation=0.3) if jitter else None
         self.hsv, self.crop, self.scale, self.square = hsv, crop, scale, square
+        self.rotate, self.shear = rotate, shear
 
     def __call__(self, sample: Sample) -> Sample:
         """A sample with its image (3, H, W) uint8 (float with "torchvision") resized, and its boxes (M, 4) alike."""
         return self.recolour(self.mirror(self.place(sample)))
 
     def place(self, sample: Sample) -> Sample:
-        """Cropped, resized and scaled."""
+        """Cropped, resized, scaled and turned."""
+        placed = self._resized(sample)
+        turn = self.draw_turn()
+        return placed if turn is None else turn(placed)
+
+    def _resized(self, sample: Sample) -> Sample:
         if self.crop and torch.rand(()) < self.crop:
             sample = cut_anywhere(sample, _any_part)
         height, width = sample.image.shape[1:]
@@ -130,6 +147,13 @@ class Transform:
     def draw_scale(self) -> float:
         """A number drawn from `scale`, 1 without it."""
         return 1.0 if self.scale is None else uniform(*self.scale)
+
+    def draw_turn(self) -> Turn | None:
+        """Angles drawn from what `rotate` and `shear` allow; None without them."""
+        if not self.rotate and not self.shear:
+            return None
+        angle = uniform(-self.rotate, self.rotate)
+        return Turn(angle, (uniform(-self.shear, self.shear), uniform(-self.shear, self.shear)))
 
     def _scaled(self, sample: Sample, target: Size) -> Sample:
         """`target` times a drawn factor, cut to what the image would be without it, or to the square."""

@@ -13,12 +13,13 @@ import torch
 from torch.nn.functional import pad
 
 from headstart.config import Run
-from headstart.data.batch import MULTIPLE, collate
+from headstart.data.batch import MULTIPLE, collate, scale_batch
 from headstart.data.dataset import DetectionDataset
 from headstart.data.transforms import Transform
 from headstart.detectors.detector import Detector
 from headstart.engine.batches import Batch
 from headstart.engine.build import make_lanes, resolve_auto
+from headstart.engine.detectors import make_student
 from headstart.engine.display import Print
 from headstart.engine.lane import Lane
 from headstart.engine.precision import Precision
@@ -159,9 +160,15 @@ class Trial:
         side = short if isinstance(short, int) else short[1]
         self.transform = Transform(short=side, long=long, flip=0.0, jitter=run.data.jitter)
         square = run.data.square or run.data.mosaic or run.data.mixup
+        self.base, self.side = long, long if run.data.multi_scale is None else run.data.multi_scale[1]
         self.size = (long, long) if square else largest_image(dataset.sizes, side, long)
         self.busiest = sorted(range(len(dataset)), key=lambda i: -len(dataset.annotations(i)[1]))[:MOST]
-        self.teachers = make_teachers(run, dataset.classes, self.precision, _silent, teachers)
+        kept = None
+        if student is None:
+            student, kept = make_student(run, dataset.classes)
+        self.teachers = make_teachers(
+            run, dataset.classes, self.precision, _silent, teachers, kept.teacher if kept else ()
+        )
         self.lanes = make_lanes(run, dataset.classes, self.teachers, 1000, student=student)
         _move(self.lanes, self.teachers, device, self.precision)
 
@@ -183,7 +190,8 @@ class Trial:
         images, targets = collate([self.transform(self.dataset[index]) for index in chosen])
         height, width = images.pixels.shape[-2:]
         pixels = pad(images.pixels, (0, self.size[1] - width, 0, self.size[0] - height))
-        return replace(images, pixels=pixels).to(self.device), [t.to(self.device) for t in targets]
+        images, targets = scale_batch(replace(images, pixels=pixels), targets, self.side, self.base)
+        return images.to(self.device), [t.to(self.device) for t in targets]
 
 
 def largest_image(sizes: np.ndarray, short: int, long: int) -> Size:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Sequence
 from typing import cast
 
-import numpy as np
 import torch
 
-from headstart.config import GIVEN, Data, DetectorChoice, MethodChoice, Run, Train
+from headstart.config import Data, MethodChoice, Run, Train
+from headstart.data.batch import MultiScale
 from headstart.data.dataset import DetectionDataset
 from headstart.data.discover import open_dataset, open_folder
 from headstart.data.loader import Loader, train_loader, val_loader
@@ -19,12 +18,10 @@ from headstart.data.split import splits_of_run
 from headstart.data.transforms import Transform
 from headstart.data.unlabelled import SHARE, count_unlabelled
 from headstart.detectors.detector import Detector
-from headstart.detectors.weights.importing import NATIVE, open_detector
-from headstart.detectors.zoo import build_detector
 from headstart.engine.batches import BatchLoader
+from headstart.engine.detectors import demand_classes, make_student, start_generators
 from headstart.engine.display import Print
 from headstart.engine.ema import ModelEMA
-from headstart.engine.fine_tune import change_classes, tell_classes
 from headstart.engine.lane import Lane
 from headstart.engine.optim import FULL_RATE, build_optimizer
 from headstart.engine.precision import Precision, choose_precision
@@ -72,14 +69,25 @@ def training_batches(
     short, long = data.sides
     square = long if data.square else None
     transform = Transform(
-        short, long, data.flip, data.jitter, hsv=data.hsv, crop=data.crop, scale=data.scale, square=square
+        short,
+        long,
+        data.flip,
+        data.jitter,
+        hsv=data.hsv,
+        crop=data.crop,
+        scale=data.scale,
+        rotate=data.rotate,
+        shear=data.shear,
+        square=square,
     )
     extra = count_unlabelled(batch, data.unlabelled_share or SHARE) if unlabelled is not None else 0
     mixing = None
     if data.mosaic or data.mixup:
         per_epoch = -(-len(dataset) // (batch - extra))
         epochs = first_part(data, count_steps(train, per_epoch), per_epoch)
-        mixing = Mixing(transform, long, mosaic=data.mosaic, mixup=data.mixup, epochs=epochs)
+        mixing = Mixing(
+            transform, long, mosaic=data.mosaic, mixup=data.mixup, mixup_mosaic=data.mixup_mosaic, epochs=epochs
+        )
     loader = train_loader(
         dataset,
         transform,
@@ -94,6 +102,11 @@ def training_batches(
         extra=extra,
     )
     return cast(BatchLoader, loader)  # torch declares `batch_sampler` as any sampler, or none
+
+
+def multi_scale(data: Data, seed: int) -> MultiScale | None:
+    """What resizes the batches of a run of this seed; None where the settings ask for nothing of the kind."""
+    return None if data.multi_scale is None else MultiScale(data.sides[1], *data.multi_scale, seed)
 
 
 def first_part(data: Data, total: int, per_epoch: int) -> int:
@@ -130,61 +143,6 @@ def validation_batches(
     return val_loader(dataset, transform, batch_size=share, workers=data.workers, rank=rank, world=world, square=square)
 
 
-def make_detector(choice: DetectorChoice, classes: Sequence[str], who: str, say: Print | None = None) -> Detector:
-    """Built by name for these classes, or loaded from a file that must know the same.
-
-    `say` is told what was assumed of a file that is not headstart's.
-    """
-    if choice.name == GIVEN:
-        raise UserError(f"the {who} of this run was handed over in Python; hand it over again to continue.")
-    if choice.file is None:
-        options = {"pretrained": choice.pretrained, **choice.options}
-        if choice.width is not None:
-            options["width"] = choice.width
-        built = build_detector(choice.name or "", classes, backbone=choice.backbone, **options)
-        if say is not None:
-            for note in built.backbone.notes:
-                say(f"The {who}'s {note}.")
-        return built
-    try:
-        opened = open_detector(choice.file, read_as=choice.read_as, classes=choice.classes, entry=choice.entry)
-    except UserError as error:
-        raise UserError(f"{who}: {error}") from error
-    if say is not None and opened.source != NATIVE:
-        for line in (f"The {who} was read as {opened.source}", *(f"- {note}" for note in opened.notes)):
-            say(line)
-    return opened.detector
-
-
-def make_student(choice: DetectorChoice, classes: Sequence[str], seed: int, say: Print | None = None) -> Detector:
-    """The same start weights whenever the seed is the same, whatever was built before.
-
-    A student from a file of other classes than the data's keeps all but its classifier's rows (`fine_tune`); `say` is
-    told which of those it keeps.
-    """
-    start_generators(seed)
-    student = make_detector(choice, classes, "student", say)
-    if choice.file is None or tuple(student.classes) == tuple(classes):
-        return student
-    try:
-        student, matched = change_classes(student, classes)
-    except UserError as error:
-        raise UserError(f"student: {choice.file}: {error}") from error
-    if say is not None:
-        say(tell_classes(matched))
-    return student
-
-
-def demand_classes(student: Detector, classes: Sequence[str]) -> Detector:
-    """The student itself. Raises UserError unless it has the classes of the data."""
-    if tuple(student.classes) != tuple(classes):
-        raise UserError(
-            f"the student knows the classes {', '.join(student.classes)}; the data has {', '.join(classes)}. "
-            "They must be the same in the same order; data.classes can choose and order them."
-        )
-    return student
-
-
 def make_lanes(
     run: Run,
     classes: Sequence[str],
@@ -196,16 +154,14 @@ def make_lanes(
 ) -> list[Lane]:
     """One lane per method, each with its own copy of the same student, and its teachers where it distils.
 
-    student  a detector in place of the one that the run names; it is copied
+    student  a detector of the data's classes in place of the one that the run names; it is copied
 
     Raises UserError for a student with other classes than the data's, and for methods that cannot work.
     """
+    start = student or make_student(run, classes, say)[0]
     lanes = []
     for name, choice in run.choices.items():
-        if student is None:
-            own = make_student(run.student, classes, run.train.seed, None if lanes else say)
-        else:
-            own = copy.deepcopy(demand_classes(student, classes))
+        own = copy.deepcopy(demand_classes(start, classes))
         start_generators(run.train.seed)
         own_teachers = lane_teachers(name, choice, teachers)
         lanes.append(make_lane(name, build_method(choice.name, own, own_teachers, **choice.options), run.train, total))
@@ -288,10 +244,3 @@ def resolve_auto(run: Run, total: int, device: torch.device) -> tuple[Run, Preci
     if run.data.short is None:
         resolved["data"] = run.data.model_copy(update={"imgsz": run.data.sides[1]})
     return Run.model_validate(run.model_dump(exclude_none=True) | resolved), precision
-
-
-def start_generators(seed: int) -> None:
-    """Seeds the generators of Python, numpy and torch."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)

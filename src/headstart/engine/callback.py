@@ -105,6 +105,8 @@ class RunCallback(pl.Callback):
             summary = recorder.read(module.step)
             for warning in recorder.take_warnings():
                 self.display.say(f"Warning: {warning}")
+            for sentence in lane.method.news(module.progress):
+                self.display.say(f"Lane {lane.name}: {sentence}")
             if summary is not None:
                 summaries[lane.name], rates[lane.name] = summary, lane.rate(module.step - 1)
                 self.history.terms[lane.name] = summary.terms

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from rich.table import Table
 from torch import Tensor, nn
 
 from headstart.classmap import ClassMap, match_classes, shorten
@@ -13,6 +14,9 @@ from headstart.detectors.weights.native import build_from_recipe
 from headstart.errors import UserError
 from headstart.heads.dense import DenseHead
 from headstart.methods.assistants.init_from_teacher import pull_class_layers, pull_class_maps
+from headstart.report.table import listing
+
+STUDENTS_FILE = "student's file"
 
 
 def change_classes(
@@ -28,7 +32,7 @@ def change_classes(
         raise UserError(
             f"the student was built by hand for the classes {', '.join(given.classes)}; build it for those of the data"
         )
-    matched = match_classes(given.classes, classes, named, who=("student's file", "data"), needed=False)
+    matched = match_classes(given.classes, classes, named, who=(STUDENTS_FILE, "data"), needed=False)
     made = build_from_recipe({**given.recipe, "classes": list(classes)})
     own, state = made.state_dict(), dict(given.state_dict())
     for name, rows in _class_rows(given, made, matched).items():
@@ -65,3 +69,9 @@ def tell_classes(matched: ClassMap) -> str:
         f"The student's file finds {len(matched.teacher)} classes, the data has {len(matched.student)}: {kept}{fresh}. "
         "All else of it is kept."
     )
+
+
+def list_classes(matched: ClassMap) -> Table:
+    """The table of the data's classes and whose rows of the student's file they begin with."""
+    rows = matched.describe(("data", STUDENTS_FILE), unknown="(starts anew)")
+    return listing(rows, title="Classes of the data and of the student's file")

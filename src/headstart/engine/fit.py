@@ -14,6 +14,7 @@ from headstart.engine.build import lane_teachers
 from headstart.engine.callback import RunCallback, ScalarWriter
 from headstart.engine.display import Display, Print
 from headstart.engine.evaluator import Evaluator
+from headstart.engine.fine_tune import list_classes
 from headstart.engine.folder import RUN, RunFolder, choose_folder, demand_free, new_folder, remove_unfinished
 from headstart.engine.interrupt import Interrupt, Interrupted
 from headstart.engine.memory import keep_freed_memory
@@ -64,7 +65,8 @@ def fit(
 
     if rank == 0:
         pairs = list(zip(prepared.module.teachers, prepared.classes))
-        tables = [table for each, classes in pairs for table in compare_classes(classes, say, each.title)]
+        tables = [] if prepared.kept is None else [list_classes(prepared.kept)]
+        tables += [table for each, classes in pairs for table in compare_classes(classes, say, each.title)]
         choose_thresholds(prepared, say)
         tables += check_lanes(prepared)
         if folder is None and not dry_run:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from headstart.data.batch import MultiScale
 from headstart.engine.batches import Batch
 from headstart.engine.lane import Lane, TrainingState
 from headstart.engine.precision import Precision
@@ -29,6 +30,7 @@ class Lanes(pl.LightningModule):
 
     first_part  after so many epochs the students are in the last part of their training (`Detector.last_part`); None:
                 there is none
+    multi_scale resizes the batch of every step; None: none is
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Lanes(pl.LightningModule):
         total: int,
         per_epoch: int,
         first_part: int | None = None,
+        multi_scale: MultiScale | None = None,
         seed: int = 0,
         step: int = 0,
         precision: Precision | None = None,
@@ -52,6 +55,7 @@ class Lanes(pl.LightningModule):
         self.total = total
         self.per_epoch = per_epoch
         self.first_part = first_part
+        self.multi_scale = multi_scale
         self.seed = seed
         self.step = step
         self.precision = precision or Precision()
@@ -88,6 +92,8 @@ class Lanes(pl.LightningModule):
         """One optimiser step of every lane on the same batch; the teachers remember nothing of it afterwards."""
         images, targets = batch
         progress = self.progress
+        if self.multi_scale is not None:
+            images, targets = self.multi_scale(images, targets, progress.step)
         last = self.first_part is not None and progress.epoch >= self.first_part
         for lane in self.lanes:
             lane.method.student.last_part(last)

@@ -21,11 +21,13 @@ from headstart.engine.build import (
     first_part,
     lane_teachers,
     make_lanes,
+    multi_scale,
     open_splits,
     resolve_auto,
     training_batches,
 )
 from headstart.engine.data_facts import describe_data
+from headstart.engine.detectors import make_student
 from headstart.engine.display import Print
 from headstart.engine.evaluator import Evaluator
 from headstart.engine.guards import check_lane, with_objects
@@ -52,6 +54,7 @@ class PreparedRun:
     module     lanes and teachers, with the state of the checkpoint if there is one
     evaluator  of the validation images, None in a run without evaluation;  val_data  these images
     classes    for each teacher, which of the student's classes its own stand for
+    kept       how the classes of the student's file correspond to the data's; None where they are the same
     facts      what is written down of the data
     """
 
@@ -63,6 +66,7 @@ class PreparedRun:
     val_data: DetectionDataset | None
     device: torch.device
     classes: list[ClassMap]
+    kept: ClassMap | None
     facts: DataFacts
 
 
@@ -134,20 +138,24 @@ def prepare(
         demand_same_run(plain_run(saved), plain_run(run))
         demand_same_data(checkpoint["history"].get("identity", {}), splits)
 
-    teachers = make_teachers(run, train_data.classes, precision, say, given)
+    kept = None
+    if student is None:
+        student, kept = make_student(run, train_data.classes, say)
+    teachers = make_teachers(run, train_data.classes, precision, say, given, kept.teacher if kept else ())
     classes = match_teachers(teachers, train_data.classes)
     facts = describe_data(run, splits, per_epoch, describe_teachers(teachers, classes))
     if checkpoint is not None:
         before = _with_class_map(checkpoint["history"]["data"], facts)
         demand_same_teachers(before.get("teacher_weights", {}), facts.get("teacher_weights", {}))
         demand_same_run({"data": before}, {"data": facts})
-    lanes = make_lanes(run, train_data.classes, teachers, total, student=student, say=say)
+    lanes = make_lanes(run, train_data.classes, teachers, total, student=student)
     module = Lanes(
         lanes,
         teachers,
         total=total,
         per_epoch=per_epoch,
         first_part=first_part(run.data, total, per_epoch),
+        multi_scale=multi_scale(run.data, run.train.seed),
         seed=run.train.seed,
         precision=precision,
     )
@@ -167,7 +175,7 @@ def prepare(
         for line in summarise_run(train_data, val_data, run.data.largest, settled.unlabelled):
             say(line)
     say(_headline(run, facts, total, device, precision.name))
-    return PreparedRun(run, module, history, evaluator, settled.loader, val_data, device, classes, facts)
+    return PreparedRun(run, module, history, evaluator, settled.loader, val_data, device, classes, kept, facts)
 
 
 def _with_class_map(saved: DataFacts, facts: DataFacts) -> DataFacts:

@@ -14,9 +14,10 @@ from torch import nn
 from headstart.classmap import LEFT_OUT, ClassMap, find_class, shorten
 from headstart.config import DetectorChoice, Run
 from headstart.detectors.detector import Detector
-from headstart.engine.build import make_detector, start_generators
+from headstart.engine.detectors import make_detector, start_generators
 from headstart.engine.display import Print
 from headstart.engine.evaluator import Evaluator
+from headstart.engine.fine_tune import STUDENTS_FILE
 from headstart.engine.precision import Precision
 from headstart.errors import UserError, did_you_mean
 from headstart.evaluation.metrics import Metrics
@@ -35,10 +36,12 @@ def make_teachers(
     precision: Precision,
     say: Print,
     given: Sequence[Detector | None] = (),
+    beside: Sequence[str] = (),
 ) -> list[Frozen]:
     """The teachers that the run names, frozen, each with a name of its own.
 
-    given  copies of these detectors stand in the places of the run's; None leaves a place to the run
+    given   copies of these detectors stand in the places of the run's; None leaves a place to the run
+    beside  classes of the student's file, of which the run's class map may speak too
     """
     choices = run.teachers
     by_hand: Sequence[Detector | None] = given or [None] * len(choices)
@@ -50,7 +53,7 @@ def make_teachers(
         model = make_detector(choice, classes, TEACHER, say) if detector is None else copy.deepcopy(detector)
         models.append(model)
     names = name_teachers(models, choices, run.choices)
-    maps = share_class_map(run.class_map or {}, [model.classes for model in models])
+    maps = share_class_map(run.class_map or {}, [model.classes for model in models], beside)
     teachers = []
     for model, own, name in zip(models, maps, names):
         sentence = prepare_frozen(model, precision) if run.train.fast_teacher else ""
@@ -80,16 +83,22 @@ def _opening(teacher: Frozen) -> str:
     return teacher.title[:1].upper() + teacher.title[1:]
 
 
-def share_class_map(given: Mapping[str, str | None], teachers: Sequence[Sequence[str]]) -> list[dict[str, str | None]]:
-    """For each teacher what is said of its classes. Raises UserError for a name that none of several has."""
-    if len(teachers) < 2:
+def share_class_map(
+    given: Mapping[str, str | None], teachers: Sequence[Sequence[str]], beside: Sequence[str] = ()
+) -> list[dict[str, str | None]]:
+    """For each teacher what is said of its classes; `beside` are those of a student's file.
+
+    Raises UserError for a name that none of several detectors has.
+    """
+    if len(teachers) + bool(beside) < 2:
         return [dict(given) for _ in teachers]
     shares: list[dict[str, str | None]] = [{} for _ in teachers]
     for name, goal in given.items():
         owners = [share for share, classes in zip(shares, teachers) if find_class(name, classes, TEACHER) is not None]
-        if not owners:
-            every = list(dict.fromkeys(name for classes in teachers for name in classes))
-            raise UserError(f"class map: no teacher has a class {name!r}{did_you_mean(name, every, quoted=True)}")
+        if not owners and (not beside or find_class(name, beside, STUDENTS_FILE) is None):
+            every = list(dict.fromkeys(name for classes in (*teachers, beside) for name in classes))
+            who = "neither teacher nor student's file has" if beside else "no teacher has"
+            raise UserError(f"class map: {who} a class {name!r}{did_you_mean(name, every, quoted=True)}")
         for share in owners:
             share[name] = goal
     return shares

@@ -192,6 +192,10 @@ class BoxHead(Rebuildable[BoxHeadOptions]):
         rows = torch.arange(len(labels), device=labels.device)
         return self._codes(outputs)[rows, self._column(labels)]
 
+    def boxes_of(self, outputs: RegionOutputs, boxes: Tensor, labels: Tensor) -> Tensor:
+        """What becomes of each of boxes (R, 4) for a class of its own, labels (R,) int64: (R, 4), not clipped."""
+        return self._decoded(boxes, self.codes_of(outputs, labels))
+
     def _codes(self, outputs: RegionOutputs) -> Tensor:
         """(R, K, 4), or (R, 1, 4) where all classes share a box."""
         return outputs.reg.float().reshape(len(outputs.reg), 1 if self.class_agnostic else self.num_classes, 4)

@@ -9,15 +9,26 @@ from typing import TYPE_CHECKING, get_type_hints
 
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError, demand_known
+from headstart.methods.allstage import allstage
 from headstart.methods.baseline import baseline
+from headstart.methods.bckd import bckd
 from headstart.methods.crosskd import crosskd
 from headstart.methods.cwd import cwd
+from headstart.methods.defeat import defeat
+from headstart.methods.fgd import fgd
+from headstart.methods.fgfi import fgfi
+from headstart.methods.fitnet import fitnet
+from headstart.methods.frs import frs
+from headstart.methods.gid import gid
 from headstart.methods.guidance import Guidance
 from headstart.methods.head import head
+from headstart.methods.ld import ld
 from headstart.methods.method import Method
+from headstart.methods.mgd import mgd
 from headstart.methods.mimic import mimic
 from headstart.methods.pkd import pkd
 from headstart.methods.pseudo import pseudo
+from headstart.methods.sgfi import sgfi
 from headstart.options import check_options
 from headstart.teachers import Frozen, Teacher
 
@@ -34,6 +45,17 @@ METHODS: dict[str, MethodFunction] = {
     "mimic": mimic,
     "pkd": pkd,
     "cwd": cwd,
+    "fitnet": fitnet,
+    "frs": frs,
+    "fgd": fgd,
+    "mgd": mgd,
+    "defeat": defeat,
+    "fgfi": fgfi,
+    "ld": ld,
+    "bckd": bckd,
+    "gid": gid,
+    "sgfi": sgfi,
+    "allstage": allstage,
     "pseudo": pseudo,
 }
 

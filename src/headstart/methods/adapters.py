@@ -75,3 +75,33 @@ class ConvAdapter(Adapter):
 
     def __str__(self) -> str:
         return f"1x1 {self.conv.in_channels} -> {self.conv.out_channels}"
+
+
+class LevelAdapter(Adapter):
+    """A convolution for each level: (B, channels, H, W) -> (B, width, H, W). Where widths agree it begins by changing
+    nothing, so that the first step is as without it.
+
+    kernel  1 or 3 cells wide
+    """
+
+    def __init__(self, channels: int, width: int, levels: int, kernel: int = 1) -> None:
+        super().__init__()
+        made = [nn.Conv2d(channels, width, kernel, padding=kernel // 2) for _ in range(levels)]
+        self.convs = nn.ModuleList(made)
+        for conv in made:
+            start_as_identity(conv)
+        self.text = f"{kernel}x{kernel} {channels} -> {width} per level"
+
+    def forward(self, pair: Pair) -> list[Tensor]:
+        return [conv(maps) for conv, maps in zip(self.convs, pair.tensors, strict=True)]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def start_as_identity(conv: nn.Conv2d) -> None:
+    """Lets a convolution of equal widths give what it gets, so that training begins as without it; others it leaves."""
+    if conv.in_channels == conv.out_channels:
+        nn.init.dirac_(conv.weight)
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)

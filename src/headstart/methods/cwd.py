@@ -13,7 +13,7 @@ from headstart.methods.adapters import ConvAdapter
 from headstart.methods.criteria.channel_divergence import ChannelDivergence
 from headstart.methods.guidance import Guidance, demand_teacher, names_by_teacher
 from headstart.methods.imitation import Imitation
-from headstart.methods.pairing import same_strides
+from headstart.methods.levels import pair_levels
 from headstart.methods.taps import StudentTap, TeacherTap
 from headstart.methods.weight import Schedule, Weight
 from headstart.teachers.base import Teacher
@@ -64,7 +64,7 @@ def cwd(student: Detector, teachers: Sequence[Teacher], options: CWDOptions) -> 
                 # The norm that follows takes a bias out again, so that it would never get a gradient.
                 adapter=ConvAdapter(own.width, theirs.width, bias=not options.normalise) if between else None,
                 criterion=ChannelDivergence(options.temperature, options.normalise),
-                match=same_strides("cwd", own.strides, theirs.strides),
+                match=pair_levels("cwd", student, teacher, "stride"),
                 weight=Weight(
                     options.weight if options.weight is not None else constant,
                     Schedule(options.warmup, options.stop),

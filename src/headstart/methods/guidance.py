@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from headstart.errors import UserError
 from headstart.methods.step import Needs, Step
-from headstart.structures import ImageBatch, Targets
+from headstart.structures import ImageBatch, Progress, Targets
 from headstart.teachers.base import Teacher
 
 
@@ -51,10 +51,6 @@ class Guidance(nn.Module):
     def forward(self, step: Step) -> dict[str, Tensor]:
         raise NotImplementedError
 
-    def monitors(self, step: Step) -> dict[str, Tensor]:
-        """Numbers of a step to show, scalars by name, the same names in every step; they train nothing."""
-        return {}
-
     def describe(self) -> list[Row]:
         """Rows of the pairing table."""
         return []
@@ -65,6 +61,28 @@ class Guidance(nn.Module):
 
     def share(self, part: float) -> None:
         """Counts only `part` as much, where its weight is automatic: several methods share it out."""
+
+    def monitors(self) -> dict[str, Tensor]:
+        """Numbers of the last step to show beside the terms: scalars without gradient, of the same names always."""
+        return {}
+
+    def news(self, progress: Progress) -> list[str]:
+        """What a user is to be told once, in sentences, when training stands at `progress`; asked now and then."""
+        return []
+
+
+class Remark(Guidance):
+    """A row of the pairing table and nothing else: what was done before training, or what is left out, and why."""
+
+    def __init__(self, name: str, row: Row) -> None:
+        super().__init__()
+        self.name, self.row = name, row
+
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        return {}
+
+    def describe(self) -> list[Row]:
+        return [self.row]
 
 
 def names_by_teacher(method: str, teachers: Sequence[Teacher]) -> list[str]:

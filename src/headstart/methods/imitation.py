@@ -83,17 +83,21 @@ class Imitation(Guidance):
         ]
 
     def problems(self, step: Step) -> list[str]:
-        target = tensors_of(self.target(step))
-        variance = float(mean_variance(target))
-        if variance > DEAD or not has_spread(target):
-            return []
-        return [
-            f"{self.target} is the same everywhere (variance {variance:.1g}), so there is nothing to imitate. Was the "
-            "teacher trained? Choose another layer, or another teacher"
-        ]
+        return dead_target(self.target, tensors_of(self.target(step)))
 
     def share(self, part: float) -> None:
         self.weight.share(part)
+
+
+def dead_target(place: object, target: list[Tensor]) -> list[str]:
+    """A sentence, if what is read at `place` is the same everywhere; else nothing."""
+    variance = float(mean_variance(target))
+    if variance > DEAD or not has_spread(target):
+        return []
+    return [
+        f"{place} is the same everywhere (variance {variance:.1g}), so there is nothing to imitate. Was the "
+        "teacher trained? Choose another layer, or another teacher"
+    ]
 
 
 def _join(name: str, term: str) -> str:

@@ -6,7 +6,7 @@ import functools
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from headstart.detectors.detector import Detector
 from headstart.methods.guidance import Guidance
@@ -41,10 +41,10 @@ class Method(nn.Module):
         """`student/NAME` are the student's own losses, the others begin with their guidance's name; all scalars."""
         step = self.step(batch, targets, progress)
         terms = {f"student/{name}": value for name, value in step.losses.items()}
-        monitors = {}
+        monitors: dict[str, Tensor] = {}
         for guidance in self:
             terms |= guidance(step)
-            monitors |= guidance.monitors(step)
+            monitors |= guidance.monitors()
         return Objective(terms, monitors)
 
     def step(self, batch: ImageBatch, targets: list[Targets], progress: Progress) -> Step:
@@ -68,6 +68,10 @@ class Method(nn.Module):
         """What makes a guidance senseless on this batch, in sentences."""
         step = self.step(batch, targets, progress)
         return [f"{guidance.name}: {problem}" for guidance in self for problem in guidance.problems(step)]
+
+    def news(self, progress: Progress) -> list[str]:
+        """What a user is to be told once about the guidances, in sentences."""
+        return [sentence for guidance in self for sentence in guidance.news(progress)]
 
     def __iter__(self) -> Iterator[Guidance]:
         return iter(self.guidances.values())  # ty: ignore[invalid-explicit-return]

@@ -18,7 +18,7 @@ from headstart.errors import UserError
 from headstart.heads.cells import flatten
 from headstart.heads.protocol import as_dense
 from headstart.methods.step import Step
-from headstart.structures import CellIndex, Regions, Signal, tensors_of
+from headstart.structures import CellIndex, Regions, Signal, Size, tensors_of
 
 
 @dataclass(frozen=True)
@@ -60,30 +60,6 @@ class SamePlaces(Correspondence):
 
     def __call__(self, source: Signal, target: Signal, step: Step) -> Pair:
         return Pair(source, target)
-
-
-@dataclass(frozen=True)
-class SameStrides(Correspondence):
-    """Pyramids of strides `own` and `other`: the levels of those strides that both have, as they are."""
-
-    own: tuple[int, ...]
-    other: tuple[int, ...]
-    of_maps = True
-
-    def __call__(self, source: Signal, target: Signal, step: Step) -> Pair:
-        both = [stride for stride in self.own if stride in self.other]
-        maps, goals = tensors_of(source), tensors_of(target)
-        return Pair([maps[self.own.index(s)] for s in both], [goals[self.other.index(s)] for s in both])
-
-
-def same_strides(method: str, own: Sequence[int], other: Sequence[int]) -> SameStrides:
-    """How a student's and a teacher's pyramid correspond for `method`. Raises UserError if they share no stride."""
-    if not set(own) & set(other):
-        raise UserError(
-            f"method {method} needs a stride that both pyramids have: the student's are {list(own)}, the teacher's "
-            f"{list(other)}; use method head"
-        )
-    return SameStrides(tuple(own), tuple(other))
 
 
 class CellToRegion(Correspondence):
@@ -190,17 +166,28 @@ def read_cells(
     belong; and their anchor (N,) int64. Ground-truth boxes have no cell and are left out, as are cells of levels that
     the maps lack. Gradients flow into the maps. `factors`: how many cells of a traced level make one of the maps'.
     """
+    shapes = [(m.shape[-2], m.shape[-1]) for m in maps]
+    image, row, traced, anchor = trace_cells(shapes, regions, factors)
+    return flatten(maps, maps[0].shape[1])[image, row], traced, anchor
+
+
+def trace_cells(
+    shapes: Sequence[Size], regions: list[Regions], factors: Sequence[int] | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Where the cells behind regions lie in flattened maps of `shapes` (height, width): as for `read_cells`.
+
+    Four int64 tensors (N,): the image, the row among the cells of all its levels, the region, and the anchor.
+    """
     cells = CellIndex.cat([r.cells for r in regions])
     image = torch.cat([torch.full_like(r.labels, i) for i, r in enumerate(regions)])
-    traced = ((cells.level >= 0) & (cells.level < len(maps))).nonzero().flatten()
+    traced = ((cells.level >= 0) & (cells.level < len(shapes))).nonzero().flatten()
     cell, image = cells[traced], image[traced]
-    parts = cached_tensor(factors or [1] * len(maps), torch.int64, image.device)[cell.level]
-    widths = [m.shape[-1] for m in maps]
-    sizes = [m.shape[-2] * m.shape[-1] for m in maps]
-    starts = cached_tensor([sum(sizes[:level]) for level in range(len(maps))], torch.int64, image.device)
-    width = cached_tensor(widths, torch.int64, image.device)[cell.level]
+    parts = cached_tensor(factors or [1] * len(shapes), torch.int64, image.device)[cell.level]
+    sizes = [height * width for height, width in shapes]
+    starts = cached_tensor([sum(sizes[:level]) for level in range(len(shapes))], torch.int64, image.device)
+    width = cached_tensor([width for _, width in shapes], torch.int64, image.device)[cell.level]
     row = starts[cell.level] + cell.y // parts * width + cell.x // parts
-    return flatten(maps, maps[0].shape[1])[image, row], traced, cell.anchor
+    return image, row, traced, cell.anchor
 
 
 def _at_regions(source: Signal, step: Step) -> Tensor:

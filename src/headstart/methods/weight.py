@@ -31,15 +31,16 @@ def active_until(progress: Progress, stop: int | None) -> float:
 class Schedule:
     """A factor from 0 to 1 of where training stands.
 
-    warmup  steps over which it grows from 0 to 1; None: 2000, but at most a tenth of the run
+    warmup  steps over which it grows from 0 to 1; None: `longest`, but at most a tenth of the run
     stop    the last step at which it is not 0; "first_drop": where the learning rate is first lowered; None: no end
     """
 
     warmup: int | None = 0
     stop: int | Literal["first_drop"] | None = None
+    longest: int = LONGEST_WARMUP
 
     def __call__(self, progress: Progress) -> float:
-        steps = min(LONGEST_WARMUP, progress.total // 10) if self.warmup is None else self.warmup
+        steps = min(self.longest, progress.total // 10) if self.warmup is None else self.warmup
         stop = progress.first_drop if self.stop == "first_drop" else self.stop
         return linear_warmup(progress, steps) * active_until(progress, stop)
 

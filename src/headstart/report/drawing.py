@@ -38,8 +38,15 @@ class Drawn:
         """The best detections of at least this score, at most `most`; they are already in pixels of the image."""
         boxes, scores, labels = (_numpy(part) for part in (detections.boxes, detections.scores, detections.labels))
         best = np.argsort(-scores, kind="stable")[:most]
-        best = best[scores[best] >= threshold]
-        return Drawn(boxes[best], labels[best], scores[best])
+        return Drawn(boxes[best], labels[best], scores[best]).above(threshold)
+
+    def above(self, threshold: float) -> Drawn:
+        """The boxes of at least this score; all of them where there are no scores."""
+        if self.scores is None:
+            return self
+        kept = self.scores >= threshold
+        ignored = None if self.ignored is None else self.ignored[kept]
+        return Drawn(self.boxes[kept], self.labels[kept], self.scores[kept], ignored)
 
 
 @dataclass(frozen=True)

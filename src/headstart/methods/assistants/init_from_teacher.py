@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -15,21 +17,26 @@ def init_box_head(own: BoxHead, teacher: BoxHead, classes: ClassMap) -> list[str
 
     Merged classes start from the mean of their rows. What does not come from the teacher is returned by name.
     """
-    return _copy_agreed(own, teacher.state_dict() | pull_class_layers(teacher, own, classes), classes)
+    fresh = copy_agreed(own, teacher.state_dict() | pull_class_layers(teacher, own, classes))
+    return fresh + _unknown(classes)
 
 
 def init_dense_head(own: DenseHead, teacher: DenseHead, classes: ClassMap) -> list[str]:
     """The same for a dense head, whose boxes belong to no class."""
-    return _copy_agreed(own, teacher.state_dict() | pull_class_maps(teacher, own, classes), classes)
+    return copy_agreed(own, teacher.state_dict() | pull_class_maps(teacher, own, classes)) + _unknown(classes)
 
 
-def _copy_agreed(own: nn.Module, other: dict[str, Tensor], classes: ClassMap) -> list[str]:
+def copy_agreed(own: nn.Module, other: Mapping[str, Tensor]) -> list[str]:
+    """Copies into `own` what has the same name and shape in the state `other`; the names of the rest."""
     mine = own.state_dict()
     agreed = {name: value for name, value in other.items() if name in mine and mine[name].shape == value.shape}
     own.load_state_dict(agreed, strict=False)
+    return [name for name in mine if name not in agreed]
+
+
+def _unknown(classes: ClassMap) -> list[str]:
     unknown = len(classes.unmatched_student)
-    rows = [f"{unknown} of {len(classes.student)} classes"] if unknown else []
-    return [name for name in mine if name not in agreed] + rows
+    return [f"{unknown} of {len(classes.student)} classes"] if unknown else []
 
 
 def pull_class_layers(teacher: BoxHead, own: BoxHead, classes: ClassMap) -> dict[str, Tensor]:

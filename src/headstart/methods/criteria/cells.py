@@ -59,16 +59,25 @@ def best_of_cells(
 
     `shared` takes from logits (..., K) those of the classes that are compared.
     """
-    every = flatten(outputs.cls[:levels], head.num_classes).float()
-    if head.objectness:
-        every = joint_logits(every, flatten((outputs.quality or [])[:levels], 1).float())
-    logits = shared(every).unflatten(1, (-1, head.num_anchors))
-    boxes = decode_all(head, outputs, levels).unflatten(1, (-1, head.num_anchors))
+    logits, boxes = (x.unflatten(1, (-1, head.num_anchors)) for x in every_prior(head, outputs, levels, shared))
     best = logits.detach().amax(dim=-1).argmax(dim=-1)[..., None, None]
     return (
         logits.gather(2, best.expand(-1, -1, -1, logits.shape[-1]))[:, :, 0],
         boxes.gather(2, best.expand(-1, -1, -1, 4))[:, :, 0],
     )
+
+
+def every_prior(
+    head: DenseHead, outputs: DenseOutputs, levels: int, shared: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The logits (B, N, J) and decoded box (B, N, 4) of every prior of the first levels, as for `best_of_cells`.
+
+    The logits of a head with an objectness are those of class times objectness.
+    """
+    every = flatten(outputs.cls[:levels], head.num_classes).float()
+    if head.objectness:
+        every = joint_logits(every, flatten((outputs.quality or [])[:levels], 1).float())
+    return shared(every), decode_all(head, outputs, levels)
 
 
 def joint_logits(logits: Tensor, others: Tensor) -> Tensor:
