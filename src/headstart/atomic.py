@@ -43,6 +43,21 @@ def atomically(path: str | Path) -> Generator[Path]:
             partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def alone(lock: Path) -> Generator[None]:
+    """Waits until no other process is inside with the same file. Where locks are not to be had, nobody waits."""
+    with contextlib.ExitStack() as stack:
+        try:
+            import fcntl
+
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            held = stack.enter_context(lock.open("ab"))
+            fcntl.flock(held, fcntl.LOCK_EX)
+        except (ImportError, OSError):
+            pass
+        yield
+
+
 def remove_partials(folder: Path) -> None:
     """Removes what processes that were killed have left unfinished in a folder; only for one that nobody writes to."""
     if not folder.is_dir():

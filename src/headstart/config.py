@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from headstart.config_data import Data, Positive, Section, Word
+from headstart.config_data import Data, Positive, Section, Side, Word
 from headstart.errors import beginning
 from headstart.method_choice import BASELINE, MethodChoice
 from headstart.options import Width
@@ -59,9 +59,27 @@ class DetectorChoice(Section):
         return self
 
 
+class TeacherChoice(DetectorChoice):
+    """A detector that teaches, and what its passes over the images are to cost."""
+
+    imgsz: Side | None = Field(
+        None, description="side of the square that its images fit into; default: the same images as the students"
+    )
+    cache: bool | Word | None = Field(
+        None, description="folder for what it said, so that a view that comes again costs no pass; true: the user's own"
+    )
+    cache_limit: float | None = Field(None, gt=0, description="GB that this folder may hold (default 20)")
+
+    @model_validator(mode="after")
+    def _a_limit_of_something(self) -> TeacherChoice:
+        if self.cache_limit is not None and not self.cache:
+            raise ValueError("cache_limit says how large the cache may be, but there is none; give cache, too")
+        return self
+
+
 ONE, SEVERAL = "DetectorChoice", "list[DetectorChoice]"
 Teachers = Annotated[
-    Annotated[DetectorChoice, Tag(ONE)] | Annotated[list[DetectorChoice], Field(min_length=1), Tag(SEVERAL)],
+    Annotated[TeacherChoice, Tag(ONE)] | Annotated[list[TeacherChoice], Field(min_length=1), Tag(SEVERAL)],
     Discriminator(lambda value: SEVERAL if isinstance(value, list) else ONE),
 ]
 """One teacher or a list of them. The discriminator picks one model, so that pydantic reports a mistake only once."""
@@ -108,6 +126,9 @@ class Train(Section):
     )
     checkpoint_every: Positive = Field(500, description="steps between saves of last.ckpt, besides each epoch's end")
     log_every: Positive = Field(20, description="steps between readings of the losses")
+    shares_every: int = Field(
+        500, ge=0, le=10**9, description="steps between measurements of each term's share of the gradient; 0: never"
+    )
     tensorboard: bool = Field(False, description="also write TensorBoard files (needs the tensorboard extra)")
 
     @model_validator(mode="after")
@@ -197,10 +218,16 @@ class Run(Section):
                 "class_map says what the classes of a teacher, or of the student's file, are called in the data, but "
                 "there is no teacher and no such file"
             )
+        never = self.data.never_twice
+        if never is not None and any(teacher.cache for teacher in self.teachers):
+            raise ValueError(
+                f"teacher.cache: with data.{never} hardly a view of an image comes twice, so what the teacher said "
+                f"to one could not be used again; leave out teacher.cache, or data.{never}"
+            )
         return self
 
     @property
-    def teachers(self) -> list[DetectorChoice]:
+    def teachers(self) -> list[TeacherChoice]:
         """The teachers as a list, in order; empty where there is none."""
         if self.teacher is None:
             return []

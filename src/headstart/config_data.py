@@ -128,6 +128,18 @@ class Data(Section):
         return value
 
     @property
+    def never_twice(self) -> str | None:
+        """The first setting that makes nearly every view of a training image a new one; None: views come again."""
+        settings = {name: bool(getattr(self, name)) for name in ("mosaic", "mixup", "scale", "crop", "jitter", "hsv")}
+        drawn = {**settings, "short": isinstance(self.short, tuple) and self.short[0] < self.short[1]}
+        return next((name for name, is_drawn in drawn.items() if is_drawn), None)
+
+    @property
+    def views(self) -> int:
+        """In how many ways a training image is shown, where views come again: as it is, mirrored, or both."""
+        return 2 if 0 < self.flip < 1 else 1
+
+    @property
     def sides(self) -> tuple[int | tuple[int, int], int]:
         """Shorter side (one number, or least and most) and limit of the longer side, in pixels."""
         if self.short is not None and self.long is not None:

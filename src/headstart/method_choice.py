@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from headstart.pace import take_pace
 from headstart.plain import Plain
 
 BASELINE = "baseline"
@@ -21,7 +22,9 @@ class MethodChoice(Plain):
 
     One:      `head`, or `{name: head, regions: 64}`; which options there are, the method's own signature says.
     Several:  `head+pkd`, `[head, {name: pkd, weight: 2}]`, or in full, as all of these are kept and written down,
-              `{name: head+pkd, head: {}, pkd: {weight: 2}}`: the options of each method under its name.
+              `{name: head+pkd, head: {}, pkd: {weight: 2}}`: the options of each method under its name. The options
+              that all methods have in common (`headstart.pace`) may stand beside the names: they are those of each
+              method that does not give its own.
     """
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
@@ -94,12 +97,13 @@ def spell_out_method(value: object) -> object:
     if BASELINE in names:
         raise ValueError(f"{BASELINE} adds nothing to another method: leave it out of {name}, or give it its own lane")
     whole = {"teachers": full.pop("teachers")} if "teachers" in full else {}
+    pace, full = take_pace(full)
     for key in full:
         if key not in names:
             raise PydanticCustomError(
                 WHOSE_OPTION, "say of which method: {one}.{option}", {"option": key, "one": names[0]}
             )
-    return {"name": name, **whole, **{one: _options_of(one, full.get(one)) for one in names}}
+    return {"name": name, **whole, **{one: pace | _options_of(one, full.get(one)) for one in names}}
 
 
 def _options_of(name: str, options: object) -> dict[str, object]:

@@ -112,6 +112,37 @@ def test_a_run_killed_while_it_calibrates_ends_the_same(tiny_run, tmp_path, caps
     assert shown[-1] == pytest.approx(weights[0].item(), rel=1e-4) and float(rows[0]["allstage/neck"]) == 0
 
 
+def test_a_killed_run_that_imitates_now_and_then_ends_the_same(tiny_run, tmp_path):
+    """Saved at step 6, killed after step 8: HEAD guides in steps 0, 4 and 8, and has stopped at step 10."""
+    tree = plain_run(tiny_run(checkpoint_every=3, log_every=2))
+    run = check_run(tree | {"method": tree["method"] | {"every": 4, "until": 0.8}})
+    run_killed(run.model_copy(update={"name": "broken"}), tmp_path, 8)
+    resumed = distill(resume=tmp_path / "runs" / "broken", quiet=True)
+    whole = fit(run, quiet=True)
+    one, other = (without_clock(load_checkpoint(o.folder / "last.ckpt")) for o in (whole, resumed))
+    assert_same(one, other)
+    read = [list(csv.DictReader((o.folder / "metrics.csv").open())) for o in (whole, resumed)]
+    later = [[row for row in rows if int(row["step"]) > 8] for rows in read]  # it also reads its first step, number 7
+    assert later[0] == later[1] and read[0][0].keys() == read[1][0].keys()
+    last = [row for row in read[0] if row["lane"] == "head"][-1]
+    assert last["step"] == "12" and float(last["akd/rcnn/fc0"]) == float(last["distillation"]) == 0
+    (own,) = {row["akd/rcnn/fc0"] for row in read[0] if row["lane"] == "baseline"}
+    assert own == ""
+
+
+def test_what_rests_is_not_changed(tiny_run):
+    """Not by momentum, not by weight decay: after its share of the run the method's own layers stand still."""
+    tree = plain_run(tiny_run(weight_decay=0.1))
+    states = []
+    for steps in (6, 9):
+        train = tree["train"] | {"steps": steps, "decay": "constant"}
+        run = check_run(tree | {"train": train, "method": tree["method"] | {"until": 6 / steps}})
+        states.append(load_checkpoint(fit(run, quiet=True).folder / "last.ckpt")["lanes"]["head"]["method"])
+    own = [name for name in states[0] if name.startswith("guidances.") and name.endswith(("weight", "bias"))]
+    assert own and all(torch.equal(states[0][name], states[1][name]) for name in own)
+    assert not torch.equal(states[0]["student.head.cls.weight"], states[1]["student.head.cls.weight"])
+
+
 def test_lanes_do_not_disturb_each_other(tiny_run):
     both = fit(tiny_run(steps=4), quiet=True)
     alone = fit(tiny_run(steps=4, distil=False), quiet=True)

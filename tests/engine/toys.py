@@ -93,6 +93,18 @@ class Copying(Plain):
         return [{"from": "teacher", "to": "student"}]
 
 
+class Resting(Copying):
+    """Copying in every second step; in those between the adapter rests."""
+
+    def forward(self, batch: ImageBatch, targets: list[Targets], progress: Progress) -> Objective:
+        found = super().forward(batch, targets, progress)
+        own = {name: value for name, value in found.terms.items() if progress.step % 2 == 0 or name == "student/box"}
+        return Objective(own, found.monitors)
+
+    def resting(self, step: int, total: int) -> list[nn.Parameter]:
+        return list(self.adapter.parameters()) if step % 2 else []
+
+
 def batch_of(count: int = 4, seed: int = 0, objects: int = 1) -> tuple[ImageBatch, list[Targets]]:
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)

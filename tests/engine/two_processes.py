@@ -24,14 +24,14 @@ torch.set_num_threads(1)
 
 
 def train_toy(processes: int, out: str) -> None:
-    """Two lanes on the joined batch of eight images, shared equally."""
+    """Three lanes on the joined batch of eight images, shared equally."""
     rank, world = place_among_processes(processes)
     teacher = toys.teacher()
-    settings = Train(lr=0.1, warmup=2, momentum=0.9, clip=0.5)
+    settings = Train(lr=0.1, warmup=2, momentum=0.9, clip=0.5, weight_decay=0.1)
     lanes = []
-    for name, make in (("plain", toys.Plain), ("copy", toys.Copying)):
+    for name, make in (("plain", toys.Plain), ("copy", toys.Copying), ("rest", toys.Resting)):
         torch.manual_seed(rank)  # every process begins elsewhere: they must agree on process 0
-        method = make(toys.Student(norm=False), teacher) if name == "copy" else make(toys.Student(norm=False))
+        method = make(toys.Student(norm=False), teacher) if name != "plain" else make(toys.Student(norm=False))
         method.dropout = torch.nn.Identity()
         method.parts()
         lanes.append(make_lane(name, method, settings, 6))

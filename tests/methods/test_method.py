@@ -9,6 +9,7 @@ from torch import nn
 from headstart.methods import Guidance, Method, build_method
 from headstart.methods.guidance import Row
 from headstart.methods.step import Needs
+from headstart.pace import Pace
 from headstart.structures import Progress
 from laws.tiny import losses, run
 from methods.pairs import CASES, LATE, batch, frozen, make_case, tiny
@@ -155,3 +156,77 @@ def test_a_training_loop_of_ones_own():
         optimiser.step()
         totals.append(total.item())
     assert totals[-1] < totals[0]
+
+
+# -- in every n-th step ------------------------------------------------------------------------------------------------
+
+
+def run_at(method, step, total=12):
+    return run(method, *batch(), Progress(step, total))
+
+
+def paced(names="head+pkd", student="retinanet", teacher="fasterrcnn", **options):
+    own, teachers = tiny(student), frozen(teacher)
+    torch.manual_seed(7)
+    return build_method(names, own, teachers, **options).train()
+
+
+def test_between_two_steps_nothing_is_run_but_the_student():
+    """No teacher, no assistant, no trace, and the student's losses are those of the baseline to the bit."""
+    method = paced(every=3)
+    passes = count_passes(method.teachers[0].model)
+    assistants = count_passes_of(method.guidances["assistant/rcnn"].assistant)
+    alone = build_method("baseline", tiny("retinanet")).train()
+    for step in range(5):
+        terms, plain = run_at(method, step).terms, run_at(alone, step).terms
+        assert len(passes) == len(assistants) == step // 3 + 1
+        assert (terms.keys() == plain.keys()) == (step % 3 != 0)
+        assert all(torch.equal(terms[name], value) for name, value in plain.items())
+    assert not method.step(*batch(), Progress(1, 12), []).needs.trace
+
+
+def count_passes_of(module):
+    calls = []
+    module.register_forward_hook(lambda *_: calls.append(1))
+    return calls
+
+
+def test_terms_are_multiplied_so_that_their_mean_is_kept():
+    options = {"head": {"warmup": 0, "weights": "paper"}}
+    often, seldom = paced(**options), paced(**options, every=4)
+    before, now = run_at(often, 8).terms, run_at(seldom, 8).terms
+    assert before.keys() == now.keys() and "pkd/neck" in now
+    for name, value in before.items():
+        factor = 1 if name.startswith("student/") else 4
+        torch.testing.assert_close(now[name], factor * value)
+
+
+def test_after_its_share_of_the_run_it_is_over():
+    method = paced(until=0.5, pkd={"until": 1.0})
+    passes = count_passes(method.teachers[0].model)
+    assert "ckd/rcnn" in run_at(method, 5).terms
+    late = [name for name in run_at(method, 6).terms if not name.startswith("student/")]
+    assert late == ["pkd/neck"] and len(passes) == 2
+    resting = {id(p) for p in method.resting(6, 12)}
+    still = {name.split("/")[0] for name, p in method.named_parameters() if id(p) in resting}
+    assert still == {"guidances.assistant", "guidances.akd", "guidances.ckd"}
+    assert method.resting(5, 12) == []
+
+
+def test_methods_rest_by_themselves():
+    method = paced(head={"every": 2}, pkd={"every": 3})
+    found = [{name.partition("/")[0] for name in run_at(method, step).terms} - {"student"} for step in range(5)]
+    head = {"assistant", "akd", "ckd"}
+    assert found == [head | {"pkd"}, set(), head, {"pkd"}, head]
+
+
+def test_the_pairing_table_says_when():
+    rows = paced(every=2, pkd={"until": 0.7}).describe()
+    assert all(row["weight"].endswith(" x 2 in every 2nd step") for row in rows[:-1])
+    assert rows[-1]["weight"] == "3 x 2 in every 2nd step, until 70 % of the run"
+
+
+def test_problems_are_looked_for_at_any_step():
+    method = Method(tiny("retinanet"), [Toy("a")])
+    method.guidances["a"].pace = Pace(every=7)
+    assert method.problems(*batch(), Progress(1, 12)) == ["a: it has no scale"]

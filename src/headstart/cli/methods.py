@@ -16,7 +16,9 @@ def methods(name: Annotated[str | None, Argument(help="Describe this method in f
     import inspect
     from dataclasses import fields
 
+    from headstart.method_choice import BASELINE
     from headstart.methods import METHODS, options_class
+    from headstart.pace import Pace
     from headstart.report.table import listing, show
 
     if name is None:
@@ -24,9 +26,10 @@ def methods(name: Annotated[str | None, Argument(help="Describe this method in f
         show(listing(rows))
         say("In full: headstart methods NAME. Options: --set method.OPTION=VALUE. Several at once: --method A+B.")
         return
-    options = options_class(name)
+    described = [options_class(name), *([Pace] if name != BASELINE else [])]
     say(inspect.getdoc(METHODS[name]) or "")
-    rows = [{"option": field.name, "default": repr(field.default)} for field in fields(options)]
-    if rows:
-        say(f"\n{inspect.getdoc(options)}\n")
-        show(listing(rows))
+    for options in described:
+        rows = [{"option": field.name, "default": repr(field.default)} for field in fields(options)]
+        if rows:
+            say(f"\n{inspect.getdoc(options)}\n")
+            show(listing(rows))

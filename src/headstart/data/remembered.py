@@ -8,14 +8,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import PIL
 import torchvision
 
-from headstart.atomic import atomically
+from headstart.atomic import alone, atomically
 from headstart.data.inspection import Finding, Findings, inspect_files
 
 PLACE = "HEADSTART_CACHE"
@@ -51,7 +51,7 @@ def inspect_folder(root: Path, names: Sequence[str], report: Report | None = Non
     findings, unknown = _recall(file, names, stamps, lambda line: None)
     if not len(unknown):
         return findings
-    with _alone(file):
+    with alone(file.with_suffix(".lock")):
         findings, unknown = _recall(file, names, stamps, say)
         if len(unknown):
             _inspect(root, names, unknown, findings, report)
@@ -102,21 +102,6 @@ def _inspect(root: Path, names: Sequence[str], unknown: np.ndarray, findings: Fi
         findings.put(
             number, Finding(height, width, int(found.digests[place]), *texts, lasting=place not in found.fleeting)
         )
-
-
-@contextlib.contextmanager
-def _alone(file: Path) -> Generator[None]:
-    """Waits until no other process is inside for the same file. Where locks are not to be had, nobody waits."""
-    with contextlib.ExitStack() as stack:
-        try:
-            import fcntl
-
-            file.parent.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context(file.with_suffix(".lock").open("ab"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except (ImportError, OSError):
-            pass
-        yield
 
 
 def _recall(file: Path, names: Sequence[str], stamps: np.ndarray, say: Report) -> tuple[Findings, np.ndarray]:

@@ -25,6 +25,7 @@ from headstart.engine.lane import Lane
 from headstart.engine.precision import Precision
 from headstart.engine.teacher import make_teachers
 from headstart.errors import UserError
+from headstart.pace import latest_together
 from headstart.structures import Progress, Size
 from headstart.teachers import Frozen
 
@@ -175,8 +176,9 @@ class Trial:
     def step(self, count: int) -> None:
         """One training step of every lane on `count` images, padded to the largest size that a batch can have."""
         images, targets = self.batch(count)
-        progress = Progress(500, 1000, 0, self.lanes[0].rate.first_drop)
+        first_drop = self.lanes[0].rate.first_drop
         for lane in self.lanes:
+            progress = Progress(latest_together(lane.method.paces, 500, 1000), 1000, 0, first_drop)
             with self.precision.autocast(self.device):
                 objective = lane.method(images, targets, progress)
             objective.total.backward()

@@ -197,6 +197,7 @@ class RunCallback(pl.Callback):
         row: dict[str, object] = {"step": step, "epoch": round(step / self.module.per_epoch, 4), "lane": lane.name}
         row |= {"lr": lane.rate(step - 1), "detection": summary.detection, "distillation": summary.distillation}
         row |= {"grad_norm": summary.norm, **summary.terms, **summary.monitors}
+        row |= {f"share/{name}": value for name, value in summary.shares.items()}
         if self.metrics is not None:
             self.metrics.append(row)
         values = {k: v for k, v in row.items() if isinstance(v, float) and k != "epoch"}

@@ -17,6 +17,7 @@ from headstart.evaluation.coco import CocoScorer
 from headstart.evaluation.collect import OnlyClasses
 from headstart.evaluation.evaluate import Progress, evaluate
 from headstart.evaluation.metrics import Metrics
+from headstart.teachers.own_size import AtOwnSize
 
 
 class Evaluator:
@@ -37,7 +38,7 @@ class Evaluator:
         self.device, self.precision = device, precision
 
     def score(
-        self, detector: Detector, progress: Progress | None = None, *, classes: ClassMap | None = None
+        self, detector: Detector | AtOwnSize, progress: Progress | None = None, *, classes: ClassMap | None = None
     ) -> Metrics:
         """AP and its relatives in percent, `per_class` and `images`.
 

@@ -12,6 +12,7 @@ from headstart.detectors.detector import Detector
 from headstart.engine.batches import ResumableBatches
 from headstart.engine.build import lane_teachers
 from headstart.engine.callback import RunCallback, ScalarWriter
+from headstart.engine.data_facts import count_images
 from headstart.engine.display import Display, Print
 from headstart.engine.evaluator import Evaluator
 from headstart.engine.fine_tune import list_classes
@@ -24,6 +25,7 @@ from headstart.engine.prepare import PreparedRun, check_lanes, prepare
 from headstart.engine.resume import Checkpoint
 from headstart.engine.strategy import build_trainer, place_among_processes
 from headstart.engine.teacher import compare_classes, measure_teacher
+from headstart.engine.teacher_cache import open_stores, say_sizes
 from headstart.engine.thresholds import choose_thresholds
 from headstart.errors import UserError
 from headstart.recipe import dump_run
@@ -75,12 +77,14 @@ def fit(
             _open_folder(folder, prepared.run, say)
         if not quiet:
             show(*tables)
+        say_sizes(prepared.run, prepared.module.teachers, count_images(prepared.facts), say)
         if not dry_run:
             _measure_teachers(prepared, say)
     if dry_run:
         _say_plan(prepared, folder, say)
         return finish(prepared.run, prepared.module, prepared.history, prepared.facts, None, say)
 
+    open_stores(prepared.module.teachers, say)
     callback = _make_callback(prepared, folder if rank == 0 else None, silent=quiet or rank > 0)
     _train(prepared, callback, folder)
     written = folder if rank == 0 else None

@@ -17,6 +17,7 @@ from headstart.engine.precision import Precision
 from headstart.engine.recorder import is_detection
 from headstart.errors import UserError
 from headstart.methods import Method
+from headstart.pace import Pace
 from headstart.structures import Objective, Progress
 from headstart.teachers import Frozen
 
@@ -53,7 +54,8 @@ def check_lane(
         trial = _DryRun(name, copy.deepcopy(method).to(device).train(), precision, device)
         for images, targets in batches:
             batch = images.to(device), [t.to(device) for t in targets]
-            if any(trial.see(batch, Progress(step, total, 0, first_drop)) for step in _points(total, first_drop)):
+            points = _points(method.paces, total, first_drop)
+            if any(trial.see(batch, Progress(step, total, 0, first_drop)) for step in points):
                 break
         trial.demand_complete()
     for teacher in teachers:
@@ -63,13 +65,14 @@ def check_lane(
     return method.describe()
 
 
-def _points(total: int, first_drop: int | None) -> list[int]:
+def _points(paces: Sequence[Pace], total: int, first_drop: int | None) -> list[int]:
     """The steps to look at: a schedule may be zero at any of them, not at all.
 
-    Past the warm-up, right before the rate is first lowered, at the end, and at the start.
+    Past the warm-up, right before the rate is first lowered, at the end, and at the start; for each of the paces the
+    last step until there in which there is guidance of that pace.
     """
     full = max(0, min(first_drop, total) - 1) if first_drop is not None else 0
-    return list(dict.fromkeys((total // 2, full, total, 0)))
+    return list(dict.fromkeys(pace.latest(step, total) for step in (total // 2, full, total, 0) for pace in paces))
 
 
 def demand_teacher(name: str, method: Method, teacher: Frozen) -> None:
@@ -94,6 +97,8 @@ class _DryRun:
         self.parameters = trainable(method)
         self.parts = {part: list(module.parameters()) for part, module in method.parts().items()}
         self.silent: set[str] | None = None
+        self.loud: set[str] = set()
+        self.unheard = {guidance.name for guidance in method}
         self.unreached = set(self.parameters)
         self.idle = {part for part, own in self.parts.items() if any(p.requires_grad for p in own)}
 
@@ -116,7 +121,8 @@ class _DryRun:
         self.unreached -= {name for name, p in self.parameters.items() if p.grad is not None}
         self.idle -= {part for part in self.idle if _moves(self.parts[part])}
         self.method.zero_grad(set_to_none=True)
-        return not (self.silent or self.unreached or self.idle)
+        self.unheard -= {g.name for g in self.method if g.pace.guides(progress.step, progress.total)}
+        return not (self.silent or self.unreached or self.idle or self.unheard)
 
     def demand_complete(self) -> None:
         if self.silent is None:
@@ -150,8 +156,8 @@ class _DryRun:
                     f"Lane {self.name}: {name} is {value} before training has begun. Check the weights of student and "
                     "teacher (headstart val FILE), the method's weights, or use --precision fp32."
                 )
-        zero = {name for name, value in values.items() if value == 0}
-        self.silent = zero if self.silent is None else self.silent & zero
+        self.loud |= {name for name, value in values.items() if value != 0}
+        self.silent = ((self.silent or set()) | set(values)) - self.loud
 
 
 def _moves(parameters: list[nn.Parameter]) -> bool:

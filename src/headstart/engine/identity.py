@@ -88,10 +88,10 @@ def demand_same_teachers(before: Mapping[str, str], now: Mapping[str, str]) -> N
 
 def _detectors(student: Detector, teachers: Sequence[Frozen]) -> dict[str, str]:
     models = {"student": student, **{teacher.name: teacher.model for teacher in teachers}}
-    return {name: _hash(model) for name, model in models.items()}
+    return {name: describe_detector(model) for name, model in models.items()}
 
 
-def _hash(model: Detector) -> str:
+def describe_detector(model: Detector) -> str:
     """Sixteen hexadecimal digits of how a detector is built and what it is fed."""
     own = {
         "recipe": model.recipe,

@@ -55,8 +55,13 @@ class Lane:
 
     def update(self, step: int) -> Tensor:
         """After a backward pass: one optimiser step. Gives the L2 norm of the gradient before clipping, a
-        scalar tensor that nobody has waited for."""
-        mean_gradients(self.parameters)
+        scalar tensor that nobody has waited for.
+
+        What rests in this step (`Method.resting`) has no gradient, in no process, and so is not changed at all: neither
+        momentum nor weight decay touch it.
+        """
+        resting = {id(parameter) for parameter in self.method.resting(step, self.rate.total)}
+        mean_gradients([parameter for parameter in self.parameters if id(parameter) not in resting])
         self.share()  # each process has seen other images: running statistics are those of process 0
         norm = clip_gradients(self.parameters, self.clip)
         for group in self.optimizer.param_groups:

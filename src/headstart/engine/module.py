@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from headstart.data.batch import MultiScale
 from headstart.engine.batches import Batch
@@ -16,7 +16,8 @@ from headstart.engine.lane import Lane, TrainingState
 from headstart.engine.precision import Precision
 from headstart.engine.recorder import Recorder
 from headstart.engine.reduce import world_size
-from headstart.structures import Progress
+from headstart.engine.shares import due, gradient_shares, shared_parameters
+from headstart.structures import Objective, Progress
 from headstart.teachers import Frozen
 
 
@@ -28,6 +29,7 @@ class Lanes(pl.LightningModule):
     resumed run with those of an unbroken one. The teachers are not submodules: they are moved to the device here and
     are in no state_dict.
 
+    shares_every  in so many steps the share of each term in the gradient is measured once (`engine.shares`); 0: never
     first_part  after so many epochs the students are in the last part of their training (`Detector.last_part`); None:
                 there is none
     multi_scale resizes the batch of every step; None: none is
@@ -42,6 +44,7 @@ class Lanes(pl.LightningModule):
         per_epoch: int,
         first_part: int | None = None,
         multi_scale: MultiScale | None = None,
+        shares_every: int = 0,
         seed: int = 0,
         step: int = 0,
         precision: Precision | None = None,
@@ -56,6 +59,7 @@ class Lanes(pl.LightningModule):
         self.per_epoch = per_epoch
         self.first_part = first_part
         self.multi_scale = multi_scale
+        self.shares_every = shares_every
         self.seed = seed
         self.step = step
         self.precision = precision or Precision()
@@ -101,12 +105,19 @@ class Lanes(pl.LightningModule):
             with lane.clock.running(self.device):
                 with self.precision.autocast(self.device):
                     objective = lane.method(images, targets, progress)
+                shares = self._shares(lane, objective, progress)
                 self.manual_backward(objective.total)
                 norm = lane.update(progress.step)
-            self.recorders[lane.name].add(objective, norm)
+            self.recorders[lane.name].add(objective, norm, shares)
         for teacher in self.teachers:
             teacher.clear()  # its features would take memory until the next batch is there
         self.step += 1
+
+    def _shares(self, lane: Lane, objective: Objective, progress: Progress) -> dict[str, Tensor]:
+        """Of the lane's terms in its gradient; {} in most steps."""
+        if not due(lane.method, progress.step, progress.total, self.shares_every):
+            return {}
+        return gradient_shares(objective.terms, shared_parameters(lane.method.student))
 
     def state(self) -> TrainingState:
         """Everything that training changes; the rest follows from the run's settings."""

@@ -156,6 +156,7 @@ def prepare(
         per_epoch=per_epoch,
         first_part=first_part(run.data, total, per_epoch),
         multi_scale=multi_scale(run.data, run.train.seed),
+        shares_every=run.train.shares_every,
         seed=run.train.seed,
         precision=precision,
     )
@@ -204,6 +205,10 @@ def _continue(checkpoint: Checkpoint, module: Lanes, say: Print) -> History:
             f"last.ckpt does not hold the state of this run's lanes ({reason(error)}): it is damaged, or of another "
             "run. Start a new run, if you like from the weights beside it: --student FOLDER/student.safetensors."
         ) from error
+    for name, recorder in module.recorders.items():
+        recorder.terms = list(
+            history.terms.get(name, {})
+        )  # those that rest when it goes on are 0, as in an unbroken run
     if not history.identity:
         say("last.ckpt was written before checksums: whether data and detectors are still the same is not checked.")
     if not history.finished:

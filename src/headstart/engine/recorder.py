@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -23,11 +24,15 @@ def is_detection(term: str) -> bool:
 
 @dataclass
 class Summary:
-    """The means of one lane over the steps since the last reading; `terms` are summed losses, `monitors` are not."""
+    """The means of one lane over the steps since the last reading; `terms` are summed losses, `monitors` are not.
+
+    shares  of the terms in the gradient, if they were measured since
+    """
 
     terms: dict[str, float]
     monitors: dict[str, float]
     norm: float
+    shares: dict[str, float] = field(default_factory=dict)
 
     @property
     def detection(self) -> float:
@@ -43,44 +48,78 @@ class Summary:
 
 @dataclass
 class Recorder:
-    """Collects one row per step of one lane; `read` empties it."""
+    """Collects one row per step of one lane; `read` empties it. `terms` are all that there were since the run began."""
 
     lane: str
-    rows: list[Tensor] = field(default_factory=list)
+    rows: list[tuple[list[str], Tensor]] = field(default_factory=list)
     terms: list[str] = field(default_factory=list)
     monitors: list[str] = field(default_factory=list)
+    shares: list[Mapping[str, Tensor]] = field(default_factory=list)
     zeros: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
-    def add(self, objective: Objective, norm: Tensor) -> None:
+    def add(self, objective: Objective, norm: Tensor, shares: Mapping[str, Tensor] | None = None) -> None:
         """One step: its terms and monitors (scalars, any device), and the gradient norm (scalar), not waited for.
 
-        Raises ValueError if the terms have other names than those of the step before.
+        shares  of the terms in the gradient, in steps in which they were measured (`engine.shares`)
+
+        A distillation term that rests in a step is absent from it. Raises ValueError if the student's own losses or the
+        monitors have other names than in the step before.
         """
         terms, monitors = list(objective.terms), list(objective.monitors)
-        if not self.rows:
-            self.terms, self.monitors = terms, monitors
-        elif (self.terms, self.monitors) != (terms, monitors):
+        own = [[name for name in names if is_detection(name)] for names in (terms, self.terms)]
+        if self.terms and (own[0] != own[1] or (self.rows and self.monitors != monitors)):
             raise ValueError(f"lane {self.lane}: the terms changed from {self.terms} to {terms} within a run")
+        self.terms += [name for name in terms if name not in self.terms]
+        self.monitors = monitors
         values = [*objective.terms.values(), *objective.monitors.values(), norm]
-        self.rows.append(torch.stack([torch.as_tensor(v, device=norm.device).detach().float() for v in values]))
+        row = torch.stack([torch.as_tensor(v, device=norm.device).detach().float() for v in values])
+        self.rows.append((terms, row))
+        if shares:
+            self.shares.append(shares)
 
     def read(self, step: int) -> Summary | None:
         """The means since the last reading, over all processes; `step` is the one after the last that was added.
 
-        Raises UserError if a term or the gradient was not finite, saying which and what to try.
+        In its mean a term that rests counts as 0. Raises UserError if a term or the gradient was not finite, saying
+        which and what to try.
         """
         if not self.rows:
             return None
-        table = mean_tensor(torch.stack(self.rows)).cpu().double()
-        self.rows = []
         names = [*self.terms, *self.monitors, NORM]
+        table, present = self._table(names)
+        table = mean_tensor(table).cpu().double()
+        self.rows = []
         self._demand_finite(table, names, step - len(table))
-        self._count_zeros(table)
+        self._count_zeros(table, present)
         means = dict(zip(names, table.mean(0).tolist()))
         return Summary(
-            {name: means[name] for name in self.terms}, {name: means[name] for name in self.monitors}, means[NORM]
+            {name: means[name] for name in self.terms},
+            {name: means[name] for name in self.monitors},
+            means[NORM],
+            self._read_shares(),
         )
+
+    def _table(self, names: list[str]) -> tuple[Tensor, list[list[bool]]]:
+        """A row per step and a column per name, (S, N), and which of its entries the steps had."""
+        table = self.rows[0][1].new_zeros(len(self.rows), len(names))
+        present = []
+        for number, (terms, row) in enumerate(self.rows):
+            own = {*terms, *names[len(self.terms) :]}
+            present.append([name in own for name in names])
+            if len(row) == len(names) and terms == self.terms:
+                table[number] = row
+            else:
+                columns = [names.index(name) for name in (*terms, *names[len(self.terms) :])]
+                table[number, columns] = row
+        return table, present
+
+    def _read_shares(self) -> dict[str, float]:
+        """The means of those that were measured since the last reading; {} where none were."""
+        measured, self.shares = self.shares, []
+        names = list(dict.fromkeys(name for shares in measured for name in shares))
+        found = {name: torch.stack([shares[name] for shares in measured if name in shares]).mean() for name in names}
+        return dict(zip(names, mean_tensor(torch.stack(list(found.values()))).tolist())) if found else {}
 
     def _demand_finite(self, table: Tensor, names: list[str], first: int) -> None:
         counted = [i for i, name in enumerate(names) if name in self.terms or name == NORM]
@@ -95,12 +134,12 @@ class Recorder:
                 "last good state, if one was written."
             )
 
-    def _count_zeros(self, table: Tensor) -> None:
-        """Warns once about a distillation term that is exactly zero for PATIENCE steps on end."""
+    def _count_zeros(self, table: Tensor, present: list[list[bool]]) -> None:
+        """Warns once about a distillation term that is exactly zero for PATIENCE of its steps on end."""
         for column, name in enumerate(self.terms):
             if is_detection(name):
                 continue
-            silent = (table[:, column] == 0).tolist()
+            silent = [value == 0 for value, own in zip(table[:, column].tolist(), present) if own[column]]
             run = len(silent) - 1 - max((i for i, zero in enumerate(silent) if not zero), default=-1)
             before = self.zeros.get(name, 0)
             self.zeros[name] = run + (before if run == len(silent) else 0)

@@ -38,6 +38,7 @@ HARMLESS = (
     "train.device",
     "train.checkpoint_every",
     "train.log_every",
+    "train.shares_every",
     "train.tensorboard",
 )
 """Settings that do not change the weights a run ends with, so that a resumed run may have others.
@@ -46,8 +47,8 @@ Data and files may lie elsewhere: that they are the same is seen by their conten
 what tables call the data: its folder's name.
 """
 
-MOVED = re.compile(r"(?:student|teacher(?:\.\d+)?)\.file")
-"""Files of weights: as `HARMLESS`."""
+MOVED = re.compile(r"(?:student|teacher(?:\.\d+)?)\.file|teacher(?:\.\d+)?\.(?:cache|cache_limit)")
+"""Files of weights, and where and how much a teacher's answers are kept: as `HARMLESS`."""
 
 
 class Checkpoint(TrainingState):

@@ -19,12 +19,13 @@ from headstart.engine.display import Print
 from headstart.engine.evaluator import Evaluator
 from headstart.engine.fine_tune import STUDENTS_FILE
 from headstart.engine.precision import Precision
+from headstart.engine.teacher_cache import make_frozen, make_store
 from headstart.errors import UserError, did_you_mean
 from headstart.evaluation.metrics import Metrics
 from headstart.folding import fold_batchnorm
 from headstart.report.results import TeacherFacts
 from headstart.report.table import listing
-from headstart.teachers import TEACHER, Frozen
+from headstart.teachers import TEACHER, Frozen, OwnSize
 
 WEAK = 20.0
 """AP50 below which a teacher is called weak."""
@@ -55,9 +56,12 @@ def make_teachers(
     names = name_teachers(models, choices, run.choices)
     maps = share_class_map(run.class_map or {}, [model.classes for model in models], beside)
     teachers = []
-    for model, own, name in zip(models, maps, names):
+    for choice, model, own, name in zip(choices, models, maps, names):
         sentence = prepare_frozen(model, precision) if run.train.fast_teacher else ""
-        teachers.append(Frozen(model, own, name=name))
+        size = OwnSize(choice.imgsz, run.data.sides[1]) if choice.imgsz is not None else None
+        weights = fingerprint(model) if choice.cache else ""
+        store = make_store(run, choice, model, weights, precision, size, say)
+        teachers.append(make_frozen(model, own, name, size, store))
         if sentence:
             say(f"{_opening(teachers[-1])}: {sentence}")
     return teachers
@@ -184,7 +188,7 @@ def measure_teacher(teacher: Frozen, classes: ClassMap, evaluator: Evaluator, sa
 
     Says them, and what to think of a weak teacher.
     """
-    metrics = evaluator.score(teacher.model, classes=classes)
+    metrics = evaluator.score(teacher.scored, classes=classes)
     teacher.clear()
     shown = ", ".join(f"{k} {metrics[k]:.1f}" for k in ("AP", "AP50", "AP75") if metrics[k] is not None)
     some = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import nn
@@ -12,6 +12,9 @@ from torch import nn
 from headstart.detectors.detector import Detector
 from headstart.evaluation.metrics import Metrics
 from headstart.structures import Detections, ImageBatch, Targets
+
+if TYPE_CHECKING:
+    from headstart.teachers.own_size import AtOwnSize
 
 Progress = Callable[[int, int | None], None]
 """Called after each batch with the batches done and their number, None where that is not known."""
@@ -34,7 +37,7 @@ class Scorer(Protocol):
 
 
 def evaluate(
-    detector: Detector,
+    detector: Detector | AtOwnSize,
     loader: Iterable[tuple[ImageBatch, list[Targets]]],
     scorers: Scorer | Sequence[Scorer],
     *,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_type_hints
 
 from headstart.detectors.detector import Detector
 from headstart.errors import UserError, demand_known
+from headstart.method_choice import BASELINE
 from headstart.methods.allstage import allstage
 from headstart.methods.baseline import baseline
 from headstart.methods.bckd import bckd
@@ -30,6 +31,7 @@ from headstart.methods.pkd import pkd
 from headstart.methods.pseudo import pseudo
 from headstart.methods.sgfi import sgfi
 from headstart.options import check_options
+from headstart.pace import NAMES, Pace, take_pace
 from headstart.teachers import Frozen, Teacher
 
 if TYPE_CHECKING:
@@ -67,8 +69,8 @@ def options_class(name: str) -> type[DataclassInstance]:
 
 
 def method_options(name: str) -> list[str]:
-    """The options that method `name` takes. Raises UserError for an unknown name."""
-    return [field.name for field in fields(options_class(name))]
+    """The options that method `name` takes, its own and then the common ones. Raises UserError for an unknown name."""
+    return [field.name for field in fields(options_class(name))] + [*(NAMES if name != BASELINE else ())]
 
 
 def build_method(
@@ -76,9 +78,9 @@ def build_method(
 ) -> Method:
     """The method called `name` for this student and its teachers, if any; `A+B` is both on one pass of the student.
 
-    options  of a single method its own; of several, the options of each as a mapping under its name. They are checked
-             and converted by the types of the method's options: "false" for a switch is False, "ten" for a number is
-             refused
+    options  of a single method its own and the common ones (`headstart.pace`); of several, the options of each as a
+             mapping under its name. They are checked and converted by the types of the options: "false" for a switch is
+             False, "ten" for a number is refused
 
     Where several methods guide a student, their automatic weights are shared out: each counts 1 / their number.
     Raises UserError for an unknown name or option, a value that an option cannot have, or an impossible pair.
@@ -86,36 +88,47 @@ def build_method(
     listed = [] if teachers is None else list(teachers) if isinstance(teachers, Sequence) else [teachers]
     chosen = check_method(name, options)
     guidances: list[Guidance] = []
-    for part, checked in chosen.items():
+    for part, (checked, pace) in chosen.items():
         found = METHODS[part](student, listed, checked)
         for guidance in found:
             guidance.share(1 / len(chosen))
+            guidance.pace = pace
         guidances += found
     return Method(student, guidances, listed)
 
 
-def check_method(name: str, options: Mapping[str, object]) -> dict[str, DataclassInstance]:
-    """The options of each of the methods `A+B`, checked and converted, as far as that needs no detectors.
+def check_method(name: str, options: Mapping[str, object]) -> dict[str, tuple[DataclassInstance, Pace]]:
+    """The own and the common options of each of the methods `A+B`, checked as far as that needs no detectors.
 
     `options` and what is raised: as for `build_method`.
     """
     names = name.split("+")
-    chosen = {name: options} if len(names) == 1 else _by_method(names, options)
-    return {part: check_options(options_class(part), own, f"method {part}") for part, own in chosen.items()}
+    if len(names) == 1:
+        chosen = {name: options}
+    else:
+        pace, rest = take_pace(options)
+        chosen = {part: pace | own for part, own in _by_method(names, rest).items()}
+    return {part: _check_one(part, own) for part, own in chosen.items()}
 
 
-def _by_method(names: Sequence[str], options: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
+def _check_one(name: str, options: Mapping[str, object]) -> tuple[DataclassInstance, Pace]:
+    made, who = options_class(name), f"method {name}"
+    pace, own = take_pace(options) if name != BASELINE else ({}, options)
+    return check_options(made, own, who), check_options(Pace, pace, who)
+
+
+def _by_method(names: Sequence[str], options: Mapping[str, object]) -> dict[str, dict[str, object]]:
     """The options of each of several methods."""
     if len(set(names)) < len(names):
         raise UserError(f"methods {' and '.join(names)}: each can be there once only")
-    chosen: dict[str, Mapping[str, object]] = {name: {} for name in names}
+    chosen: dict[str, dict[str, object]] = {name: {} for name in names}
     for option, value in options.items():
         if option not in names or not isinstance(value, Mapping):
             raise UserError(
                 f"methods {' and '.join(names)}: say of which of them an option is: {names[0]}.{option}, such as "
                 f"--set method.{names[0]}.{option}=VALUE"
             )
-        chosen[option] = value
+        chosen[option] = dict(value)
     return chosen
 
 

@@ -84,7 +84,8 @@ class TeacherRegions:
             return self.teacher.resume_regions(hidden[-1], start=len(hidden))
 
     def __str__(self) -> str:
-        return f"{self.teacher.title} predictions at the same regions"
+        how = ", scaled" if self.teacher.own is not None else ""
+        return f"{self.teacher.title} predictions at the same regions{how}"
 
 
 def _convolution(channels: int, width: int) -> nn.Conv2d:

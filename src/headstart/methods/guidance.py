@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from headstart.errors import UserError
 from headstart.methods.step import Needs, Step
+from headstart.pace import Pace
 from headstart.structures import ImageBatch, Progress, Targets
 from headstart.teachers.base import Teacher
 
@@ -30,15 +31,17 @@ class Row:
 class Guidance(nn.Module):
     """Something that a student learns from: `forward` gives weighted scalars of one step by their names.
 
-    The names are the same in every step; a term whose schedule has ended is 0, not absent. What a guidance trains
-    (adapters, assistants) are its submodules; a teacher is not a module, so it never is among them.
+    The names are the same in every step that it is called in; a term whose schedule has ended is 0, not absent. What a
+    guidance trains (adapters, assistants) are its submodules; a teacher is not a module, so it never is among them.
 
     name   its own among all guidances of a method; the names of its terms begin with it
     needs  what it reads of a step
+    pace   in which steps `Method` calls it: an option of every method, so no guidance has to know of it
     """
 
     name: str
     needs: Needs = Needs()
+    pace: Pace = Pace()
 
     def relabel(self, batch: ImageBatch, targets: list[Targets]) -> list[Targets]:
         """What the student is to find in each image, where that is not what the data says.

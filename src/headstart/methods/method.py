@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
 
 from headstart.detectors.detector import Detector
 from headstart.methods.guidance import Guidance
 from headstart.methods.step import Needs, Step
+from headstart.pace import Pace
 from headstart.structures import ImageBatch, Objective, Progress, Targets
 from headstart.teachers.base import Teacher
 
@@ -38,23 +40,44 @@ class Method(nn.Module):
             self.guidances[guidance.name] = guidance
 
     def forward(self, batch: ImageBatch, targets: list[Targets], progress: Progress) -> Objective:
-        """`student/NAME` are the student's own losses, the others begin with their guidance's name; all scalars."""
-        step = self.step(batch, targets, progress)
+        """`student/NAME` are the student's own losses, the others begin with their guidance's name; all scalars.
+
+        A guidance that rests in this step (`pace`) has no terms, nothing is made for it, and no teacher is run for it.
+        """
+        guiding = [guidance for guidance in self if guidance.pace.guides(progress.step, progress.total)]
+        step = self.step(batch, targets, progress, guiding)
         terms = {f"student/{name}": value for name, value in step.losses.items()}
         monitors: dict[str, Tensor] = {}
-        for guidance in self:
-            terms |= guidance(step)
+        for guidance in guiding:
+            found, every = guidance(step), guidance.pace.every
+            terms |= found if every == 1 else {name: value * every for name, value in found.items()}
             monitors |= guidance.monitors()
         return Objective(terms, monitors)
 
-    def step(self, batch: ImageBatch, targets: list[Targets], progress: Progress) -> Step:
-        """The student's pass over a batch, with what the guidances need and the targets that they make of these."""
-        for guidance in self:
+    def step(
+        self, batch: ImageBatch, targets: list[Targets], progress: Progress, guiding: Iterable[Guidance] | None = None
+    ) -> Step:
+        """The student's pass over a batch, with what these guidances need and the targets that they make of these.
+
+        None: all of them.
+        """
+        readers = list(self if guiding is None else guiding)
+        for guidance in readers:
             targets = guidance.relabel(batch, targets)
-        needs = functools.reduce(operator.or_, (guidance.needs for guidance in self), Needs())
+        needs = functools.reduce(operator.or_, (guidance.needs for guidance in readers), Needs())
         step = Step(self.student, batch, targets, progress, needs)
         _ = step.regions  # before the assignment: the order in which random numbers are drawn
         return step
+
+    @property
+    def paces(self) -> list[Pace]:
+        """When its guidances guide, each answer once; without a guidance always."""
+        return list(dict.fromkeys(guidance.pace for guidance in self)) or [Pace()]
+
+    def resting(self, step: int, total: int) -> list[nn.Parameter]:
+        """What is not trained in a step: the parameters of the guidances that rest in it."""
+        resting = [guidance for guidance in self if not guidance.pace.guides(step, total)]
+        return [parameter for guidance in resting for parameter in guidance.parameters()]
 
     def parts(self) -> dict[str, nn.Module]:
         """What is trained besides the student and left out of what is shipped, by its name inside this module."""
@@ -62,7 +85,8 @@ class Method(nn.Module):
 
     def describe(self) -> list[dict[str, str]]:
         """Rows of the pairing table: what imitates what, through which adapter, at which weight."""
-        return [row.cells() for guidance in self for row in guidance.describe()]
+        rows = [(row, guidance.pace.text()) for guidance in self for row in guidance.describe()]
+        return [replace(row, weight=f"{row.weight}{pace}").cells() for row, pace in rows]
 
     def problems(self, batch: ImageBatch, targets: list[Targets], progress: Progress) -> list[str]:
         """What makes a guidance senseless on this batch, in sentences."""

@@ -67,7 +67,7 @@ class TeacherTap:
         return [activate(x) for x in found]
 
     def __str__(self) -> str:
-        return f"{self.teacher.title} {spell(self.name)}"
+        return f"{self.teacher.title} {spell(self.name)}{', resampled' if self.teacher.own is not None else ''}"
 
 
 def spell(name: str) -> str:

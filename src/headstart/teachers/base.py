@@ -11,6 +11,7 @@ from headstart.classmap import ClassMap
 from headstart.detectors.detector import Detector
 from headstart.heads.protocol import HeadOutputs
 from headstart.structures import DenseOutputs, Detections, ImageBatch, RegionOutputs, Size
+from headstart.teachers.own_size import OwnSize
 
 TEACHER = "teacher"
 """The name of a teacher that is the only one."""
@@ -23,11 +24,13 @@ class Teacher(Protocol):
     title    `teacher`, or `teacher NAME` where there are several
     classes  its class names, in the order of its labels
     model    the detector that it is, whose sizes and layers decide what can imitate it
+    own      the size at which it sees the images; None: as the students do
     """
 
     name: str
     classes: tuple[str, ...]
     model: Detector
+    own: OwnSize | None
 
     @property
     def title(self) -> str: ...
@@ -37,11 +40,11 @@ class Teacher(Protocol):
         ...
 
     def outputs(self, batch: ImageBatch) -> HeadOutputs:
-        """What its head says to the batch."""
+        """What its head says to the batch. Raises UserError for a teacher that predicts at other cells (`own`)."""
         ...
 
     def detections(self, batch: ImageBatch) -> list[Detections]:
-        """What it finds in each image, best first: pixels of the padded batch, its own labels."""
+        """What it finds in each image, best first, in pixels of the batch's padded input, in its own classes."""
         ...
 
     def taps(self, batch: ImageBatch, names: Sequence[str]) -> dict[str, list[Tensor]]:

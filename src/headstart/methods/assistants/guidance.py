@@ -84,4 +84,5 @@ class TeacherLayer:
         return layers[self.layer]
 
     def __str__(self) -> str:
-        return f"{self.teacher.title} {self.layer}"
+        how = "resampled" if self.assistant.predicts_at == "cells" else "at scaled boxes"
+        return f"{self.teacher.title} {self.layer}{f', {how}' if self.teacher.own is not None else ''}"
