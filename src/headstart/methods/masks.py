@@ -1,8 +1,9 @@
 """Which cells of a pyramid lie in their image, in objects, and in the background.
 
 Masks are (B, 1, H, W) per level. A cell is where it starts: its upper left corner. Ignored boxes (crowd, difficult) are
-neither objects nor background, and so are the padding of a batch and images without labels. No function waits for the device: objects are painted
-all at once, image by image.
+neither objects nor background, and so is the padding of a batch. An image without labels has no object, and all of it
+is "background" here: a mask says how much a place is imitated, not what stands there. No function waits for the device:
+objects are painted all at once, image by image.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def density_masks(
         shape = _shape(inside)
         objects = torch.stack([_densest(target, shape, stride) for target in targets])[:, None] * inside
         ignored = torch.stack([_union(target.boxes, target.ignored, shape, stride) for target in targets])
-        rest = inside & (objects == 0) & ~ignored[:, None] & _looked_at(targets, inside)
+        rest = inside & (objects == 0) & ~ignored[:, None]
         found.append(objects)
         others.append(rest / rest.sum(dim=(2, 3), keepdim=True).clamp(min=1))
     return found, others
@@ -85,7 +86,7 @@ def level_masks(
         ignored = [_union(target.boxes, target.ignored, shape, stride) for target in targets]
         objects = torch.stack(own)[:, None] & inside
         found.append(objects)
-        others.append(inside & ~objects & ~torch.stack(ignored)[:, None] & _looked_at(targets, inside))
+        others.append(inside & ~objects & ~torch.stack(ignored)[:, None])
     return found, others
 
 
@@ -173,8 +174,3 @@ def _near_anchors(target: Targets, inside: Tensor, anchors: Tensor, shape: Size,
     overlap = pairwise_iou(target.boxes, anchors).unflatten(1, (*shape, -1)).amax(dim=3)
     overlap = overlap * (inside & ~target.ignored[:, None, None])
     return (overlap > threshold * overlap.amax(dim=(1, 2), keepdim=True)).any(dim=0)
-
-
-def _looked_at(targets: Sequence[Targets], like: Tensor) -> Tensor:
-    """Which images have labels: bool (B, 1, 1, 1), on the device of `like`."""
-    return cached_tensor([target.labelled for target in targets], torch.bool, like.device)[:, None, None, None]
