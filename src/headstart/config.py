@@ -202,17 +202,6 @@ class Run(Section):
             raise ValueError("a baseline is only of use beside a method that distils")
         if self.teachers and not any(method.distils and method.teachers != [] for method in self.choices.values()):
             raise ValueError("a teacher was given, but no method that would use it")
-        if self.data.unlabelled is not None and not self.teachers:
-            raise ValueError(
-                "data.unlabelled: images without labels train only through what a teacher says of them; give a teacher "
-                "and a method that uses it, such as pseudo or head, or leave them out"
-            )
-        if self.data.unlabelled is None and any(
-            name == "pseudo" and options.get("on") == "unlabelled"
-            for choice in self.choices.values()
-            for name, options in choice.parts
-        ):
-            raise ValueError("method pseudo: on unlabelled needs images without labels; give data.unlabelled")
         if self.class_map and not self.teachers and self.student.file is None:
             raise ValueError(
                 "class_map says what the classes of a teacher, or of the student's file, are called in the data, but "
@@ -224,6 +213,17 @@ class Run(Section):
                 f"teacher.cache: with data.{never} hardly a view of an image comes twice, so what the teacher said "
                 f"to one could not be used again; leave out teacher.cache, or data.{never}"
             )
+        if self.data.unlabelled is not None and not self.teachers:
+            raise ValueError(
+                "data.unlabelled: images without labels train only through what a teacher says of them; give a teacher "
+                "and a method that uses it, such as pseudo or head, or leave them out"
+            )
+        if self.data.unlabelled is None and any(
+            name == "pseudo" and options.get("on") == "unlabelled"
+            for choice in self.choices.values()
+            for name, options in choice.parts
+        ):
+            raise ValueError("method pseudo: on unlabelled needs images without labels; give data.unlabelled")
         return self
 
     @property

@@ -50,7 +50,7 @@ def run_killed(run, tmp_path, step):
     assert ended.returncode == -signal.SIGKILL, ended.stderr
 
 
-@pytest.mark.parametrize("method", [None, "crosskd+pkd"])
+@pytest.mark.parametrize("method", [None, "crosskd+pkd", "mgd+fgd"])
 def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(method, tiny_run, tmp_path):
     """Batch norm in training, an average, two lanes; saved at step 6, killed after step 8, epochs of five steps."""
     run = tiny_run(method=method, ema=0.9, checkpoint_every=3, log_every=2, eval_every=1)

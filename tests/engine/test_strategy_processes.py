@@ -35,6 +35,7 @@ def test_two_processes_equal_one_on_the_joined_batch(tmp_path):
         ("fcos_mnv2_050", None),
         ("retinanet_mnv2_050", "crosskd+pkd"),
         ("retinanet_mnv2_050", "allstage"),
+        ("fcos_mnv2_050", "frs+defeat"),
     ],
 )
 def test_two_processes_distil(student, method, tiny_run, tmp_path):

@@ -130,7 +130,7 @@ class Maps(nn.Module):
 
 
 class CustomDetector(Detector):
-    """A `Student` for `build_method`: HEAD with `ckd=False`, PKD, CWD, GID and SGFI can train it.
+    """A `Student` for `build_method`: HEAD with `ckd=False`, the methods on pyramids (PKD ...), GID and SGFI train it.
 
     Where its maps differ in width, 1x1 convolutions bring them to one; they are trained with the rest and are no part
     of `model`, which alone is to be kept.

@@ -54,6 +54,10 @@ class Guidance(nn.Module):
     def forward(self, step: Step) -> dict[str, Tensor]:
         raise NotImplementedError
 
+    def monitors(self, step: Step) -> dict[str, Tensor]:
+        """Numbers of a step to show beside the terms: scalars without gradient, the same names always."""
+        return {}
+
     def describe(self) -> list[Row]:
         """Rows of the pairing table."""
         return []
@@ -64,10 +68,6 @@ class Guidance(nn.Module):
 
     def share(self, part: float) -> None:
         """Counts only `part` as much, where its weight is automatic: several methods share it out."""
-
-    def monitors(self) -> dict[str, Tensor]:
-        """Numbers of the last step to show beside the terms: scalars without gradient, of the same names always."""
-        return {}
 
     def news(self, progress: Progress) -> list[str]:
         """What a user is to be told once, in sentences, when training stands at `progress`; asked now and then."""

@@ -51,16 +51,13 @@ class Method(nn.Module):
         for guidance in guiding:
             found, every = guidance(step), guidance.pace.every
             terms |= found if every == 1 else {name: value * every for name, value in found.items()}
-            monitors |= guidance.monitors()
+            monitors |= guidance.monitors(step)
         return Objective(terms, monitors)
 
     def step(
         self, batch: ImageBatch, targets: list[Targets], progress: Progress, guiding: Iterable[Guidance] | None = None
     ) -> Step:
-        """The student's pass over a batch, with what these guidances need and the targets that they make of these.
-
-        None: all of them.
-        """
+        """The student's pass over a batch, with what these guidances (None: all) need, and their targets."""
         readers = list(self if guiding is None else guiding)
         for guidance in readers:
             targets = guidance.relabel(batch, targets)

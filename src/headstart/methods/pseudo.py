@@ -82,7 +82,6 @@ class PseudoLabels(Guidance):
         self.teacher, self.classes, self.options = teacher, classes, options
         start = torch.nan if options.threshold == "auto" else float(options.threshold)
         self.register_buffer("thresholds", torch.full((len(classes.student),), start))
-        self._objects = torch.zeros(())
 
     @property
     def undecided(self) -> bool:
@@ -102,13 +101,14 @@ class PseudoLabels(Guidance):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         """No term: its labels are in the student's own losses."""
-        counts = [(~target.ignored).sum() for target in step.targets if target.labelled]
-        self._objects = torch.stack(counts).float().mean() if counts else self.thresholds.new_zeros(())
         return {}
 
-    def monitors(self) -> dict[str, Tensor]:
-        """`pseudo/objects`: how many objects the student was to find, per image with labels."""
-        return {"pseudo/objects": self._objects}
+    def monitors(self, step: Step) -> dict[str, Tensor]:
+        """`pseudo/objects`: how many objects the student is to find, per image with labels."""
+        counts = [(~target.ignored).sum() for target in step.targets if target.labelled]
+        if not counts:
+            return {"pseudo/objects": torch.zeros((), device=step.batch.pixels.device)}
+        return {"pseudo/objects": torch.stack(counts).float().mean()}
 
     def describe(self) -> list[Row]:
         low, high = self.thresholds.nan_to_num(UNDECIDED).aminmax()

@@ -110,7 +110,7 @@ class AllStage(Guidance):
         if not self.given:
             self.macro.share(part)
 
-    def monitors(self) -> dict[str, Tensor]:
+    def monitors(self, step: Step) -> dict[str, Tensor]:
         """The weight of every group, without the course."""
         return {f"{self.name}/{group}/weight": w for group, w in zip(self.links, self.macro.weights.unbind())}
 
