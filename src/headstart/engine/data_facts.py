@@ -36,6 +36,12 @@ def describe_data(
     }
 
 
+def count_images(facts: DataFacts) -> int:
+    """How many images train, with labels and without."""
+    blind = facts.get("unlabelled")
+    return facts["train_images"] + (blind["images"] if blind is not None else 0)
+
+
 def _describe_split(data: Data, train: DetectionDataset) -> SplitFacts:
     """What is written down of a validation split that was made; nothing where the folder has one.
 

@@ -12,6 +12,7 @@ from headstart.detectors.detector import Detector
 from headstart.engine.batches import ResumableBatches
 from headstart.engine.build import lane_teachers
 from headstart.engine.callback import RunCallback, ScalarWriter
+from headstart.engine.data_facts import count_images
 from headstart.engine.display import Display, Print
 from headstart.engine.evaluator import Evaluator
 from headstart.engine.fine_tune import list_classes
@@ -76,7 +77,7 @@ def fit(
             _open_folder(folder, prepared.run, say)
         if not quiet:
             show(*tables)
-        say_sizes(prepared.run, prepared.module.teachers, prepared.facts["train_images"], say)
+        say_sizes(prepared.run, prepared.module.teachers, count_images(prepared.facts), say)
         if not dry_run:
             _measure_teachers(prepared, say)
     if dry_run:

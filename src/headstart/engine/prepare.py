@@ -87,6 +87,11 @@ class SettledRun:
     per_epoch: int
     total: int
 
+    @property
+    def splits(self) -> dict[str, DetectionDataset | None]:
+        """Everything that is read, by the name of the split; None where there is none."""
+        return {"train": self.train_data, "val": self.val_data, "unlabelled": self.unlabelled}
+
 
 def settle(
     run: Run,
@@ -131,7 +136,7 @@ def prepare(
     settled = settle(run, say, student=student, teachers=given, rank=rank, world=world)
     run, precision, device = settled.run, settled.precision, settled.device
     train_data, val_data, total, per_epoch = settled.train_data, settled.val_data, settled.total, settled.per_epoch
-    splits = {"train": train_data, "val": val_data, "unlabelled": settled.unlabelled}
+    splits = settled.splits
     if checkpoint is not None:
         # Settled again: a version that wrote less down left out what was not set.
         saved, _ = resolve_auto(check_run(checkpoint["run"]), total, device)
@@ -143,9 +148,7 @@ def prepare(
     classes = match_teachers(teachers, train_data.classes)
     facts = describe_data(run, splits, per_epoch, describe_teachers(teachers, classes))
     if checkpoint is not None:
-        before = _with_class_map(checkpoint["history"]["data"], facts)
-        demand_same_teachers(before.get("teacher_weights", {}), facts.get("teacher_weights", {}))
-        demand_same_run({"data": before}, {"data": facts})
+        _demand_same_facts(checkpoint["history"]["data"], facts)
     lanes = make_lanes(run, train_data.classes, teachers, total, student=student)
     module = Lanes(
         lanes,
@@ -169,6 +172,13 @@ def prepare(
             say(line)
     say(_headline(run, facts, total, device, precision.name))
     return PreparedRun(run, module, history, evaluator, settled.loader, val_data, device, classes, kept, facts)
+
+
+def _demand_same_facts(saved: DataFacts, facts: DataFacts) -> None:
+    """Raises UserError for data or teachers that are not those of the checkpoint."""
+    before = _with_class_map(saved, facts)
+    demand_same_teachers(before.get("teacher_weights", {}), facts.get("teacher_weights", {}))
+    demand_same_run({"data": before}, {"data": facts})
 
 
 def _with_class_map(saved: DataFacts, facts: DataFacts) -> DataFacts:

@@ -1,8 +1,9 @@
 """Which cells of a pyramid lie in their image, in objects, and in the background.
 
 Masks are (B, 1, H, W) per level. A cell is where it starts: its upper left corner. Ignored boxes (crowd, difficult) are
-neither objects nor background, and so is the padding of a batch. No function waits for the device: objects are painted
-all at once, image by image.
+neither objects nor background, and so is the padding of a batch. An image without labels has no object, and all of it
+is "background" here: a mask says how much a place is imitated, not what stands there. No function waits for the device:
+objects are painted all at once, image by image.
 """
 
 from __future__ import annotations
