@@ -66,10 +66,8 @@ def test_metrics_csv_lists_them_and_the_weights_are_the_same(tiny_run):
     terms = list(runs[1].results["lanes"]["head"]["terms"])
     assert [name for name in rows[0] if name.startswith("share/")] == [f"share/{name}" for name in terms]
     measured = [row for row in rows if row["share/student/cls"]]
-    assert [(row["lane"], row["step"]) for row in measured] == [
-        ("head", "1"),
-        ("head", "5"),
-    ]  # readings after steps 0 and 4
+    after = [(row["lane"], row["step"]) for row in measured]  # the readings that follow steps 0 and 4
+    assert after == [("head", "1"), ("head", "5")]
     for row in measured:
-        assert sum(float(row[f"share/{name}"]) for name in terms) == pytest.approx(1)
-    assert float(measured[0]["share/akd/rcnn/fc0"]) == 0 < float(measured[1]["share/akd/rcnn/fc0"])  # warm-up
+        shares = [float(row[f"share/{name}"]) for name in terms]
+        assert sum(shares) == pytest.approx(1) and min(shares) > 0

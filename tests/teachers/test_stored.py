@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from headstart.engine.precision import Precision
+from headstart.engine.teacher import prepare_frozen
 from headstart.methods import build_method
 from headstart.structures import ImageBatch, Progress
 from headstart.teachers import Frozen, OwnSize, Store, Stored
@@ -66,6 +68,21 @@ def test_the_same_to_the_bit_with_and_without(family, tmp_path):
             for a, b in zip(everything(plain, batch, family), everything(user, batch, family), strict=True):
                 assert torch.equal(a, b) and a.dtype == b.dtype
         assert calls == ([2, 2] if round_ == 0 else [])
+
+
+def test_the_same_to_the_bit_in_bf16(tmp_path):
+    """Weights as a run stores them, computed with under autocast; beside other images, and fewer of them."""
+    precision = Precision(torch.bfloat16, channels_last=True)
+    teachers = [Frozen(detector("retinanet")), make("retinanet", tmp_path), make("retinanet", tmp_path)]
+    for teacher in teachers:
+        prepare_frozen(teacher.model, precision)
+    found = []
+    with precision.autocast(torch.device("cpu")):
+        for teacher in teachers:
+            found.append([x for batch in batches() for x in everything(teacher, batch, "retinanet")])
+    assert torch.bfloat16 in {x.dtype for x in found[0]}
+    for others in found[1:]:
+        assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(found[0], others, strict=True))
 
 
 def test_only_images_that_are_not_there_are_passed_through(tmp_path):

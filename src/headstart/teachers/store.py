@@ -118,7 +118,7 @@ class _Trouble:
 
 
 def view_keys(view: ImageBatch) -> list[str]:
-    """For each image of a batch what names its view: 32 hexadecimal digits of its pixels, their size and the padded one.
+    """What names the view of each image of a batch: 32 hexadecimal digits of its pixels, their size and the padded one.
 
     The pixels hold whatever was done to the image: size, mirror, colours. The padded size counts, because layers see
     what lies beyond the border. So does whether an image is the only one of its batch: processors convolve a single
