@@ -29,7 +29,7 @@ LESSON = SMALL_LANES["head"]
 LANES = {
     "baseline": SMALL_LANES["baseline"],
     "assist": {**LESSON, "akd": False, "ckd": False, "transfer": False},
-    "head": LESSON,  # the first that asks the teacher: its time holds the teacher's pass, which akd then shares
+    "head": LESSON,
     "akd": {**LESSON, "ckd": False},
 }
 MORE_REGIONS = {f"regions-{n}": {**LESSON, "regions": n} for n in (128, 256, 512)}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import toys
 
 from headstart.config import Train
 from headstart.data.batch import MultiScale
+from headstart.detectors.detector import Detector
 from headstart.engine.build import make_lane
+from headstart.engine.fit import fit
 from headstart.engine.module import Lanes
+from headstart.recipe import check_run, plain_run
 
 
 class Seeing(toys.Plain):
@@ -36,3 +41,20 @@ def test_all_lanes_get_the_same_batch_of_another_side():
         factor = scale.side(step) / side
         assert all((after.boxes / factor - before.boxes).abs().max() < 1 for after, before in zip(boxes, targets))
     assert len({batch.pixels.shape for batch, _ in lanes[0].method.seen}) > 1
+
+
+def test_every_lane_pays_for_the_teachers_one_pass(tiny_run, monkeypatch):
+    extract, slept = Detector.extract, []
+
+    def slowly(detector, batch):
+        if not detector.training and not any(p.requires_grad for p in detector.parameters()):
+            slept.append(detector)
+            time.sleep(0.2)
+        return extract(detector, batch)
+
+    tree = plain_run(tiny_run(steps=2))
+    lanes = {"alone": "baseline", "first": "pkd", "second": "cwd"}
+    run = check_run({**tree, "method": None, "baseline": False, "lanes": lanes})
+    monkeypatch.setattr(Detector, "extract", slowly)
+    found = fit(run, quiet=True).results["lanes"]
+    assert found["alone"]["seconds"] + 0.3 < min(found["first"]["seconds"], found["second"]["seconds"])

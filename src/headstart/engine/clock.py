@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Hashable
 from contextlib import contextmanager
 
 import torch
@@ -30,6 +30,11 @@ class Stopwatch:
             yield
             self._seconds += time.perf_counter() - started
 
+    def add(self, other: Stopwatch) -> None:
+        """The other's time as well, without waiting for it."""
+        self._seconds += other._seconds
+        self._events += other._events
+
     @property
     def seconds(self) -> float:
         """Reading waits for what is still running on the GPU."""
@@ -38,3 +43,54 @@ class Stopwatch:
             self._seconds += sum(begin.elapsed_time(end) for begin, end in self._events) / 1000
             self._events = []
         return self._seconds
+
+
+class SharedCosts:
+    """Of one teacher: what it computed for a batch, how long each part took, and which lanes were given it.
+
+    The first lane that asks waits for the computation, so that its clock has it already; `settle` adds it to the clock
+    of every later one. Then the seconds of a lane are those that it would take alone, whichever lanes run beside it.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.clear()
+
+    def clear(self) -> None:
+        """The batch is over."""
+        self._took: dict[Hashable, Stopwatch] = {}
+        self._made_inside: dict[Hashable, set[Hashable]] = {}
+        self._needed: dict[Hashable, set[Hashable]] = {}
+        self._open: list[Hashable] = []
+        self._asked: set[Hashable] = set()
+        self._made: set[Hashable] = set()
+
+    @contextmanager
+    def making(self, what: Hashable) -> Generator[None]:
+        """Times what is computed inside as `what`, with what it needs and is computed inside as well."""
+        for outer in self._open:
+            self._made_inside[outer].add(what)
+        self._took[what], self._made_inside[what], self._needed[what] = Stopwatch(), set(), set()
+        self._made.add(what)
+        self._open.append(what)
+        with self._took[what].running(self.device):
+            yield
+        self._open.pop()
+
+    def ask(self, what: Hashable) -> None:
+        """`what` was given to the lane whose turn it is, or is needed by what is being computed."""
+        (self._needed[self._open[-1]] if self._open else self._asked).add(what)
+
+    def settle(self, clock: Stopwatch) -> None:
+        """Ends a lane's turn: what it was given and did not wait for is added to its clock."""
+        given: set[Hashable] = set()
+        left = list(self._asked)
+        while left:
+            what = left.pop()
+            if what not in given:
+                given.add(what)
+                left += self._needed[what]
+        given -= self._made
+        for what in given.difference(*(self._made_inside[outer] for outer in given)):
+            clock.add(self._took[what])
+        self._asked, self._made = set(), set()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from headstart.data.batch import MultiScale
 from headstart.engine.batches import Batch
+from headstart.engine.clock import SharedCosts
 from headstart.engine.lane import Lane, TrainingState
 from headstart.engine.precision import Precision
 from headstart.engine.recorder import Recorder
@@ -55,6 +56,7 @@ class Lanes(pl.LightningModule):
         self.methods = nn.ModuleDict({lane.name: lane.method for lane in lanes})
         self.recorders = {lane.name: Recorder(lane.name) for lane in lanes}
         self.teachers = list(teachers)
+        self.costs: list[SharedCosts] = []
         self.total = total
         self.per_epoch = per_epoch
         self.first_part = first_part
@@ -78,8 +80,10 @@ class Lanes(pl.LightningModule):
         return [lane.optimizer for lane in self.lanes]
 
     def on_fit_start(self) -> None:
-        for teacher in self.teachers:
+        self.costs = [SharedCosts(self.device) for _ in self.teachers]
+        for teacher, costs in zip(self.teachers, self.costs):
             teacher.to(self.device)
+            teacher.costs = costs
         for lane in self.lanes:
             lane.share(weights=True)
             if lane.ema is not None:
@@ -108,8 +112,11 @@ class Lanes(pl.LightningModule):
                 shares = self._shares(lane, objective, progress)
                 self.manual_backward(objective.total)
                 norm = lane.update(progress.step)
+            for costs in self.costs:
+                costs.settle(lane.clock)
             self.recorders[lane.name].add(objective, norm, shares)
-        for teacher in self.teachers:
+        for teacher, costs in zip(self.teachers, self.costs):
+            costs.clear()
             teacher.clear()  # its features would take memory until the next batch is there
         self.step += 1
 

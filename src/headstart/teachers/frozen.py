@@ -17,6 +17,7 @@ from headstart.heads.dense import DenseHead
 from headstart.heads.protocol import HeadOutputs
 from headstart.structures import DenseOutputs, Detections, Features, ImageBatch, RegionOutputs, Size
 from headstart.teachers.base import TEACHER
+from headstart.teachers.costs import Costs, NoCosts
 from headstart.teachers.own_size import AtOwnSize, OwnSize, ratios, resample, scale_back, scale_boxes
 
 
@@ -34,6 +35,7 @@ class Frozen:
     name       what tables and logs call it; of several teachers each needs its own
     own        the size at which it sees the students' images; None: as they are. What `taps`, `at` and `detections`
                give is brought back to the students' cells and boxes; its predictions at its own cells are refused
+    costs      told what is computed and who asks for it, so that every lane of a run pays its part
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Frozen:
         self.classes = model.classes
         self.class_map = dict(class_map or {})
         self.name, self.own = name, own
+        self.costs: Costs = NoCosts()
         self._required: set[str] = set()
         self._batch: weakref.ref[ImageBatch] | None = None
         self._view: ImageBatch | None = None
@@ -88,10 +91,11 @@ class Frozen:
         """
         view = self.view(batch)
         if self._features is None:
-            with torch.no_grad():
+            with torch.no_grad(), self.costs.making("features"):
                 found = self.model.extract(view)
             keep = any(name.startswith("backbone") for name in self._required)
             self._features = found if keep else replace(found, stages=[])
+        self.costs.ask("features")
         return self._features
 
     def outputs(self, batch: ImageBatch) -> HeadOutputs:
@@ -111,9 +115,10 @@ class Frozen:
         """What it finds in each image, best first, in pixels of the student's padded input; the cells are its own."""
         view = self.view(batch)
         if self._found is None:
-            with torch.no_grad():
+            with torch.no_grad(), self.costs.making("detections"):
                 found = self._find(batch, view)
             self._found = found if self.own is None else scale_back(found, ratios(batch, view))
+        self.costs.ask("detections")
         return self._found
 
     def taps(self, batch: ImageBatch, names: Sequence[str]) -> dict[str, list[Tensor]]:
@@ -199,9 +204,10 @@ class Frozen:
         """What the head says to its view of the batch."""
         features = self.features(batch)
         if self._outputs is None:
-            with torch.no_grad():
+            with torch.no_grad(), self.costs.making("outputs"):
                 found = self.model.head(features, self.view(batch).sizes, trace=True)
             self._outputs = self.model.head.keep_taps(found, self._required)
+        self.costs.ask("outputs")
         return self._outputs
 
     def _find(self, batch: ImageBatch, view: ImageBatch) -> list[Detections]:

@@ -69,7 +69,10 @@ class Stored(Frozen):
         view = self.view(batch)
         if self._features is None:
             backbone, neck = self.model.backbone, self.model.neck
-            self._features = Features([], backbone.strides, self._maps(view, "neck"), neck.strides)
+            with self.costs.making("features"):
+                maps = self._maps(view, "neck")
+            self._features = Features([], backbone.strides, maps, neck.strides)
+        self.costs.ask("features")
         return self._features
 
     def require(self, names: Sequence[str]) -> None:
