@@ -9,12 +9,23 @@ from torch import Tensor
 
 from headstart.classmap import ClassMap
 from headstart.detectors.detector import Detector
+from headstart.errors import UserError
 from headstart.heads.protocol import HeadOutputs
 from headstart.structures import DenseOutputs, Detections, ImageBatch, RegionOutputs, Size
 from headstart.teachers.own_size import OwnSize
 
 TEACHER = "teacher"
 """The name of a teacher that is the only one."""
+
+
+def demand_same_cells(own: OwnSize | None, title: str) -> None:
+    """Raises UserError for a teacher of a size of its own: it predicts at other cells than the student."""
+    if own is not None:
+        raise UserError(
+            f"the {title} predicts at other cells than the student, so this method cannot compare its predictions cell "
+            "by cell: leave out teacher.imgsz, or use a method that reads its pyramid, its towers or its regions (head, "
+            "pkd, cwd) or its boxes"
+        )
 
 
 class Teacher(Protocol):

@@ -12,11 +12,10 @@ from torch import Tensor
 from headstart.classmap import ClassMap, match_classes
 from headstart.detectors.detector import Detector
 from headstart.detectors.taps import level_names, read_tap
-from headstart.errors import UserError
 from headstart.heads.dense import DenseHead
 from headstart.heads.protocol import HeadOutputs
 from headstart.structures import DenseOutputs, Detections, Features, ImageBatch, RegionOutputs, Size
-from headstart.teachers.base import TEACHER
+from headstart.teachers.base import TEACHER, demand_same_cells
 from headstart.teachers.costs import Costs, NoCosts
 from headstart.teachers.own_size import AtOwnSize, OwnSize, ratios, resample, scale_back, scale_boxes
 
@@ -103,12 +102,7 @@ class Frozen:
 
         Raises UserError for a teacher of another size than the student: these are not the student's cells.
         """
-        if self.own is not None:
-            raise UserError(
-                f"the {self.title} predicts at other cells than the student, so this method cannot compare its "
-                "predictions cell by cell: leave out teacher.imgsz, or use a method that reads its pyramid, its towers "
-                "or its regions (head, pkd, cwd) or its boxes"
-            )
+        demand_same_cells(self.own, self.title)
         return self._said(batch)
 
     def detections(self, batch: ImageBatch) -> list[Detections]:
@@ -130,7 +124,7 @@ class Frozen:
         if self.own is None:
             return found
         if any(name.startswith("output") for name in names):
-            self.outputs(batch)
+            demand_same_cells(self.own, self.title)
         return {
             name: maps if name.startswith("region") else resample(maps, self._strides(name), batch, view)
             for name, maps in found.items()
