@@ -136,19 +136,18 @@ def prepare(
     settled = settle(run, say, student=student, teachers=given, rank=rank, world=world)
     run, precision, device = settled.run, settled.precision, settled.device
     train_data, val_data, total, per_epoch = settled.train_data, settled.val_data, settled.total, settled.per_epoch
-    splits = settled.splits
     if checkpoint is not None:
         # Settled again: a version that wrote less down left out what was not set.
         saved, _ = resolve_auto(check_run(checkpoint["run"]), total, device)
         demand_same_run(plain_run(saved), plain_run(run))
-        demand_same_data(checkpoint["history"].get("identity", {}), splits)
+        demand_same_data(checkpoint["history"].get("identity", {}), settled.splits)
 
     kept = None
     if student is None:
         student, kept = make_student(run, train_data.classes, say)
     teachers = make_teachers(run, train_data.classes, precision, say, given, kept.teacher if kept else ())
     classes = match_teachers(teachers, train_data.classes)
-    facts = describe_data(run, splits, per_epoch, describe_teachers(teachers, classes))
+    facts = describe_data(run, settled.splits, per_epoch, describe_teachers(teachers, classes))
     if checkpoint is not None:
         _demand_same_facts(checkpoint["history"]["data"], facts)
     lanes = make_lanes(run, train_data.classes, teachers, total, student=student)
@@ -167,7 +166,7 @@ def prepare(
         module.methods.to(memory_format=torch.channels_last)
     own = lanes[0].method.student
     if checkpoint is None:
-        history = History(data=facts, identity=identify(splits, own, teachers))
+        history = History(data=facts, identity=identify(settled.splits, own, teachers))
     else:
         history = _continue(checkpoint, module, say)
         history.data = facts
