@@ -130,7 +130,8 @@ class Data(Section):
     @property
     def never_twice(self) -> str | None:
         """The first setting that makes nearly every view of a training image a new one; None: views come again."""
-        settings = {name: bool(getattr(self, name)) for name in ("mosaic", "mixup", "scale", "crop", "jitter", "hsv")}
+        drawing = ("mosaic", "mixup", "scale", "crop", "rotate", "shear", "multi_scale", "jitter", "hsv")
+        settings = {name: bool(getattr(self, name)) for name in drawing}
         drawn = {**settings, "short": isinstance(self.short, tuple) and self.short[0] < self.short[1]}
         return next((name for name, is_drawn in drawn.items() if is_drawn), None)
 

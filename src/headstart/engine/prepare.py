@@ -136,17 +136,16 @@ def prepare(
     settled = settle(run, say, student=student, teachers=given, rank=rank, world=world)
     run, precision, device = settled.run, settled.precision, settled.device
     train_data, val_data, total, per_epoch = settled.train_data, settled.val_data, settled.total, settled.per_epoch
-    splits = settled.splits
     if checkpoint is not None:
         # Settled again: a version that wrote less down left out what was not set.
         saved, _ = resolve_auto(check_run(checkpoint["run"]), total, device)
         demand_same_run(plain_run(saved), plain_run(run))
-        demand_same_data(checkpoint["history"].get("identity", {}), splits)
+        demand_same_data(checkpoint["history"].get("identity", {}), settled.splits)
 
     student, kept = make_student(run, train_data.classes, say, given=student)
     teachers = make_teachers(run, train_data.classes, precision, say, given, kept.teacher if kept else ())
     classes = match_teachers(teachers, train_data.classes)
-    facts = describe_data(run, splits, per_epoch, describe_teachers(teachers, classes))
+    facts = describe_data(run, settled.splits, per_epoch, describe_teachers(teachers, classes))
     if checkpoint is not None:
         _demand_same_facts(checkpoint["history"]["data"], facts)
     lanes = make_lanes(run, train_data.classes, teachers, total, student=student)
@@ -163,7 +162,10 @@ def prepare(
     )
     if precision.channels_last:
         module.methods.to(memory_format=torch.channels_last)
-    history = _begin(module, splits, facts) if checkpoint is None else _continue(checkpoint, module, facts, say)
+    if checkpoint is None:
+        history = _begin(module, settled.splits, facts)
+    else:
+        history = _continue(checkpoint, module, facts, say)
     evaluator = None
     if val_data is not None:
         evaluator = Evaluator(run.data, val_data, device=device, precision=precision, rank=rank, world=world)

@@ -47,10 +47,11 @@ class Method(nn.Module):
         guiding = [guidance for guidance in self if guidance.pace.guides(progress.step, progress.total)]
         step = self.step(batch, targets, progress, guiding)
         terms = {f"student/{name}": value for name, value in step.losses.items()}
-        monitors: dict[str, Tensor] = {}
         for guidance in guiding:
             found, every = guidance(step), guidance.pace.every
             terms |= found if every == 1 else {name: value * every for name, value in found.items()}
+        monitors: dict[str, Tensor] = {}
+        for guidance in self:  # those that rest as well: numbers to show have the same names in every step
             monitors |= guidance.monitors(step)
         return Objective(terms, monitors)
 

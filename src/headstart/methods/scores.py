@@ -12,7 +12,7 @@ from headstart.heads.rpn import RPNHead
 from headstart.heads.two_stage import RPNBasedHead, TwoStageOutputs
 from headstart.methods.step import Step
 from headstart.structures import DenseOutputs
-from headstart.teachers.base import Teacher
+from headstart.teachers.base import Teacher, demand_same_cells
 
 
 def scoring_head(head: Head) -> DenseHead | RPNHead | None:
@@ -65,6 +65,7 @@ def teacher_outputs(teacher: Teacher, step: Step) -> DenseOutputs:
     def make() -> DenseOutputs:
         head = _demanded(teacher.model)
         if isinstance(head, RPNHead):
+            demand_same_cells(teacher.own, teacher.title)
             pyramid = teacher.taps(step.batch, ["neck"])["neck"]
             return head.resume(pyramid, start=0, sizes=step.batch.sizes, trace=True)
         return dense_outputs(teacher.outputs(step.batch))

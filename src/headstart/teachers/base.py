@@ -22,9 +22,9 @@ def demand_same_cells(own: OwnSize | None, title: str) -> None:
     """Raises UserError for a teacher of a size of its own: it predicts at other cells than the student."""
     if own is not None:
         raise UserError(
-            f"the {title} predicts at other cells than the student, so this method cannot compare its predictions cell "
-            "by cell: leave out teacher.imgsz, or use a method that reads its pyramid, its towers or its regions (head, "
-            "pkd, cwd) or its boxes"
+            f"the {title} predicts at other cells than the student, so this method cannot compare its predictions "
+            "cell by cell: leave out teacher.imgsz, or use a method that reads its pyramid, its towers or its regions "
+            "(head, pkd, cwd) or its boxes"
         )
 
 
