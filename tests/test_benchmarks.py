@@ -121,7 +121,7 @@ def test_assistants_time_compares_numbers_of_regions_and_no_teacher(run):
 
 def test_methods_time_compares_methods_and_leaves_out_what_cannot_be(run):
     words = "--rounds 1 --size 64 --batch 1 --width 16 --student gfl_r10 --teacher fasterrcnn_r10 --json"
-    found = json.loads(run("methods_time", *words.split(), "--methods", "mimic", "head", "pkd", "head+pkd"))
+    found = json.loads(run("methods_time", *words.split(), "--methods", "ld", "head", "pkd", "head+pkd"))
     assert list(found) == ["plain", "head", "pkd", "head+pkd"]
     assert found["plain"]["vs_plain"] == 1 and found["plain"]["extra_mb"] == 0
     assert found["head+pkd"]["extra_mb"] > found["head"]["extra_mb"] > 0 < found["pkd"]["teacher"]
@@ -137,8 +137,8 @@ def test_paired_lanes_are_trained_by_one_process_at_a_time(tmp_path):
 
 def test_league_leaves_out_what_a_pair_cannot_have(capsys):
     league = load(FOLDER / "league.py")
-    assert list(league.possible("retinanet-fasterrcnn", ["head", "mimic", "head+pkd"])) == ["head", "head+pkd"]
-    assert "retinanet-fasterrcnn has no mimic: method mimic needs" in capsys.readouterr().out
+    assert list(league.possible("retinanet-fasterrcnn", ["head", "ld", "head+pkd"])) == ["head", "head+pkd"]
+    assert "retinanet-fasterrcnn has no ld: method ld" in capsys.readouterr().out
 
 
 def test_crosskd_prints_what_is_there(run, tmp_path):

@@ -14,7 +14,7 @@ def test_the_whole_way_in_small(tmp_path, monkeypatch, capsys):
     assert list(results["lanes"]) == ["baseline", "head"]
     assert found["time_gain"] == found["head"] - found["longer"]
     assert {folder.name for folder in (tmp_path / "demo" / "runs").iterdir()} == {
-        "fasterrcnn_r18",
+        "cascadercnn_r18",
         "head-yolox_r10",
         "yolox_r10",
     }

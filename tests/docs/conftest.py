@@ -16,6 +16,8 @@ WEIGHTS = {
     "rcnn.safetensors": "fasterrcnn",
     "reppoints.safetensors": "reppoints",
     "gfl.safetensors": "gfl",
+    "retinanet.safetensors": "retinanet",
+    "cascadercnn.safetensors": "cascadercnn",
 }
 """The files of weights that pages take for granted, and their families."""
 
