@@ -3,7 +3,7 @@
     python benchmarks/crosskd.py --seeds 0 1 2 --out crosskd [--only gfl-gfl ...] [--table]
     python benchmarks/crosskd.py --steps 3200 --only gfl-gfl-long gfl-atss-long --out crosskd
 
-On the demo set, in paired lanes (`parts/paired.py`).
+On drawn pictures, in paired lanes (`parts/paired.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "retinanet": {**STUDENT["options"], "depth": 4},
     "fasterrcnn": TEACHER["options"],
 }
-"""Of each family on the demo's small pictures."""
+"""Of each family on the small pictures."""
 
 
 def detector(family: str, backbone: str) -> dict[str, object]:

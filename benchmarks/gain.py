@@ -3,7 +3,7 @@
     python benchmarks/gain.py --seeds 0 1 2 --out gain
     python benchmarks/gain.py --seeds 0 1 --out gain-mine --data DIR --size 240 --lanes baseline head regions-512
 
-On the demo set, or on a folder of your own. One seed trains the demo's teacher, then four lanes of the demo's student
+On drawn pictures, or on a folder of your own. One seed trains a teacher, then four lanes of the student of parts/small.py
 side by side on the same batches: baseline; assist (the assistant on ground truth alone, no teacher); akd; head (AKD and
 CKD). `baseline, equal time` is the student alone again, with as many more steps as HEAD's time would have paid for.
 Prints a Markdown table of AP, mean and sample standard deviation over the seeds, and of the gain, which is paired: same
@@ -33,7 +33,7 @@ LANES = {
     "akd": {**LESSON, "ckd": False},
 }
 MORE_REGIONS = {f"regions-{n}": {**LESSON, "regions": n} for n in (128, 256, 512)}
-"""Only where `--lanes` names them; `head` has the demo's 64."""
+"""Only where `--lanes` names them; `head` has 64."""
 EQUAL_TIME = "baseline, equal time"
 KEYS = ("AP", "AP50", "AP75")
 

@@ -2,7 +2,7 @@
 
     python benchmarks/pairs.py --seeds 0 1 2 --out pairs [--only fcos-fasterrcnn retinanet-free ...] [--table]
 
-On the demo set. Teachers are trained once; every student alone and by HEAD with each seed. Runs of one seed start from
+On drawn pictures. Teachers are trained once; every student alone and by HEAD with each seed. Runs of one seed start from
 the same weights and see the same batches, so that gains are paired. Everything measured is in OUT/RUN/result.json; a
 run whose folder is there already is not trained again, so that several processes may share the work. Prints a Markdown
 table of what is there: mean and sample standard deviation of AP, and the mean gain with its 95 % interval (Student's t
@@ -36,12 +36,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "fasterrcnn": TEACHER["options"],
     "cascadercnn": TEACHER["options"],
 }
-"""The options of each family on the demo's small pictures."""
+"""The options of each family on the small pictures."""
 
 ANCHORS = {"anchor_scale": STUDENT["options"]["anchor_scale"]}
 HEAD = LANES["head"]
 REGIONS = (64, 128, 256, 512)
-"""Per image, of a dense student. The demo's Faster R-CNN samples 64 for itself."""
+"""Per image, of a dense student. The Faster R-CNN of small pictures samples 64 for itself."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
     python benchmarks/students.py --seeds 0 1 2 --out students [--only yolox-cascadercnn ...] [--table]
     python benchmarks/students.py --data facemask --imgsz 160 --weights efficientnet-lite0-57934424.pth --out facemask
 
-In paired lanes (`parts/paired.py`), on the demo set from scratch, or on a folder of one's own with a pretrained
+In paired lanes (`parts/paired.py`), on drawn pictures from scratch, or on a folder of one's own with a pretrained
 EfficientNet-Lite0 (`--weights`, see docs/cli.md) under every detector. The gain at equal time is against the
 student alone with as many steps as HEAD's time would have paid for.
 """

@@ -200,7 +200,7 @@ def make_parser(description: str | None, name: str, trials: Iterable[str]) -> ar
     parser.add_argument("--out", type=Path, default=Path(name))
     parser.add_argument("--only", nargs="+", choices=list(trials), default=list(trials))
     parser.add_argument("--steps", type=int, default=FULL.student)
-    parser.add_argument("--data", type=Path, help="a folder of annotated images; without it the demo set is drawn")
+    parser.add_argument("--data", type=Path, help="a folder of annotated images; without it pictures are drawn")
     parser.add_argument("--imgsz", type=int, default=FULL.size)
     parser.add_argument("--batch", type=int, default=FULL.batch)
     parser.add_argument("--table", action="store_true", help="only print what is there")
