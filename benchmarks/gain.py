@@ -3,11 +3,12 @@
     python benchmarks/gain.py --seeds 0 1 2 --out gain
     python benchmarks/gain.py --seeds 0 1 --out gain-mine --data DIR --size 240 --lanes baseline head regions-512
 
-On drawn pictures, or on a folder of your own. One seed trains a teacher, then four lanes of the student of parts/small.py
-side by side on the same batches: baseline; assist (the assistant on ground truth alone, no teacher); akd; head (AKD and
-CKD). `baseline, equal time` is the student alone again, with as many more steps as HEAD's time would have paid for.
-Prints a Markdown table of AP, mean and sample standard deviation over the seeds, and of the gain, which is paired: same
-seed, same batches. Everything measured is in OUT/gain.json; a seed that is there already is not run again.
+On drawn pictures, or on a folder of your own. One seed trains the teacher of parts/small.py, then four lanes of its
+student side by side on the same batches: baseline; assist (the assistant on ground truth alone, no teacher); akd;
+head (AKD and CKD). `baseline, equal time` is the student alone again, with as many more steps as HEAD's time would
+have paid for. Prints a Markdown table of AP, mean and sample standard deviation over the seeds, and of the gain,
+which is paired: same seed, same batches. Everything measured is in OUT/gain.json; a seed that is there already is not
+run again.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
     python benchmarks/pairs.py --seeds 0 1 2 --out pairs [--only fcos-fasterrcnn retinanet-free ...] [--table]
 
-On drawn pictures. Teachers are trained once; every student alone and by HEAD with each seed. Runs of one seed start from
-the same weights and see the same batches, so that gains are paired. Everything measured is in OUT/RUN/result.json; a
-run whose folder is there already is not trained again, so that several processes may share the work. Prints a Markdown
-table of what is there: mean and sample standard deviation of AP, and the mean gain with its 95 % interval (Student's t
-over the seeds).
+On drawn pictures. Teachers are trained once, every student alone and by HEAD with each seed. Runs of one seed start
+from the same weights and see the same batches, so that gains are paired. Everything measured is in
+OUT/RUN/result.json; a run whose folder is there already is not trained again, so that several processes may share the
+work. Prints a Markdown table of what is there: mean and sample standard deviation of AP, and the mean gain with its
+95 % interval (Student's t over the seeds).
 """
 
 from __future__ import annotations
