@@ -1,11 +1,9 @@
 """Parameters and multiplications, against sums by hand."""
 
 import pytest
-import torch
 
 from headstart.detectors.flops import build_on_meta, count_flops
 from headstart.detectors.zoo import FAMILIES
-from headstart.methods import roles
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -37,17 +35,3 @@ def test_box_heads_count_a_thousand_regions():
     wide, slim = (count_flops(build_on_meta("fasterrcnn_mnv2_050", hidden=h), (64, 64)).macs for h in (512, 256))
     by_hand = 1000 * (256 * 49 * 256 + 512 * 512 - 256 * 256 + 256 * (81 + 320))
     assert wide - slim == by_hand
-
-
-@torch.no_grad()
-def test_roles():
-    every = "head, crosskd, mimic, pkd, cwd, fitnet, frs, fgd, mgd, defeat, fgfi, gid, sgfi, allstage, pseudo"
-    assert roles(build_on_meta("fasterrcnn_mnv2_050")) == {
-        "teaches by": every,
-        "learns by": f"baseline, {every}",
-    }
-    dense = every.replace("gid", "bckd, gid")
-    assert roles(build_on_meta("retinanet_mnv2_050")) == {
-        "teaches by": dense,
-        "learns by": f"baseline, {dense}",
-    }

@@ -7,7 +7,7 @@ import torch
 
 from headstart import methods
 from headstart.errors import UserError
-from headstart.methods import METHODS, Guidance, Method, build_method, method_options, options_class, roles
+from headstart.methods import METHODS, Guidance, Method, build_method, method_options, options_class, refusals
 from headstart.methods.adapters import ConvAdapter
 from headstart.methods.baseline import BaselineOptions
 from headstart.methods.head_options import HeadOptions
@@ -182,26 +182,19 @@ def test_a_method_of_ones_own_needs_no_name():
     assert run(method, *batch(), LATE).terms["toy"].item() > 0
 
 
-# -- roles -------------------------------------------------------------------------------------------------------------
+# -- refusals ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", ["retinanet", "fasterrcnn"])
-def test_roles_of_a_detector(family):
+@pytest.mark.parametrize(("family", "refused"), [("gfl", []), ("retinanet", ["ld"]), ("fasterrcnn", ["ld", "bckd"])])
+def test_methods_that_a_detector_cannot_have(family, refused):
     detector = tiny(family)
-    dense = "bckd, " if family == "retinanet" else ""
-    every = f"head, crosskd, mimic, pkd, cwd, fitnet, frs, fgd, mgd, defeat, fgfi, {dense}gid, sgfi, allstage, pseudo"
-    assert roles(detector) == {"teaches by": every, "learns by": f"baseline, {every}"}
-    assert roles(detector.to("meta")) == roles(tiny(family))
+    assert refusals(detector) == refused == refusals(detector.to("meta"))
 
 
-def test_a_method_that_refuses_a_pair_is_no_role(monkeypatch):
+def test_a_method_that_refuses_a_pair_is_one_of_them(monkeypatch):
     def picky(student, teachers, options: ToyOptions) -> list[Guidance]:
         raise UserError("method picky needs something else")
 
     # A dictionary of its own: what is taken out of the real one would come back in another place.
-    monkeypatch.setattr(methods, "METHODS", {**METHODS, "picky": picky})
-    assert "picky" not in " ".join(roles(tiny("retinanet")).values())
     monkeypatch.setattr(methods, "METHODS", {"baseline": METHODS["baseline"], "picky": picky, "toy": toy})
-    assert roles(tiny("retinanet")) == {"teaches by": "toy", "learns by": "baseline, toy"}
-    monkeypatch.setattr(methods, "METHODS", {"baseline": METHODS["baseline"], "picky": picky})
-    assert roles(tiny("retinanet")) == {"teaches by": "-", "learns by": "baseline"}
+    assert refusals(tiny("retinanet")) == ["picky"]

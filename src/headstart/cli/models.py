@@ -23,7 +23,7 @@ def models(text: Annotated[str | None, Argument(help="Only names that contain th
     from headstart.detectors.flops import build_on_meta, count_flops
     from headstart.detectors.zoo import DETECTORS, FAMILIES
     from headstart.errors import UserError, did_you_mean
-    from headstart.methods import roles
+    from headstart.methods import refusals
     from headstart.report.table import listing, show
 
     word = (text or "").lower()
@@ -33,12 +33,16 @@ def models(text: Annotated[str | None, Argument(help="Only names that contain th
         raise UserError(f"No detector's name contains {text!r}{near}")
     few = len(names) <= MEASURED
     common: dict[str, dict[str, str]] = {}
+    told: list[str] = []
     rows = []
     for name in names:
         family, short = DETECTORS[name]
         built = build_on_meta(name) if few or family not in common else None
         if built is not None and family not in common:
-            common[family] = {"strides": f"{built.neck.strides[0]}..{built.neck.strides[-1]}", **roles(built)}
+            common[family] = {"strides": f"{built.neck.strides[0]}..{built.neck.strides[-1]}"}
+            missing = ", ".join(refusals(built))
+            sentence = (FAMILIES[family].build.__doc__ or "").splitlines()[0]
+            told.append(f"{family}: {sentence} Methods: {f'all but {missing}' if missing else 'all'}.")
         row: dict[str, str | float] = {"name": name, "backbone": SHORT_NAMES.get(short, short), **common[family]}
         if few and built is not None:
             size = count_flops(built)
@@ -50,5 +54,5 @@ def models(text: Annotated[str | None, Argument(help="Only names that contain th
         say("For one image of 800 x 1280 pixels, 80 classes, 1000 regions. One multiply-accumulate (MAC) is two FLOPs.")
     else:
         say(f"Sizes too where a part of a name leaves {MEASURED} or fewer: headstart models r18.")
-    say("\n".join(f"{name}: {(FAMILIES[name].build.__doc__ or '').splitlines()[0]}" for name in common))
+    say("\n".join(told))
     say("With any other backbone of timm: --student retinanet --backbone resnet26d.")

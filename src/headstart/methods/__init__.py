@@ -132,23 +132,20 @@ def _by_method(names: Sequence[str], options: Mapping[str, object]) -> dict[str,
     return chosen
 
 
-def roles(detector: Detector) -> dict[str, str]:
-    """The methods that this detector can teach and learn by, as the columns of a table.
+def refusals(detector: Detector) -> list[str]:
+    """The methods by which a detector cannot learn from one of its own kind.
 
     Each is tried with the detector as student and a copy of it as teacher; one on torch's meta device will do.
     """
-    teaches, learns = [], []
+    refused = []
     teacher = Frozen(copy.deepcopy(detector))
     for name in METHODS:
         try:
             with detector.mean.device:
-                method = build_method(name, detector, teacher)
+                build_method(name, detector, teacher)
         except UserError:
-            continue
-        learns.append(name)
-        if len(method.guidances):
-            teaches.append(name)
-    return {"teaches by": ", ".join(teaches) or "-", "learns by": ", ".join(learns) or "-"}
+            refused.append(name)
+    return refused
 
 
 __all__ = [
@@ -160,5 +157,5 @@ __all__ = [
     "build_method",
     "method_options",
     "options_class",
-    "roles",
+    "refusals",
 ]
