@@ -60,7 +60,7 @@ class Budget:
     batch: int = 4
 
 
-FULL = Budget(train=1000, val=200, teacher=1200, student=600)
+FULL = Budget(train=1000, val=200, teacher=1000, student=500)
 QUICK = Budget(train=200, val=40, teacher=100, student=60)
 
 
