@@ -106,10 +106,10 @@ class Lanes(pl.LightningModule):
         for lane in self.lanes:
             lane.method.student.last_part(last)
             self._seed(progress.step)
+            with lane.clock.running(self.device), self.precision.autocast(self.device):
+                objective = lane.method(images, targets, progress)
+            shares = self._shares(lane, objective, progress)  # a measurement, so not in the lane's time
             with lane.clock.running(self.device):
-                with self.precision.autocast(self.device):
-                    objective = lane.method(images, targets, progress)
-                shares = self._shares(lane, objective, progress)
                 self.manual_backward(objective.total)
                 norm = lane.update(progress.step)
             for costs in self.costs:
