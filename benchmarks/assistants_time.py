@@ -13,10 +13,9 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import statistics
 
 import torch
-from step_time import BF16, CLASSES, FP32, Mode, draw_batch, freeze, make_student, measure, our_mode
+from step_time import BF16, CLASSES, FP32, Mode, draw_batch, freeze, make_student, measure, medians, our_mode
 
 from headstart.detectors.zoo import FAMILIES, build_detector
 from headstart.engine.memory import keep_freed_memory
@@ -60,8 +59,7 @@ def main() -> None:
     keep_freed_memory()
     modes = build_modes(options)
     measure(modes, options.rounds)
-    seconds = {name: statistics.median(mode.seconds) for name, mode in modes.items()}
-    teacher = {name: statistics.median(mode.teacher) if any(mode.teacher) else 0.0 for name, mode in modes.items()}
+    seconds, teacher = medians(modes)
     plain = seconds["plain"]
     found = {
         name: {

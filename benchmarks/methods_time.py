@@ -14,11 +14,10 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import statistics
 import sys
 
 import torch
-from step_time import BF16, CLASSES, FP32, Mode, draw_batch, freeze, make_student, measure, our_mode
+from step_time import BF16, CLASSES, FP32, Mode, draw_batch, freeze, make_student, measure, medians, our_mode
 from torch import Tensor
 
 from headstart.detectors.zoo import build_detector
@@ -74,9 +73,8 @@ def main() -> None:
     keep_freed_memory()
     modes = build_modes(options)
     measure(modes, options.rounds)
-    seconds = {name: statistics.median(mode.seconds) for name, mode in modes.items()}
+    seconds, teacher = medians(modes)
     memory = {name: kept(mode) + 4 * sum(p.numel() for p in mode.parameters) for name, mode in modes.items()}
-    teacher = {name: statistics.median(mode.teacher) if any(mode.teacher) else 0.0 for name, mode in modes.items()}
     plain = seconds["plain"]
     found = {
         name: {

@@ -200,6 +200,12 @@ def measure(modes: dict[str, Mode], rounds: int) -> None:
                 mode.seconds.append(seconds)
 
 
+def medians(modes: dict[str, Mode]) -> tuple[dict[str, float], dict[str, float]]:
+    """Of each mode the median seconds of a step, and of the teacher in it."""
+    teacher = {name: statistics.median(mode.teacher) if any(mode.teacher) else 0.0 for name, mode in modes.items()}
+    return {name: statistics.median(mode.seconds) for name, mode in modes.items()}, teacher
+
+
 def summarise(modes: dict[str, Mode]) -> dict[str, Any]:
     seconds = {name: statistics.median(mode.seconds) for name, mode in modes.items()}
     shares = {f"{name}_teacher": statistics.median(modes[name].teacher) for name in modes if name.startswith("head")}
