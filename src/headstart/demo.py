@@ -58,7 +58,7 @@ class Budget:
     batch: int = 4
 
 
-FULL = Budget(train=1000, val=200, teacher=1000, student=500)
+FULL = Budget(train=1000, val=200, teacher=800, student=400)
 QUICK = Budget(train=200, val=40, teacher=100, student=60)
 
 
